@@ -1,0 +1,132 @@
+"""The whole error tree. Nothing else in Podbay defines an exception class.
+
+PodbayError
+├── ApiError            a Kubernetes API answered with `kind: Status` (either side of the wire raises it)
+├── InvalidInputError   a file, option or field given by a person is wrong; names the field's path
+├── ConflictError       something is taken: a port, a cluster name, a lock
+├── StateError          a state file cannot be used: newer version, damaged, not writable, disk full
+├── RuntimeUnavailableError   no container runtime, or the one there cannot do what is asked
+├── PullError           an image could not be had; carries the kubelet's reason
+├── StartError          a container could not be created or started; carries the runtime's words
+└── ClosedError         a component was used before it was opened or after it was closed
+
+Every message says what happened, to which object, and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = [
+    "ApiError",
+    "ClosedError",
+    "ConflictError",
+    "InvalidInputError",
+    "PodbayError",
+    "PullError",
+    "RuntimeUnavailableError",
+    "StartError",
+    "StateError",
+]
+
+
+class PodbayError(Exception):
+    """Base of every error that Podbay raises on purpose."""
+
+
+class ApiError(PodbayError):
+    """A Kubernetes API refused a request; carries the fields of `kind: Status` (meta/v1).
+
+    code is the HTTP status, reason the machine word ("NotFound"), message the human sentence,
+    details the optional object with `causes` and `retryAfterSeconds`.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        message: str,
+        *,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.message = message
+        self.details: dict[str, Any] | None = None if details is None else dict(details)
+
+    @property
+    def causes(self) -> Sequence[Mapping[str, Any]]:
+        """The `details.causes` list, empty when there is none."""
+        return (self.details or {}).get("causes") or ()
+
+    @property
+    def retry_after_seconds(self) -> int | None:
+        """Seconds the server asks to wait, or None."""
+        value = (self.details or {}).get("retryAfterSeconds")
+        return int(value) if value else None
+
+    def status(self) -> dict[str, Any]:
+        """The `kind: Status` object as it goes over the wire."""
+        body: dict[str, Any] = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+        }
+        if self.message:
+            body["message"] = self.message
+        if self.reason:
+            body["reason"] = self.reason
+        if self.details is not None:
+            body["details"] = {k: v for k, v in self.details.items() if v not in (None, "", [], 0)}
+        body["code"] = self.code
+        return body
+
+    @classmethod
+    def from_status(cls, status: Mapping[str, Any]) -> ApiError:
+        """Rebuild the error from a `kind: Status` body."""
+        return cls(
+            int(status.get("code") or 500),
+            str(status.get("reason") or ""),
+            str(status.get("message") or ""),
+            details=status.get("details"),
+        )
+
+
+class InvalidInputError(PodbayError):
+    """Input from a person is wrong. The message names the file, option or field path and the fix."""
+
+
+class ConflictError(PodbayError):
+    """Something that must be ours is taken: a port, a cluster name, a lock file."""
+
+
+class StateError(PodbayError):
+    """A state file or directory cannot be used as it is."""
+
+
+class RuntimeUnavailableError(PodbayError):
+    """No container runtime can be used; the message names the package to install."""
+
+
+class PullError(PodbayError):
+    """An image could not be had. `reason` is the kubelet's word, such as ErrImagePull or InvalidImageName."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class StartError(PodbayError):
+    """A container could not be created or started. `reason` is the kubelet's word, `exit_code` what it reports."""
+
+    def __init__(self, reason: str, message: str, *, exit_code: int = 128) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.exit_code = exit_code
+
+
+class ClosedError(PodbayError):
+    """A component was used outside its `async with` block."""
