@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from podbay.objects.quoting import go_quote
+
 __all__ = [
     "FieldError",
     "Path",
@@ -69,30 +71,6 @@ class Path:
 
     def __str__(self) -> str:
         return self.text or "<nil>"
-
-
-def go_quote(text: str) -> str:
-    """Go's %q: double quotes, backslash escapes, printable Unicode kept."""
-    out = ['"']
-    for ch in text:
-        code = ord(ch)
-        if ch in ('"', "\\"):
-            out.append("\\" + ch)
-        elif ch in _GO_ESCAPES:
-            out.append(_GO_ESCAPES[ch])
-        elif ch.isprintable():
-            out.append(ch)
-        elif code < 0x80:
-            out.append(f"\\x{code:02x}")
-        elif code < 0x10000:
-            out.append(f"\\u{code:04x}")
-        else:
-            out.append(f"\\U{code:08x}")
-    out.append('"')
-    return "".join(out)
-
-
-_GO_ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +141,9 @@ def not_found(path: Path, value: Any) -> FieldError:
 def not_supported(path: Path, value: Any, supported: Iterable[str] = ()) -> FieldError:
     """An enumerated field has an unknown value; the supported ones are listed in the given order."""
     listed = ", ".join(go_quote(s) for s in supported)
-    return FieldError("FieldValueNotSupported", str(path), value, f"supported values: {listed}" if listed else "")
+    return FieldError(
+        "FieldValueNotSupported", str(path), value, f"supported values: {listed}" if listed else ""
+    )
 
 
 def too_long(path: Path, maximum: int, *, unit: str = "byte") -> FieldError:

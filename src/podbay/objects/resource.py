@@ -38,7 +38,9 @@ class GVR:
     def group_resource(self) -> GroupResource:
         return GroupResource(self.group, self.resource)
 
-    def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+    def path(
+        self, namespace: str | None = None, name: str | None = None, subresource: str | None = None
+    ) -> str:
         """The URL path of the collection, of one object, or of a subresource of it."""
         parts = ["/apis", self.group, self.version] if self.group else ["/api", self.version]
         if namespace:
