@@ -39,7 +39,8 @@ class ApiError(PodbayError):
     """A Kubernetes API refused a request; carries the fields of `kind: Status` (meta/v1).
 
     code is the HTTP status, reason the machine word ("NotFound"), message the human sentence,
-    details the optional object with `causes` and `retryAfterSeconds`.
+    details the optional object with `causes` and `retryAfterSeconds`. continue_token goes with a 410 on a list that
+    may be continued inconsistently.
     """
 
     def __init__(
@@ -49,8 +50,10 @@ class ApiError(PodbayError):
         message: str,
         *,
         details: Mapping[str, Any] | None = None,
+        continue_token: str = "",
     ) -> None:
         super().__init__(message)
+        self.continue_token = continue_token
         self.code = code
         self.reason = reason
         self.message = message
@@ -72,7 +75,7 @@ class ApiError(PodbayError):
         body: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": {"continue": self.continue_token} if self.continue_token else {},
             "status": "Failure",
         }
         if self.message:
@@ -92,6 +95,7 @@ class ApiError(PodbayError):
             str(status.get("reason") or ""),
             str(status.get("message") or ""),
             details=status.get("details"),
+            continue_token=str((status.get("metadata") or {}).get("continue") or ""),
         )
 
 

@@ -91,9 +91,9 @@ def apply_conflict(causes: Sequence[Mapping[str, str]], message: str) -> ApiErro
     return ApiError(409, "Conflict", message, details={"causes": [dict(c) for c in causes]})
 
 
-def expired(message: str) -> ApiError:
+def expired(message: str, *, continue_token: str = "") -> ApiError:
     """410: the resourceVersion or continue token asks for history that was compacted."""
-    return ApiError(410, "Expired", message)
+    return ApiError(410, "Expired", message, continue_token=continue_token)
 
 
 def invalid(group: str, kind: str, name: str, errors: Sequence[FieldError]) -> ApiError:

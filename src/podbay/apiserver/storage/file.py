@@ -1,0 +1,268 @@
+"""The SQLite file under the store: every version of every object that history still needs, in one table.
+
+The table is etcd's idea of multi-version storage. A write appends one row whose key is the resourceVersion, so
+it costs the same however much is stored. The newest row of an object is its state; older rows are history;
+compaction drops what no later read can ask for.
+
+Durability: a write is in the hands of the operating system before `append` returns, so killing the process loses
+nothing. The file runs in WAL mode with synchronous=NORMAL: after a power cut the newest writes (those after the
+last checkpoint) may be gone, but the file is whole and its versions are those of an earlier moment.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from podbay.errors import ConflictError, StateError
+
+__all__ = ["SCHEMA_VERSION", "Row", "StateFile"]
+
+SCHEMA_VERSION: Final = 1
+_APPLICATION_ID: Final = 0x50_6F_64_42
+"""Marks the file as ours in the SQLite header ("PodB")."""
+
+FIRST_VERSION: Final = 100
+"""Where the counter of a new store stands. Like on a real cluster, version 1 lies in the compacted past."""
+
+ADDED, MODIFIED, DELETED = 0, 1, 2
+
+_SCHEMA = """
+CREATE TABLE versions (
+    version INTEGER PRIMARY KEY,
+    resource TEXT NOT NULL,
+    namespace TEXT NOT NULL,
+    name TEXT NOT NULL,
+    change INTEGER NOT NULL,
+    previous INTEGER NOT NULL,
+    written REAL NOT NULL,
+    attributes BLOB NOT NULL,
+    raw BLOB NOT NULL
+) STRICT;
+CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+"""
+
+_MIGRATIONS: dict[int, Callable[[sqlite3.Connection], None]] = {}
+"""Schema version -> what brings a file of that version to the next one, inside one transaction."""
+
+_COLUMNS = "version, resource, namespace, name, change, previous, written, attributes, raw"
+
+
+@dataclass(slots=True)
+class Row:
+    """One write. previous is the version it replaced, 0 for a creation; written is in Unix seconds.
+
+    attributes is the JSON of [labels, fields]. A deletion has neither attributes nor raw, unless the object left
+    in another form than it was stored in.
+    """
+
+    version: int
+    resource: str
+    namespace: str
+    name: str
+    change: int
+    previous: int
+    written: float
+    attributes: bytes
+    raw: bytes
+
+
+class StateFile:
+    """An open state file, locked for this process alone. Every method may raise StateError."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open or create; path None keeps all in memory.
+
+        Raises ConflictError when another process has the file, StateError when it cannot be used.
+        """
+        self._label = "the state in memory" if path is None else str(path)
+        self._connection = self._connect(path)
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise self._explained(error) from error
+        except (ConflictError, StateError):
+            self._connection.close()
+            raise
+
+    def _connect(self, path: Path | None) -> sqlite3.Connection:
+        try:
+            if path is not None:
+                # The file holds Secrets: nobody else may read it, not even for a moment.
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            return sqlite3.connect(
+                path or ":memory:", timeout=0, isolation_level=None, check_same_thread=False
+            )
+        except OSError as error:
+            raise StateError(
+                f"cannot open the state file {self._label}: {error.strerror}; "
+                "make the directory writable or choose another one"
+            ) from error
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def _prepare(self) -> None:
+        run = self._connection.execute
+        run("PRAGMA locking_mode=EXCLUSIVE")
+        run("PRAGMA journal_mode=WAL")
+        run("PRAGMA synchronous=NORMAL")
+        run("PRAGMA temp_store=MEMORY")
+        run("PRAGMA journal_size_limit=16777216")
+        run("BEGIN EXCLUSIVE")
+        try:
+            self._check_schema()
+            run("COMMIT")
+        except BaseException:
+            run("ROLLBACK")
+            raise
+
+    def _check_schema(self) -> None:
+        run = self._connection.execute
+        found = run("PRAGMA user_version").fetchone()[0]
+        application = run("PRAGMA application_id").fetchone()[0]
+        tables = run("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if tables and application != _APPLICATION_ID:
+            raise StateError(f"{self._label} is a database of another program; choose another state file")
+        if found > SCHEMA_VERSION:
+            raise StateError(
+                f"the state file {self._label} has schema {found}, this version knows up to {SCHEMA_VERSION}; "
+                "use the newer version of podbay that wrote it, or reset the cluster"
+            )
+        if not tables:
+            for statement in _SCHEMA.split(";\n"):
+                run(statement)
+            self._set_counter("compacted", FIRST_VERSION)
+            run(f"PRAGMA application_id={_APPLICATION_ID}")
+            found = SCHEMA_VERSION
+        while found < SCHEMA_VERSION:
+            _MIGRATIONS[found](self._connection)
+            found += 1
+        run(f"PRAGMA user_version={found}")
+
+    def compacted(self) -> int:
+        """The version up to which history is gone."""
+        return int(self._one("SELECT value FROM counters WHERE name = 'compacted'"))
+
+    def newest(self) -> int:
+        """The highest version ever given that still has a row, 0 without rows."""
+        return int(self._one("SELECT coalesce(max(version), 0) FROM versions"))
+
+    def current(self) -> Iterator[Row]:
+        """The state: the newest row of each object that exists."""
+        return self._rows(
+            f"SELECT {_COLUMNS} FROM versions WHERE change != {DELETED}"
+            " AND version NOT IN (SELECT previous FROM versions)"
+        )
+
+    def history(self, after: int) -> Iterator[Row]:
+        """Every write after a version in order, without attributes and raw."""
+        return self._rows(
+            "SELECT version, resource, namespace, name, change, previous, written, x'', x''"
+            " FROM versions WHERE version > ? ORDER BY version",
+            after,
+        )
+
+    def read(self, version: int) -> Row | None:
+        """The row of one version, None when it is compacted."""
+        return next(self._rows(f"SELECT {_COLUMNS} FROM versions WHERE version = ?", version), None)
+
+    def append(self, row: Row) -> None:
+        """Write one row; it is committed when this returns and absent when this raises."""
+        try:
+            self._connection.execute(
+                "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    row.version,
+                    row.resource,
+                    row.namespace,
+                    row.name,
+                    row.change,
+                    row.previous,
+                    row.written,
+                    row.attributes,
+                    row.raw,
+                ),
+            )
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def compact(self, after: int, upto: int) -> None:
+        """Forget the history up to and including `upto`; up to `after` it is forgotten already.
+
+        What goes: every row that a write in the range replaced, and the deletions in the range. The newest row of
+        each object stays.
+        """
+        run = self._connection.execute
+        try:
+            run("BEGIN")
+            run(
+                "DELETE FROM versions WHERE version IN"
+                " (SELECT previous FROM versions WHERE version > ? AND version <= ? AND previous > 0)",
+                (after, upto),
+            )
+            run(
+                f"DELETE FROM versions WHERE version > ? AND version <= ? AND change = {DELETED}",
+                (after, upto),
+            )
+            self._set_counter("compacted", upto)
+            run("COMMIT")
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                run("ROLLBACK")
+            raise self._explained(error) from error
+
+    def close(self) -> None:
+        """Write the log back into the file and release the lock."""
+        try:
+            self._connection.close()
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def _set_counter(self, name: str, value: int) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (name, value))
+
+    def _one(self, sql: str) -> int:
+        try:
+            row = self._connection.execute(sql).fetchone()
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+        if row is None:
+            raise StateError(f"the state file {self._label} is damaged: a counter is missing; {_RESTORE}")
+        return row[0]  # type: ignore[no-any-return]
+
+    def _rows(self, sql: str, *values: int) -> Iterator[Row]:
+        try:
+            for row in self._connection.execute(sql, values):
+                yield Row(*row)
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: sqlite3.Error) -> StateError | ConflictError:
+        """One sentence with the fix for what SQLite reports."""
+        name = getattr(error, "sqlite_errorname", None) or ""
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            return ConflictError(
+                f"the state file {self._label} is in use by another process; "
+                "stop that cluster first or choose another name"
+            )
+        for prefix, sentence in _EXPLANATIONS:
+            if name.startswith(prefix):
+                return StateError(f"the state file {self._label} {sentence} ({error})")
+        return StateError(f"the state file {self._label} cannot be used: {error}")
+
+
+_RESTORE = "restore it from a copy or reset the cluster"
+_EXPLANATIONS = (
+    ("SQLITE_FULL", "cannot grow: the disk is full; free some space and try again"),
+    ("SQLITE_IOERR", "cannot be read or written; check the disk"),
+    ("SQLITE_NOTADB", f"is damaged: it is not a database; {_RESTORE}"),
+    ("SQLITE_CORRUPT", f"is damaged; {_RESTORE}"),
+    ("SQLITE_READONLY", "is not writable; make the file and its directory writable"),
+    ("SQLITE_CANTOPEN", "cannot be opened; make its directory writable"),
+    ("SQLITE_PERM", "is not writable; make the file and its directory writable"),
+)
