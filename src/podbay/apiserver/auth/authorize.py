@@ -63,6 +63,12 @@ class Grants:
     rules: tuple[PolicyRule, ...]
     errors: tuple[str, ...]
 
+    @property
+    def error_text(self) -> str:
+        """The errors as one (Go: errors.NewAggregate): repeats dropped, more than one bracketed."""
+        distinct = list(dict.fromkeys(self.errors))
+        return distinct[0] if len(distinct) == 1 else "[" + ", ".join(distinct) + "]"
+
 
 @dataclass(frozen=True, slots=True)
 class _Binding:
@@ -101,7 +107,7 @@ class Authorizer:
         for rule in grants.resource if info.is_resource else grants.non_resource:
             if rule.allows(info):
                 return Decision(True, f"RBAC: allowed by {rule.source}")
-        return Decision(False, f"RBAC: {_join_errors(grants.errors)}" if grants.errors else "")
+        return Decision(False, f"RBAC: {grants.error_text}" if grants.errors else "")
 
     def require(self, user: User, info: RequestInfo) -> None:
         """Raise the 403 of kube-apiserver unless the request is allowed."""
@@ -229,12 +235,6 @@ def _missing_role(binding: _Binding) -> str:
         return f"unsupported role reference kind: {go_quote(binding.role_kind)}"
     # Listers name the resource in the singular here, unlike every answer of storage.
     return f"{binding.role_kind.lower()}.{RBAC_GROUP} {go_quote(binding.role_name)} not found"
-
-
-def _join_errors(errors: Iterable[str]) -> str:
-    """Go: errors.NewAggregate, which drops repeats and brackets more than one."""
-    distinct = list(dict.fromkeys(errors))
-    return distinct[0] if len(distinct) == 1 else "[" + ", ".join(distinct) + "]"
 
 
 def forbidden(user: User, info: RequestInfo, reason: str = "") -> ApiError:

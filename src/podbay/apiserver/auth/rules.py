@@ -116,7 +116,7 @@ def _covers(owner: CompiledRule, part: PolicyRule) -> bool:
         return False
     if not _resource_covered(owner.resources, part["resources"][0]):
         return False
-    names = part.get("resourceNames") or ()
+    names: Sequence[str] = part.get("resourceNames") or ()
     return not owner.names or (bool(names) and names[0] in owner.names)
 
 
@@ -143,8 +143,9 @@ def compact(rules: Iterable[PolicyRule]) -> list[PolicyRule]:
 
 
 def _simple_key(rule: PolicyRule) -> tuple[str, str, str | None] | None:
-    groups, resources = rule.get("apiGroups") or (), rule.get("resources") or ()
-    names = rule.get("resourceNames") or ()
+    groups: Sequence[str] = rule.get("apiGroups") or ()
+    resources: Sequence[str] = rule.get("resources") or ()
+    names: Sequence[str] = rule.get("resourceNames") or ()
     if len(names) > 1 or rule.get("nonResourceURLs") or len(groups) != 1 or len(resources) != 1:
         return None
     return groups[0], resources[0], names[0] if names else None
