@@ -44,11 +44,13 @@ class Collection:
 
     A start key is what a continue token holds: "namespace/name" for a list over all namespaces of a namespaced
     resource, "name" within one namespace or for a cluster-scoped resource; keys at or after it are given.
+    `version` is that of the last write in the collection, or a later one; 0 before the first.
     """
 
-    __slots__ = ("_buckets", "_order")
+    __slots__ = ("_buckets", "_order", "version")
 
     def __init__(self) -> None:
+        self.version = 0
         self._buckets: dict[str, _Bucket] = {}
         self._order: list[str] = []
 

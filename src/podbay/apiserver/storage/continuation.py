@@ -21,6 +21,7 @@ LATEST = -1
 """The version in a token that asks for the rest of a list as it is now, consistent or not."""
 
 _API_VERSION = "meta.k8s.io/v1"
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 _PREFIX = "continue key is not valid"
 _ALPHABET = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
@@ -47,7 +48,8 @@ def decode_continue(token: str) -> tuple[str, int]:
     if not start:
         raise _bad(f"{_PREFIX}: encoded start key empty (version {_API_VERSION})")
     key = start if start.startswith("/") else "/" + start
-    if posixpath.normpath(key) != key:
+    # Go cleans a double slash in front as well.
+    if key.startswith("//") or posixpath.normpath(key) != key:
         raise _bad(f"{_PREFIX}: {start}")
     return key[1:], fields["rv"]
 
@@ -58,18 +60,14 @@ def _bad(message: str) -> ApiError:
 
 def _decode_base64(token: str) -> tuple[bytes, str]:
     """Unpadded URL base64 as Go reads it: line ends are skipped, the offending byte is named."""
-    digits = bytearray()
-    positions: list[int] = []
-    for position, byte in enumerate(token.encode()):
-        if byte in b"\r\n":
-            continue
-        if byte not in _ALPHABET:
+    text = token.encode(errors="replace")
+    for position, byte in enumerate(text):
+        if byte not in _ALPHABET and byte not in b"\r\n":
             return b"", f"illegal base64 data at input byte {position}"
-        digits.append(byte)
-        positions.append(position)
+    digits = text.replace(b"\r", b"").replace(b"\n", b"")
     if len(digits) % 4 == 1:
-        return b"", f"illegal base64 data at input byte {positions[-1]}"
-    return base64.urlsafe_b64decode(bytes(digits) + b"=" * (-len(digits) % 4)), ""
+        return b"", f"illegal base64 data at input byte {len(text) - 1}"
+    return base64.urlsafe_b64decode(digits + b"=" * (-len(digits) % 4)), ""
 
 
 _FIELDS: dict[str, tuple[type, str]] = {"v": (str, "string"), "rv": (int, "int64"), "start": (str, "string")}
@@ -90,8 +88,8 @@ def _decode_json(data: bytes) -> tuple[dict[str, Any], str]:
         got = value.get(name)
         if got is None:
             continue
-        if type(got) is not wanted:
-            kind = f"number {got}" if isinstance(got, float) else _go_kind(got)
+        if type(got) is not wanted or (isinstance(got, int) and not _INT64_MIN <= got <= _INT64_MAX):
+            kind = f"number {got}" if wanted is int and _go_kind(got) == "number" else _go_kind(got)
             return fields, (
                 f"json: cannot unmarshal {kind} into Go struct field continueToken.{name} of type {go_type}"
             )

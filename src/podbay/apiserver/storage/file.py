@@ -93,8 +93,7 @@ class StateFile:
     def _connect(self, path: Path | None) -> sqlite3.Connection:
         try:
             if path is not None:
-                # The file holds Secrets: nobody else may read it, not even for a moment.
-                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                _create_private(path)
             return sqlite3.connect(
                 path or ":memory:", timeout=0, isolation_level=None, check_same_thread=False
             )
@@ -254,6 +253,18 @@ class StateFile:
             if name.startswith(prefix):
                 return StateError(f"the state file {self._label} {sentence} ({error})")
         return StateError(f"the state file {self._label} cannot be used: {error}")
+
+
+def _create_private(path: Path) -> None:
+    """Make the file, unless it is there, so that nobody else can read the Secrets in it even for a moment.
+
+    An existing file must not be opened here: closing it again would drop the lock that another Store of this
+    process holds on it (POSIX locks belong to the process).
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        pass
 
 
 _RESTORE = "restore it from a copy or reset the cluster"

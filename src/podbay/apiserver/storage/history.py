@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from itertools import islice
 from operator import attrgetter
 
 from podbay.apiserver.storage.file import Row
@@ -55,11 +56,11 @@ class History:
             return []
         return records[bisect_right(records, version, key=_BY_VERSION) :]
 
-    def due(self, *, limit: int, written_before: float) -> int:
-        """The version up to which records are over the limit or too old; 0 when none is."""
+    def due(self, *, limit: int, written_before: float, most: int) -> int:
+        """The version up to which records, `most` of them at most, are over the limit or too old; 0 when none is."""
         upto = 0
         excess = len(self._all) - limit
-        for position, record in enumerate(self._all):
+        for position, record in enumerate(islice(self._all, most)):
             if position >= excess and record.written >= written_before:
                 break
             upto = record.version

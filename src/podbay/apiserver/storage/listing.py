@@ -16,9 +16,9 @@ from podbay.apiserver.storage.entry import Page, Predicate
 from podbay.apiserver.storage.options import EXACT, NOT_OLDER_THAN, parse_version
 from podbay.errors import ApiError
 
-__all__ = ["EXPIRED", "Plan", "explained", "page", "plan", "single"]
+__all__ = ["Plan", "expired", "page", "plan", "single"]
 
-EXPIRED: Final = "The resourceVersion for the provided list is too old."
+_EXPIRED: Final = "The resourceVersion for the provided list is too old."
 _CONTINUE_EXPIRED: Final = (
     "The provided continue parameter is too old to display a consistent list result. "
     "You can start a new list without the continue parameter, or use the continue token in this response to "
@@ -58,10 +58,10 @@ def plan(resource_version: str, match: str, *, limit: int, continue_token: str, 
     return Plan(not_older_than=wanted, limit=limit)
 
 
-def explained(error: ApiError, plan: Plan) -> ApiError:
-    """The 410 of a continued list offers a token for the rest as it is now; other errors stay as they are."""
-    if error.code != 410 or not plan.start:
-        return error
+def expired(plan: Plan) -> ApiError:
+    """410 for a plan whose version is compacted; a continued list gets a token for the rest as it is now."""
+    if not plan.start:
+        return status.expired(_EXPIRED)
     return status.expired(_CONTINUE_EXPIRED, continue_token=encode_continue(plan.start, LATEST))
 
 

@@ -8,7 +8,6 @@ in the same turn of the event loop, and a watch that no write concerns costs not
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -65,8 +64,8 @@ class Watcher:
         self.overflowed = False
         """True when the client was too slow."""
         self._backlog: Iterator[Change | None] | None = backlog
-        self._ahead: deque[Change] = deque()
-        self._buffer: deque[Change] = deque()
+        self._ahead: list[Change] = []
+        self._buffer: list[Change] = []
         self._buffered_bytes = 0
         self._version = version
         self._forget = forget
@@ -107,11 +106,12 @@ class Watcher:
     def take(self, limit: int = BATCH) -> list[Change]:
         """What is waiting now, at most `limit` changes."""
         self._read_backlog(limit)
-        batch = [self._ahead.popleft() for _ in range(min(limit, len(self._ahead)))]
-        while self._buffer and len(batch) < limit:
-            change = self._buffer.popleft()
-            self._buffered_bytes -= len(change.entry.raw)
-            batch.append(change)
+        batch, self._ahead = self._ahead[:limit], self._ahead[limit:]
+        if len(batch) < limit and self._buffer:
+            fresh = self._buffer[: limit - len(batch)]
+            del self._buffer[: len(fresh)]
+            self._buffered_bytes -= sum(len(change.entry.raw) for change in fresh)
+            batch += fresh
         return batch
 
     def pending(self) -> bool:
@@ -120,10 +120,13 @@ class Watcher:
         return bool(self._ahead or self._buffer)
 
     def bookmark(self) -> Change | None:
-        """A BOOKMARK at the store's version, for the server to send about once a minute; None while changes wait."""
-        if self.pending() or self.closed or self._version() < self._after:
+        """A BOOKMARK at the store's version, None while changes wait and after the end.
+
+        For the server to send about once a minute, and shortly before it ends the watch by itself.
+        """
+        if self.closed or self.pending():
             return None
-        return Change.bookmark(self._version())
+        return Change.bookmark(max(self._version(), self._after))
 
     def close(self) -> None:
         """End the watch and drop what was written meanwhile. Does nothing the second time."""
