@@ -82,12 +82,18 @@ def merge_list(original: Items, patch: Items, listing: Listing, *, deleting: boo
         if key:
             raise bad_argument(_MAP, merged[0])
         return _interleave(merged, patch, original, "")
+    merged, kept, plain = _merge_items(original, patch, listing)
+    return _interleave(merged, plain, kept, listing.merge_key)
+
+
+def _merge_items(original: Items, patch: Items, listing: Listing) -> tuple[Items, Items, Items]:
+    """The merged objects, unordered (new ones last); what original keeps; patch without its directives."""
     key = listing.merge_key
     if not key:
         raise fault(f"cannot merge lists without merge key for {listing.item_kind}")
-    original, patch = _obey_item_directives(original, patch, key)
-    merged = list(original)
-    for item in patch:
+    kept, plain = _obey_item_directives(original, patch, key)
+    merged = list(kept)
+    for item in plain:
         if key not in item:
             raise _no_merge_key(item, key)
         at = _find(merged, key, item[key])
@@ -95,7 +101,7 @@ def merge_list(original: Items, patch: Items, listing: Listing, *, deleting: boo
             merged.append(item)
         else:
             merged[at] = listing.merge_item(merged[at], item)
-    return _interleave(merged, patch, original, key)
+    return merged, kept, plain
 
 
 def order_by_directive(
@@ -108,10 +114,18 @@ def order_by_directive(
     _check_order(patch or [], order, listing.merge_key)
     if original is None and patch is None:
         return None
-    if patch is None or original is None:
-        merged: Items = list(original if patch is None else patch)  # type: ignore[arg-type]
+    if original is None or patch is None:
+        merged: Items = (original if patch is None else patch) or []
+    elif replacing:
+        merged = patch
+    elif patch and isinstance(patch[0], dict) and listing.merge_key:
+        _item_type(original, patch)
+        count = len(original)
+        merged = _merge_items(original, patch, listing)[0]
+        # Kubernetes deletes and appends within the original's array, so new items stand where deleted ones made room.
+        original = merged[:count]
     else:
-        merged = patch if replacing else merge_list(list(original), patch, listing, deleting=False)
+        merged = merge_list(original, patch, listing, deleting=False)
     _item_type(original or [], patch or [])
     return _interleave(merged, order, original or [], listing.merge_key)
 
