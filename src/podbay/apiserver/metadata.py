@@ -11,6 +11,7 @@ from typing import Any
 
 from podbay.apiserver.field import FieldError, Path, forbidden, invalid, required, too_long
 from podbay.apiserver.registry import ResourceType
+from podbay.objects.equality import semantically_equal
 from podbay.objects.meta import Object, metadata_of
 from podbay.objects.names import (
     dns1123_label_errors,
@@ -68,9 +69,7 @@ def generate_name(prefix: str, suffix: str) -> str:
 
 def immutable(new: Any, old: Any, path: Path) -> list[FieldError]:
     """The error when a field that never changes has changed; absent and empty count as equal."""
-    if new == old or (
-        not new and not old and new is not False and old is not False and new != 0 and old != 0
-    ):
+    if semantically_equal(new, old):
         return []
     return [invalid(path, new, "field is immutable")]
 
