@@ -80,7 +80,8 @@ class Authenticator:
         if found is not None:
             own = self._tokens.audiences
             wanted = own if audiences is None else audiences
-            return TokenCheck(found, tuple(audience for audience in own if audience in wanted))
+            shared = tuple(audience for audience in own if audience in wanted)
+            return TokenCheck(found, shared) if shared else TokenCheck(error=_INVALID)
         check = self._tokens.check(token, audiences)
         if check.user is not None:
             return check

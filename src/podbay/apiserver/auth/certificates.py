@@ -6,6 +6,7 @@ Source: k8s.io/apiserver/pkg/authentication/request/x509/x509.go.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ _UID_OID = x509.ObjectIdentifier("1.3.6.1.4.1.57683.2")
 
 @dataclass(frozen=True, slots=True)
 class CertificateSubject:
-    """The parts of a client certificate that make a user. Read it once a connection, not once a request."""
+    """The parts of a client certificate that make a user."""
 
     common_name: str
     organizations: tuple[str, ...] = ()
@@ -31,6 +32,7 @@ class CertificateSubject:
     """SHA-256 of the certificate in hex; becomes the user's credential id."""
 
     @classmethod
+    @functools.lru_cache(maxsize=256)  # a connection shows the same certificate with each request
     def of_der(cls, der: bytes) -> CertificateSubject | None:
         """Read a DER certificate (`ssl_object.getpeercert(True)`); None when it cannot be read."""
         try:
