@@ -15,10 +15,12 @@ from podbay.objects.meta import Object
 
 __all__ = [
     "AGE_COLUMN",
+    "CREATED_AT_COLUMNS",
     "NAME_COLUMN",
     "IncludeObject",
     "age",
     "column_definitions",
+    "created_at_cells",
     "human_duration",
     "partial_metadata",
     "since",
@@ -49,6 +51,9 @@ AGE_COLUMN = Column(
     "It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More "
     "info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata",
 )
+
+CREATED_AT_COLUMNS = (NAME_COLUMN, Column("Created At", "date", AGE_COLUMN.description))
+"""Columns of kinds that Kubernetes has no printer for; see created_at_cells."""
 
 
 def human_duration(seconds: float) -> str:
@@ -96,6 +101,12 @@ def since(timestamp: str | None, now: datetime) -> str:
 def age(obj: Object, now: datetime) -> str:
     """The age of an object for its Age column."""
     return since((obj.get("metadata") or {}).get("creationTimestamp"), now)
+
+
+def created_at_cells(obj: Object, now: datetime) -> list[Any]:
+    """The cells under CREATED_AT_COLUMNS: a time, not an age."""
+    metadata = obj.get("metadata") or {}
+    return [metadata.get("name") or "", metadata.get("creationTimestamp")]
 
 
 def column_definitions(resource_type: ResourceType) -> list[dict[str, Any]]:
