@@ -19,7 +19,7 @@ from yaml.events import AliasEvent, MappingStartEvent, ScalarEvent, SequenceStar
 from podbay.apiserver.field import go_quote
 from podbay.apiserver.schema.gojson import go_float
 
-__all__ = ["load"]
+__all__ = ["load", "resolve"]
 
 _Parser: Any = getattr(yaml, "CParser", None) or yaml.Loader
 _MAX_DEPTH: Final = 200
@@ -162,13 +162,13 @@ def _scalar(event: Any) -> Any:
             raise ValueError("yaml: !!binary value contains invalid base64 data") from None
     if tag == _TAG + "str" or tag == "!" or (not tag and event.style not in (None, "")):
         return text
-    value = _resolve(text)
+    value = resolve(text)
     if tag == _TAG + "float" and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value
 
 
-def _resolve(text: str) -> Any:
+def resolve(text: str) -> Any:
     """What a plain word means (go-yaml's resolve); timestamps stay text."""
     if text in _WORDS:
         return _WORDS[text]

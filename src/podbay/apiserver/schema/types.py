@@ -5,7 +5,7 @@ the type, no validation, no descriptions. The table is `kubernetes-1.36.json`, m
 k8s.io/api and k8s.io/apimachinery; types are parsed out of it when first asked for.
 
 Format of the table: `structs` maps a type ("core/v1.Container") to its fields in Go order, each a line
-`TYPE [omitempty] [omitzero] [required] #PROTOBUF_NUMBER [list=set|atomic|map:key,key] [map=atomic] [patch=a,b]
+`TYPE [omitempty] [omitzero] [required] [list=set|atomic|map:key,key] [map=atomic] [patch=a,b]
 [key=name] [default=JSON]`; TYPE is a Go type with packages shortened (`*core/v1.Probe`, `[]string`,
 `map[string]quantity`). `scalars` maps named Go types to what they are named for; `atomic` lists the structs that
 server-side apply owns as a whole; `kinds` lists every kind the release knows, also those that have no struct here.
@@ -109,7 +109,6 @@ class Field:
         "list_type",
         "map_type",
         "name",
-        "number",
         "omitempty",
         "omitzero",
         "patch_merge_key",
@@ -137,8 +136,6 @@ class Field:
         self.patch_merge_key = found.get("key", "")
         self.default: Any = orjson.loads(found["default"]) if "default" in found else None
         """The `+default` marker of a scalar (ContainerPort.protocol: TCP), else None."""
-        self.number = next((int(f[1:]) for f in flags if f.startswith("#")), 0)
-        """Protobuf field number; 0 where the type has no protobuf form."""
 
     @property
     def kind(self) -> Kind:
