@@ -27,6 +27,7 @@ class _RbacStrategy(Strategy):
     """What the four kinds share: any path segment is a name, PUT creates, validation runs twice on update."""
 
     allow_create_on_update = True
+    metadata_repeats = (2, 1)
 
     def __init__(self, *, namespaced: bool) -> None:
         self._namespaced = namespaced
