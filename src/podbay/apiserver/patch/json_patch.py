@@ -15,7 +15,7 @@ import orjson
 
 from podbay.apiserver import status
 from podbay.apiserver.field import go_quote
-from podbay.apiserver.patch.gotext import clone, json_equal, json_kind
+from podbay.apiserver.patch.govalues import clone, json_equal, json_kind, read_json
 from podbay.errors import ApiError
 from podbay.objects.meta import Object
 
@@ -67,12 +67,10 @@ def unknown_operation_fields(operations: list[Any]) -> list[str]:
 
 
 def _decode(operations: bytes | list[Any], *, strict: bool) -> list[Any]:
-    parsed: Any = operations
-    if isinstance(operations, bytes | bytearray | memoryview):
-        try:
-            parsed = orjson.loads(operations)
-        except orjson.JSONDecodeError as error:
-            raise status.bad_request(_decode_message(f"{error}", strict=strict)) from None
+    try:
+        parsed = read_json(operations)
+    except ValueError as error:
+        raise status.bad_request(_decode_message(str(error), strict=strict)) from None
     if parsed is None:
         return []
     mistake = _shape_mistake(parsed, strict=strict)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from podbay.apiserver import status
-from podbay.apiserver.patch.gotext import clone, json_kind
+from podbay.apiserver.patch.govalues import clone, json_kind, read_json
 from podbay.objects.meta import Object
 
 __all__ = ["apply_merge_patch", "create_merge_patch"]
@@ -23,13 +21,11 @@ def apply_merge_patch(doc: Object, patch: bytes | Any, *, strict: bool = True) -
 
     strict is true unless the request said `fieldValidation=Ignore`. Raises ApiError 400 when patch is no object.
     """
-    parsed = patch
-    if isinstance(patch, bytes | bytearray | memoryview):
-        try:
-            parsed = orjson.loads(patch)
-        except orjson.JSONDecodeError as error:
-            words = f"error decoding patch: {error}" if strict else "Invalid JSON Patch"
-            raise status.bad_request(words) from None
+    try:
+        parsed = read_json(patch)
+    except ValueError as error:
+        words = f"error decoding patch: {error}" if strict else "Invalid JSON Patch"
+        raise status.bad_request(words) from None
     if not isinstance(parsed, dict):
         if parsed is None or not strict:
             raise status.bad_request("Invalid JSON Patch")

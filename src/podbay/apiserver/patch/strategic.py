@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
 from podbay.apiserver import status
-from podbay.apiserver.patch.gotext import clone, go_type, json_kind
+from podbay.apiserver.patch.govalues import clone, go_type, json_kind, read_json
 from podbay.apiserver.patch.strategic_lists import (
     DELETE,
     DIRECTIVE,
@@ -43,12 +41,10 @@ def apply_strategic_merge_patch(schema: Schema, type_name: str, doc: Object, pat
     Raises ApiError: 400 for a patch that is malformed, 422 for lists of lists, 500 where Kubernetes answers so
     (a list item without its merge key, an unknown directive).
     """
-    parsed = patch
-    if isinstance(patch, bytes | bytearray | memoryview):
-        try:
-            parsed = orjson.loads(patch)
-        except orjson.JSONDecodeError as error:
-            raise status.bad_request(str(error)) from None
+    try:
+        parsed = read_json(patch)
+    except ValueError as error:
+        raise status.bad_request(str(error)) from None
     if parsed is None:
         parsed = {}
     if not isinstance(parsed, dict):

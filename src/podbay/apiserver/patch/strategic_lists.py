@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from podbay.apiserver import status
-from podbay.apiserver.patch.gotext import go_sprint, go_type, json_equal
+from podbay.apiserver.patch.govalues import go_sprint, go_type, json_equal
 from podbay.errors import ApiError
 from podbay.objects.meta import Object
 

@@ -1,4 +1,4 @@
-"""JSON values as Go prints them, for the messages of kube-apiserver that carry a value or a type.
+"""JSON values as Go reads, compares and prints them, for patches and for the messages that carry a value or a type.
 
 Not for messages with a quoted string alone (apiserver/field.py). Source: the verbs of Go's package fmt, the type
 names of package reflect, and encoding/json's string escapes.
@@ -11,10 +11,22 @@ from typing import Any
 import orjson
 
 from podbay.apiserver import status
+from podbay.apiserver.field import go_quote
+from podbay.apiserver.schema import gojson
 
-__all__ = ["clone", "go_json", "go_sprint", "go_type", "json_equal", "json_kind"]
+__all__ = ["clone", "go_json", "go_sprint", "go_syntax", "go_type", "json_equal", "json_kind", "read_json"]
 
 _HTML = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def read_json(body: bytes | Any) -> Any:
+    """A parsed request body; what is no bytes is taken as parsed. ValueError carries Go's sentence."""
+    if not isinstance(body, bytes | bytearray | memoryview):
+        return body
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return gojson.to_plain(gojson.parse(bytes(body)))
 
 
 def clone(value: Any) -> Any:
@@ -60,6 +72,18 @@ def _float(value: float) -> str:
         return text.removesuffix(".0")
     mantissa, _, power = f"{value!r}".partition("e") if "e" in repr(value) else (repr(value), "", "0")
     return f"{mantissa.removesuffix('.0')}e{'-' if power.startswith('-') else '+'}{abs(int(power)):02d}"
+
+
+def go_syntax(value: Any) -> str:
+    """The verb %#v, as far as messages need it: strings quoted, maps and lists with their types."""
+    if isinstance(value, str):
+        return go_quote(value)
+    if isinstance(value, dict):
+        inner = ", ".join(f"{go_quote(k)}:{go_syntax(value[k])}" for k in sorted(value))
+        return f"map[string]interface {{}}{{{inner}}}"
+    if isinstance(value, list):
+        return "[]interface {}{" + ", ".join(map(go_syntax, value)) + "}"
+    return "interface {}(nil)" if value is None else go_sprint(value)
 
 
 def go_type(value: Any) -> str:
