@@ -96,7 +96,7 @@ def merge_tolerations(
     for index, toleration in enumerate(every):
         later = (other for other in every[index + 1 :] if other != toleration)
         if not any(_covers(other, toleration) for other in [*merged, *later]):
-            merged.append(toleration)
+            merged.append(dict(toleration))
     return merged
 
 
