@@ -42,7 +42,7 @@ _METADATA = Path("metadata")
 
 _STANDARD_FINALIZERS = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 _GROUPS_WITH_FREE_FINALIZERS = frozenset(
-    {"coordination.k8s.io", "node.k8s.io", "admissionregistration.k8s.io", "events.k8s.io"}
+    {"coordination.k8s.io", "node.k8s.io", "admissionregistration.k8s.io"}
 )
 """Groups whose validation accepts unqualified finalizer names (they call the generic check only)."""
 

@@ -52,17 +52,22 @@ class Strategy:
     """PUT to a name that does not exist creates it (Lease, RBAC kinds and Events do)."""
     allow_unconditional_update = True
     """PUT without resourceVersion is allowed."""
-    tracks_generation = False
-    """metadata.generation starts at 1 and grows when spec changes."""
+    returns_deleted_object = False
+    """DELETE answers with the object and not with a `Status` (pods, service accounts, claims, quotas, …)."""
+    garbage_collected = True
+    """Deletion may leave orphan or foreground finalizers on it (not Events)."""
+    metadata_repeats: tuple[int, int] = (0, 1)
+    """How often the kind's own update validation checks the whole metadata, and their change, once more;
+    each repeat repeats every cause (metadata.update_errors)."""
 
     def set_defaults(self, obj: Object) -> None:
         """Fill defaults in place; runs after every decode and patch (Go: SetDefaults_*)."""
 
     def validate_name(self, name: str, *, prefix: bool) -> Sequence[str]:
         """Messages for a bad metadata.name, or for a bad generateName when prefix is true."""
-        from podbay.objects.names import dns1123_subdomain_errors
+        from podbay.objects.names import dns1123_subdomain_errors, masked_prefix
 
-        return dns1123_subdomain_errors(name[:-1] if prefix and name.endswith("-") else name)
+        return dns1123_subdomain_errors(masked_prefix(name) if prefix else name)
 
     def prepare_for_create(self, obj: Object, ctx: StrategyContext) -> None:
         """Drop what clients may not set (status), set what the server sets."""
@@ -94,6 +99,17 @@ class Strategy:
         requested is `gracePeriodSeconds` of the call, None when absent.
         """
         return None
+
+    def has_finalizers(self, obj: Object) -> bool:
+        """Something still has to happen before a deleted object may go."""
+        return bool((obj.get("metadata") or {}).get("finalizers"))
+
+    def start_termination(self, obj: Object, now: str) -> bool:
+        """First phase of deletion for a kind that empties itself before it goes (Namespace).
+
+        Returns True while the object must stay; obj is changed in place (deletionTimestamp, phase).
+        """
+        return False
 
 
 class SubresourceHandler(Protocol):
@@ -166,6 +182,12 @@ class ResourceType:
     cells: Callable[[Object, datetime], list[Any]] = _default_cells
     handler: SubresourceHandler | None = None
     """Set for kinds that are answered and not stored (SubjectAccessReview)."""
+    storage_key: str = ""
+    """Set when another resource's collection is served under this name too (events.k8s.io events)."""
+    to_storage: Callable[[Object], Object] | None = None
+    """Turns a decoded object into the shape of that collection; strategies, cells and fields see that shape."""
+    from_storage: Callable[[Object], Object] | None = None
+    """Turns a stored object into what this resource shows."""
 
     @property
     def group_resource(self) -> GroupResource:
@@ -174,7 +196,7 @@ class ResourceType:
     @property
     def key(self) -> str:
         """The storage key of the collection, "pods" or "roles.rbac.authorization.k8s.io"."""
-        return str(self.gvr.group_resource)
+        return self.storage_key or str(self.gvr.group_resource)
 
     @property
     def list_kind(self) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "in_range_errors",
     "ip_errors",
     "label_value_errors",
+    "masked_prefix",
     "path_segment_name_errors",
     "path_segment_prefix_errors",
     "percent_errors",
@@ -76,6 +77,11 @@ def _too_long(value: str, maximum: int, unit: str) -> list[str]:
 
 def _matches(pattern: str, value: str) -> bool:
     return re.fullmatch(pattern, value) is not None
+
+
+def masked_prefix(name: str) -> str:
+    """A generateName as its rule sees it: a dash at the end is fine, something will follow it."""
+    return name[:-2] + "a" if len(name) > 1 and name.endswith("-") else name
 
 
 def dns1123_label_errors(value: str) -> list[str]:
