@@ -89,7 +89,8 @@ async def test_follows_the_collection_and_tells_handlers() -> None:
         kind = "added" if old is None else "deleted" if new is None else "changed"
         seen.append((kind, (new or old or {})["metadata"]["name"]))
 
-    informer = Informer(api, PODS, clock, indexes={"node": lambda o: [o["spec"]["nodeName"]]})  # type: ignore[arg-type]
+    informer = Informer(api, PODS, clock)  # type: ignore[arg-type]
+    informer.add_index("node", lambda o: [o["spec"]["nodeName"]])
     informer.add_handler(handler)
     async with TaskGroup("t") as group:
         group.start("informer", informer.run())

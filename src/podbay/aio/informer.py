@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from podbay.aio.backoff import Backoff
 from podbay.aio.clock import Clock
-from podbay.aio.tasks import Service, TaskGroup
+from podbay.aio.tasks import TaskGroup
 from podbay.errors import ApiError
 from podbay.objects.api import ClusterApi, WatchEvent
 from podbay.objects.meta import Object
 from podbay.objects.resource import GVR
 
-__all__ = ["Informer", "InformerSet", "object_key"]
+__all__ = ["Informer", "InformerSet", "metadata_only", "object_key"]
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ class Informer:
         namespace: str | None = None,
         label_selector: str = "",
         field_selector: str = "",
-        indexes: Mapping[str, Index] | None = None,
+        transform: Callable[[Object], Object] | None = None,
     ) -> None:
         self.resource = resource
         self.store: dict[str, Object] = {}
@@ -72,7 +72,8 @@ class Informer:
         self._selection = _Selection(
             namespace=namespace, label_selector=label_selector, field_selector=field_selector
         )
-        self._indexes = {name: _Indexed(function) for name, function in (indexes or {}).items()}
+        self._transform = transform or _unchanged
+        self._indexes: dict[str, _Indexed] = {}
         self._handlers: list[Handler] = []
         self._backoff = Backoff(initial=0.1, maximum=30.0)
         """Reflectors start at 800 ms against remote servers; in one process a tenth of a second is polite enough."""
@@ -95,6 +96,10 @@ class Informer:
     def by_index(self, name: str, value: str) -> list[Object]:
         """The objects whose index function gave value, oldest first."""
         return [self.store[key] for key in self._indexes[name].keys.get(value, ())]
+
+    def count_index(self, name: str, value: str) -> int:
+        """How many objects `by_index` would give, at no cost."""
+        return len(self._indexes[name].keys.get(value, ()))
 
     def get(self, name: str, namespace: str = "") -> Object | None:
         """One object, or None."""
@@ -136,7 +141,7 @@ class Informer:
             label_selector=chosen.label_selector,
             field_selector=chosen.field_selector,
         )
-        fresh = {object_key(obj): obj for obj in answer.items}
+        fresh = {object_key(obj): self._transform(obj) for obj in answer.items}
         for key in [k for k in self.store if k not in fresh]:
             self._apply(key, None)
         for key, obj in fresh.items():
@@ -162,11 +167,14 @@ class Informer:
     def _take(self, event: WatchEvent) -> str | None:
         if event.type == "ERROR":
             raise ApiError.from_status(event.object)
+        if event.type == "BOOKMARK":
+            return _version(event.object)
+        obj = self._transform(event.object)
         if event.type == "DELETED":
-            self._apply(object_key(event.object), None, last=event.object)
-        elif event.type != "BOOKMARK":
-            self._apply(object_key(event.object), event.object)
-        return _version(event.object)
+            self._apply(object_key(obj), None, last=obj)
+        else:
+            self._apply(object_key(obj), obj)
+        return _version(obj)
 
     def _apply(self, key: str, obj: Object | None, *, last: Object | None = None) -> None:
         old = self.store.pop(key, None) if obj is None else self.store.get(key)
@@ -194,6 +202,33 @@ def _reindex(index: _Indexed, key: str, old: Object | None, new: Object | None) 
         index.keys.setdefault(value, {})[key] = None
 
 
+def _unchanged(obj: Object) -> Object:
+    return obj
+
+
+_KEPT_METADATA = (
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "finalizers",
+    "ownerReferences",
+    "labels",
+)
+
+
+def metadata_only(obj: Object) -> Object:
+    """What garbage collection and counting need of an object, and little more memory than that."""
+    metadata = obj["metadata"]
+    return {
+        "apiVersion": obj.get("apiVersion"),
+        "kind": obj.get("kind"),
+        "metadata": {key: metadata[key] for key in _KEPT_METADATA if key in metadata},
+    }
+
+
 def _version(obj: Object) -> str | None:
     version = obj["metadata"].get("resourceVersion")
     return str(version) if version is not None else None
@@ -206,19 +241,38 @@ class InformerSet:
         self._api = api
         self._group = group
         self._clock = clock
-        self._informers: dict[GVR, Informer] = {}
-        self._services: list[Service] = []
+        self._full: dict[GVR, Informer] = {}
+        self._metadata: dict[GVR, Informer] = {}
 
     def informer(self, resource: GVR) -> Informer:
         """The collection's informer; the same object every time."""
-        informer = self._informers.get(resource)
-        if informer is None:
-            informer = self._informers[resource] = Informer(self._api, resource, self._clock)
-            name = f"informer/{resource.group_resource}"
-            self._services.append(self._group.start(name, informer.run()))
+        if resource not in self._full:
+            informer = Informer(self._api, resource, self._clock)
+            self._full[resource] = self._start(informer, f"informer/{resource.group_resource}")
+        return self._full[resource]
+
+    def metadata(self, resource: GVR) -> Informer:
+        """An informer whose objects have at least their metadata: the full one if it runs, else a slim one."""
+        if resource in self._full:
+            return self._full[resource]
+        if resource not in self._metadata:
+            informer = Informer(self._api, resource, self._clock, transform=metadata_only)
+            name = f"metadata informer/{resource.group_resource}"
+            self._metadata[resource] = self._start(informer, name)
+        return self._metadata[resource]
+
+    def filtered(self, resource: GVR, *, namespace: str | None = None, field_selector: str = "") -> Informer:
+        """An informer of its own for a part of a collection."""
+        informer = Informer(
+            self._api, resource, self._clock, namespace=namespace, field_selector=field_selector
+        )
+        return self._start(informer, f"informer/{resource.group_resource}?{namespace or ''}{field_selector}")
+
+    def _start(self, informer: Informer, name: str) -> Informer:
+        self._group.start(name, informer.run())
         return informer
 
     async def wait_synced(self) -> None:
-        """Return when every informer asked for so far has its first list."""
-        for informer in list(self._informers.values()):
+        """Return when every shared informer asked for so far has its first list."""
+        for informer in [*self._full.values(), *self._metadata.values()]:
             await informer.synced.wait()
