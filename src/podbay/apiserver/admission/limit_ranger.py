@@ -13,7 +13,7 @@ from typing import Any
 from podbay.apiserver.admission.base import Attributes, ClusterReader
 from podbay.apiserver.admission.refusal import forbidden, join_messages
 from podbay.apiserver.quota.lists import ResourceList, parse_list
-from podbay.apiserver.quota.pod_resources import aggregate
+from podbay.apiserver.quota.pod_resources import without_overhead
 from podbay.objects.meta import Object, metadata_of
 from podbay.objects.quantity import Quantity
 
@@ -116,8 +116,8 @@ def _pod_violations(limit_range: Object, pod: Object) -> Iterator[str]:
                 requests, limits = parse_list(resources.get("requests")), parse_list(resources.get("limits"))
                 yield from _Bound("Container", requests, limits).check(item)
         elif item.get("type") == "Pod":
-            requests = aggregate(spec, "requests", pod_level=True)
-            limits = aggregate(spec, "limits", pod_level=True)
+            requests = without_overhead(spec, "requests")
+            limits = without_overhead(spec, "limits")
             yield from _Bound("Pod", requests, limits).check(item)
 
 

@@ -45,15 +45,6 @@ def add(left: ResourceList, right: ResourceList) -> ResourceList:
     return result
 
 
-def maximum(left: ResourceList, right: ResourceList) -> ResourceList:
-    """The greater of both by name."""
-    result = dict(left)
-    for name, quantity in right.items():
-        if name not in result or quantity > result[name]:
-            result[name] = quantity
-    return result
-
-
 def subtract_to_zero(left: ResourceList, right: ResourceList) -> ResourceList:
     """Differences by name, never below zero; names of either list are present."""
     result: ResourceList = {}

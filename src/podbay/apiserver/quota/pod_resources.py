@@ -1,4 +1,4 @@
-"""What a pod as a whole requests and is limited to: containers, sidecars, init containers, overhead.
+"""What a pod as a whole requests and is limited to: its containers, its own resources, overhead.
 
 Source: k8s.io/component-helpers/resource/helpers.go (PodRequests, PodLimits). Resources in the pod's status
 (in-place resize) are not looked at.
@@ -8,23 +8,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from podbay.apiserver.quota.lists import ResourceList, add, maximum, parse_list
+from podbay.apiserver.kinds.pod_totals import aggregate_limits, aggregate_requests
+from podbay.apiserver.quota.lists import ResourceList, add, parse_list
 from podbay.objects.meta import Object
 
-__all__ = ["aggregate", "has_pod_level_resources", "is_pod_level_resource", "pod_limits", "pod_requests"]
+__all__ = [
+    "has_pod_level_resources",
+    "is_pod_level_resource",
+    "pod_limits",
+    "pod_requests",
+    "without_overhead",
+]
 
 
 def pod_requests(pod: Object) -> ResourceList:
     """The requests that count for scheduling and quota, overhead included."""
     spec = pod.get("spec") or {}
-    total = aggregate(spec, "requests", pod_level=True)
+    total = without_overhead(spec, "requests")
     return add(total, parse_list(spec.get("overhead")))
 
 
 def pod_limits(pod: Object) -> ResourceList:
     """The limits of the whole pod; overhead adds only to limits that are set and not zero."""
     spec = pod.get("spec") or {}
-    total = aggregate(spec, "limits", pod_level=True)
+    total = without_overhead(spec, "limits")
     overhead = {
         name: quantity
         for name, quantity in parse_list(spec.get("overhead")).items()
@@ -33,31 +40,11 @@ def pod_limits(pod: Object) -> ResourceList:
     return add(total, overhead)
 
 
-def aggregate(spec: dict[str, Any], part: str, *, pod_level: bool) -> ResourceList:
-    """Sum `part` ("requests" or "limits") over the containers of a pod spec, without overhead.
-
-    Init containers run one after another, each beside the sidecars started before it, so they count with
-    their maximum. With pod_level, `spec.resources` replaces the sums of the resources it may set.
-    """
-    total: ResourceList = {}
-    for container in spec.get("containers") or ():
-        total = add(total, _of_container(container, part))
-    sidecars: ResourceList = {}
-    initialisation: ResourceList = {}
-    for container in spec.get("initContainers") or ():
-        own = _of_container(container, part)
-        if container.get("restartPolicy") == "Always":
-            total = add(total, own)
-            sidecars = add(sidecars, own)
-            own = sidecars
-        else:
-            own = add(own, sidecars)
-        initialisation = maximum(initialisation, own)
-    total = maximum(total, initialisation)
-    if pod_level:
-        whole = parse_list((spec.get("resources") or {}).get(part))
-        total.update({name: q for name, q in whole.items() if is_pod_level_resource(name)})
-    return total
+def without_overhead(spec: dict[str, Any], part: str) -> ResourceList:
+    """The `part` ("requests" or "limits") of a pod spec; `spec.resources` replaces sums where it may."""
+    total = aggregate_requests(spec) if part == "requests" else aggregate_limits(spec)
+    whole = parse_list((spec.get("resources") or {}).get(part))
+    return {**total, **{name: q for name, q in whole.items() if is_pod_level_resource(name)}}
 
 
 def is_pod_level_resource(name: str) -> bool:
@@ -70,7 +57,3 @@ def has_pod_level_resources(pod: Object) -> bool:
     resources = (pod.get("spec") or {}).get("resources") or {}
     names = [*(resources.get("requests") or ()), *(resources.get("limits") or ())]
     return any(is_pod_level_resource(name) for name in names)
-
-
-def _of_container(container: dict[str, Any], part: str) -> ResourceList:
-    return parse_list((container.get("resources") or {}).get(part))

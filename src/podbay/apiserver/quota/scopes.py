@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from podbay.apiserver.quota.lists import parse_list
+from podbay.apiserver.kinds.pod_qos import compute_qos
 from podbay.objects.meta import Object
 
 __all__ = ["is_terminating", "matches_scopes", "scope_selectors"]
-
-_QOS_RESOURCES = ("cpu", "memory")
 
 
 def scope_selectors(quota: Object) -> list[Mapping[str, Any]]:
@@ -92,18 +90,8 @@ def _selects(selector: Mapping[str, Any], name: str) -> bool:
 
 
 def _is_best_effort(pod: Object) -> bool:
-    qos = (pod.get("status") or {}).get("qosClass")
-    if qos:
-        return bool(qos == "BestEffort")
-    spec = pod.get("spec") or {}
-    holders = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ()), spec]
-    for holder in holders:
-        resources = holder.get("resources") or {}
-        for part in ("requests", "limits"):
-            amounts = parse_list(resources.get(part))
-            if any(name in amounts and amounts[name].sign > 0 for name in _QOS_RESOURCES):
-                return False
-    return True
+    qos = (pod.get("status") or {}).get("qosClass") or compute_qos(pod.get("spec") or {})
+    return bool(qos == "BestEffort")
 
 
 def _crosses_namespaces(pod: Object) -> bool:
