@@ -252,5 +252,4 @@ def _reference_name_errors(path: Path, value: str) -> list[FieldError]:
     if not value:
         return [required(path)]
     # The API checks these as prefixes of generated names, so one trailing dash passes.
-    masked = value[:-2] + "a" if len(value) > 1 and value.endswith("-") else value
-    return rules.each(path, value, names.dns1123_subdomain_errors(masked))
+    return rules.each(path, value, names.dns1123_subdomain_errors(names.masked_prefix(value)))

@@ -21,103 +21,34 @@ from podbay.apiserver.field import (
 )
 from podbay.apiserver.kinds.pod_totals import aggregate_limits, aggregate_requests
 from podbay.apiserver.kinds.pod_validation import rules
-from podbay.objects import names
+from podbay.apiserver.kinds.resource_lists import (
+    container_resource_name_errors,
+    quantity_errors,
+    resource_name_errors,
+)
 from podbay.objects.quantity import Quantity
+from podbay.objects.resource_names import is_hugepages, is_overcommit_allowed
 
 __all__ = [
     "container_resources_errors",
-    "is_extended_resource",
-    "is_huge_page",
-    "is_overcommit_allowed",
     "pod_resources_errors",
     "resize_policy_errors",
     "resource_claims_errors",
 ]
 
-_STANDARD = frozenset(
-    (
-        "cpu",
-        "memory",
-        "ephemeral-storage",
-        "requests.cpu",
-        "requests.memory",
-        "requests.ephemeral-storage",
-        "limits.cpu",
-        "limits.memory",
-        "limits.ephemeral-storage",
-        "pods",
-        "resourcequotas",
-        "services",
-        "replicationcontrollers",
-        "secrets",
-        "configmaps",
-        "persistentvolumeclaims",
-        "storage",
-        "requests.storage",
-        "services.nodeports",
-        "services.loadbalancers",
-    )
-)
-_CONTAINER = frozenset(("cpu", "memory", "ephemeral-storage"))
-_INTEGER = frozenset(
-    (
-        "pods",
-        "resourcequotas",
-        "services",
-        "replicationcontrollers",
-        "secrets",
-        "configmaps",
-        "persistentvolumeclaims",
-        "services.nodeports",
-        "services.loadbalancers",
-    )
-)
 _HUGE_PAGES = "hugepages-"
 _POD_LEVEL = ("cpu", "hugepages-", "memory")
 _RESIZABLE = ("cpu", "memory")
 _RESIZE_POLICIES = ("NotRequired", "RestartContainer")
 
 
-def is_huge_page(name: str) -> bool:
-    return name.startswith(_HUGE_PAGES)
-
-
-def is_native(name: str) -> bool:
-    return "/" not in name or "kubernetes.io/" in name
-
-
-def is_overcommit_allowed(name: str) -> bool:
-    """A limit above the request means something: true of the kubelet's own resources but for huge pages."""
-    return is_native(name) and not is_huge_page(name)
-
-
-def is_extended_resource(name: str) -> bool:
-    """A resource such as example.com/gpu: outside kubernetes.io, not a quota name, and usable as a quota name."""
-    if is_native(name) or name.startswith("requests."):
-        return False
-    return not names.qualified_name_errors(f"requests.{name}")
-
-
-def _name_errors(path: Path, name: str) -> list[FieldError]:
-    errors = rules.qualified_name(path, name)
-    if errors or "/" in name or name in _STANDARD or is_huge_page(name):
-        return errors
-    return [invalid(path, name, "must be a standard resource type or fully qualified")]
-
-
 def _container_name_errors(path: Path, name: str) -> list[FieldError]:
-    errors = _name_errors(path, name)
-    if "/" not in name:
-        if name not in _CONTAINER and not is_huge_page(name):
-            errors.append(invalid(path, name, "must be a standard resource for containers"))
-    elif not is_native(name) and not is_extended_resource(name):
-        errors.append(invalid(path, name, "doesn't follow extended resource name standard"))
-    return errors
+    return container_resource_name_errors(name, path)
 
 
 def _pod_name_errors(path: Path, name: str) -> list[FieldError]:
-    errors = _name_errors(path, name)
-    if errors or name in ("cpu", "memory") or is_huge_page(name):
+    errors = resource_name_errors(name, path)
+    if errors or name in ("cpu", "memory") or is_hugepages(name):
         return errors
     return [not_supported(path, name, _POD_LEVEL)]
 
@@ -140,31 +71,21 @@ def _requirements_errors(
     errors: list[FieldError] = []
     for name, quantity in limits.items():
         at = path.child("limits").key(name)
-        errors += name_rule(at, name) + _quantity_errors(at, name, quantity)
+        errors += name_rule(at, name) + quantity_errors(name, quantity, at)
         errors += _huge_page_errors(at, name, quantity)
     for name, quantity in requests.items():
         at = path.child("requests").key(name)
-        errors += name_rule(at, name) + _quantity_errors(at, name, quantity)
+        errors += name_rule(at, name) + quantity_errors(name, quantity, at)
         errors += _request_limit_errors(path, name, quantity, limits.get(name))
         errors += _huge_page_errors(at, name, quantity)
     used = {*limits, *requests}
-    if any(is_huge_page(name) for name in used) and not used & {"cpu", "memory"}:
+    if any(is_hugepages(name) for name in used) and not used & {"cpu", "memory"}:
         errors.append(forbidden(path, "HugePages require cpu or memory"))
     return errors + _claims_used_errors(path.child("claims"), resources.get("claims") or (), claim_names)
 
 
-def _quantity_errors(path: Path, name: str, quantity: Quantity) -> list[FieldError]:
-    errors = []
-    if quantity.sign < 0:
-        errors.append(invalid(path, str(quantity), "must be greater than or equal to 0"))
-    whole = name in _INTEGER or is_extended_resource(name)
-    if whole and quantity.milli_value() % 1000:
-        errors.append(invalid(path, str(quantity), "must be an integer"))
-    return errors
-
-
 def _huge_page_errors(path: Path, name: str, quantity: Quantity) -> list[FieldError]:
-    if not is_huge_page(name):
+    if not is_hugepages(name):
         return []
     try:
         size = Quantity.parse(name.removeprefix(_HUGE_PAGES)).value()
@@ -276,7 +197,7 @@ def _consistency_errors(
             shown = str(Quantity.from_json(requests[name]))
             errors.append(invalid(path.child("requests").key(name), shown, words))
     for name, total in aggregate_limits(spec).items():
-        if is_huge_page(name) and name in limits and total > Quantity.from_json(limits[name]):
+        if is_hugepages(name) and name in limits and total > Quantity.from_json(limits[name]):
             words = f"must be greater than or equal to aggregate container limits of {total}"
             shown = str(Quantity.from_json(limits[name]))
             errors.append(invalid(path.child("limits").key(name), shown, words))
