@@ -23,7 +23,7 @@ from podbay.apiserver.storage.event import Event
 from podbay.apiserver.storage.file import StateFile
 from podbay.apiserver.storage.options import invalid_version, parse_version, too_large_version
 from podbay.apiserver.storage.timeline import Timeline
-from podbay.apiserver.storage.watch import Subscriptions, Watcher, WatchScope
+from podbay.apiserver.storage.watch import MAX_PENDING, Subscriptions, Watcher, WatchScope
 from podbay.errors import ApiError, ClosedError, StateError
 from podbay.objects.meta import Object, labels_of, metadata_of, name_of, namespace_of
 from podbay.objects.resource import GroupResource
@@ -56,12 +56,19 @@ class Store:
     """
 
     def __init__(
-        self, timeline: Timeline, *, history_limit: int, history_seconds: float, clock: Clock
+        self,
+        timeline: Timeline,
+        *,
+        history_limit: int,
+        history_seconds: float,
+        max_pending: int,
+        clock: Clock,
     ) -> None:
         """Use `open`."""
         self._timeline = timeline
         self._history_limit = history_limit
         self._history_seconds = history_seconds
+        self._max_pending = max_pending
         self._clock = clock
         self._subscriptions = Subscriptions()
         self._closed = False
@@ -73,10 +80,12 @@ class Store:
         *,
         history_limit: int = HISTORY_LIMIT,
         history_seconds: float = HISTORY_SECONDS,
+        max_pending: int = MAX_PENDING,
         clock: Clock | None = None,
     ) -> Store:
         """Open or create the file at path for this process alone; None keeps everything in memory.
 
+        max_pending is how many changes may wait for a slow watch before it is ended.
         Raises ConflictError when another process has it, StateError when it is from a newer version, damaged or
         not writable.
         """
@@ -86,6 +95,7 @@ class Store:
                 Timeline(file),
                 history_limit=history_limit,
                 history_seconds=history_seconds,
+                max_pending=max_pending,
                 clock=clock or SystemClock(),
             )
         except BaseException:
@@ -322,6 +332,7 @@ class Store:
             scope,
             predicate,
             backlog=backlog,
+            max_pending=self._max_pending,
             version=self._current_version,
             forget=self._subscriptions.remove,
         )

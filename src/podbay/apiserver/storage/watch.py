@@ -55,6 +55,7 @@ class Watcher:
         selects: Predicate | None,
         *,
         backlog: Iterator[Change | None],
+        max_pending: int,
         version: Callable[[], int],
         forget: Callable[[Watcher], None],
     ) -> None:
@@ -67,6 +68,7 @@ class Watcher:
         self._ahead: list[Change] = []
         self._buffer: list[Change] = []
         self._buffered_bytes = 0
+        self._max_pending = max_pending
         self._version = version
         self._forget = forget
         self._after = version()
@@ -152,7 +154,7 @@ class Watcher:
             return
         self._buffer.append(change)
         self._buffered_bytes += len(change.entry.raw)
-        if len(self._buffer) > MAX_PENDING or self._buffered_bytes > MAX_PENDING_BYTES:
+        if len(self._buffer) > self._max_pending or self._buffered_bytes > MAX_PENDING_BYTES:
             self.overflowed = True
             self.close()
         elif self._waiter is not None:
