@@ -185,7 +185,7 @@ class TokenVerifier:
     read: BoundObjectReader
     issuer: str = ISSUER
     audiences: tuple[str, ...] = (ISSUER,)
-    _cache: OrderedDict[bytes, _Verified] = field(default_factory=OrderedDict, repr=False)
+    _cache: OrderedDict[bytes, _Verified] = field(default_factory=OrderedDict, init=False, repr=False)
 
     def check(self, token: str, audiences: Sequence[str] | None = None) -> TokenCheck:
         """Judge a token for the given audiences (default: this server's)."""

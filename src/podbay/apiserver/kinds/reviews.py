@@ -171,7 +171,8 @@ def _attributes(spec: Mapping[str, Any]) -> RequestInfo:
     if resource is None:
         return RequestInfo(False, other.get("path") or "", other.get("verb") or "")
     group, version, namespace, kind, subresource, name = (
-        resource.get(key) or "" for key in ("group", "version", "namespace", "resource", "subresource", "name")
+        resource.get(key) or ""
+        for key in ("group", "version", "namespace", "resource", "subresource", "name")
     )
     verb = resource.get("verb") or ""
     return RequestInfo(True, "", verb, "", group, version, namespace, kind, subresource, name)
