@@ -19,7 +19,14 @@ from podbay.apiserver.registry import ResourceType, Strategy, StrategyContext, S
 from podbay.objects.meta import Object
 from podbay.objects.resource import GVR
 
-__all__ = ["POD", "EphemeralContainersStrategy", "PodStatusStrategy", "PodStrategy", "ResizeStrategy"]
+__all__ = [
+    "POD",
+    "RESOURCE_TYPES",
+    "EphemeralContainersStrategy",
+    "PodStatusStrategy",
+    "PodStrategy",
+    "ResizeStrategy",
+]
 
 _ENDED = ("Succeeded", "Failed")
 
@@ -244,3 +251,19 @@ POD = ResourceType(
     columns=POD_COLUMNS,
     cells=pod_cells,
 )
+
+
+RESOURCE_TYPES = (POD,)
+
+_BINDING = ResourceType(
+    gvr=GVR("", "v1", "bindings"),
+    kind="Binding",
+    type_name="io.k8s.api.core.v1.Binding",
+    namespaced=True,
+    strategy=Strategy(),
+    verbs=("create",),
+    handler=bind_pod,
+)
+"""The collection that schedulers of old post to; the binding names its pod."""
+
+RESOURCE_TYPES = (_BINDING, POD)
