@@ -77,7 +77,7 @@ def parse_request_info(request: Request) -> RequestInfo:
     """Read group, version, namespace, resource, name, subresource and verb out of a request."""
     method, path = request.method, request.path
     verb = method.lower()
-    parts = [p for p in path.strip("/").split("/")] if path.strip("/") else []
+    parts = path.strip("/").split("/") if path.strip("/") else []
     if len(parts) < 3 or parts[0] not in ("api", "apis"):
         return RequestInfo(False, path, verb)
     prefix = parts[0]
@@ -97,11 +97,10 @@ def parse_request_info(request: Request) -> RequestInfo:
             verb = "watch"
         rest = rest[1:]
     namespace = ""
-    if rest[0] == "namespaces":
-        if len(rest) > 1:
-            namespace = rest[1]
-            if len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
-                rest = rest[2:]
+    if rest[0] == "namespaces" and len(rest) > 1:
+        namespace = rest[1]
+        if len(rest) > 2 and rest[2] not in _NAMESPACE_SUBRESOURCES:
+            rest = rest[2:]
     resource = rest[0]
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""

@@ -115,9 +115,7 @@ def bad_request(message: str) -> ApiError:
 
 
 def too_many_requests(message: str, retry_after_seconds: int) -> ApiError:
-    return ApiError(
-        429, "TooManyRequests", message, details={"retryAfterSeconds": retry_after_seconds}
-    )
+    return ApiError(429, "TooManyRequests", message, details={"retryAfterSeconds": retry_after_seconds})
 
 
 def service_unavailable(message: str) -> ApiError:
@@ -153,9 +151,7 @@ def internal_error(message: str) -> ApiError:
 
 
 def timeout(message: str, retry_after_seconds: int = 0) -> ApiError:
-    return ApiError(
-        504, "Timeout", f"Timeout: {message}", details={"retryAfterSeconds": retry_after_seconds}
-    )
+    return ApiError(504, "Timeout", f"Timeout: {message}", details={"retryAfterSeconds": retry_after_seconds})
 
 
 def request_entity_too_large(message: str) -> ApiError:

@@ -19,7 +19,7 @@ def metadata_of(obj: Object) -> dict[str, Any]:
     metadata = obj.get("metadata")
     if metadata is None:
         metadata = obj["metadata"] = {}
-    return metadata  # type: ignore[no-any-return]
+    return metadata
 
 
 def name_of(obj: Object) -> str:

@@ -1,45 +1,53 @@
-"""The kinds that the embedded API server serves, one module a kind; each exports RESOURCE_TYPES."""
+"""The kinds that the embedded API server serves, one module a kind, each with its declarations."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
-from importlib import import_module
-from importlib.util import find_spec
 
 from podbay.apiserver.registry import ResourceType
 
 __all__ = ["all_resource_types"]
 
-_MODULES = (
-    "configmap",
-    "event",
-    "limitrange",
-    "namespace",
-    "node",
-    "persistentvolumeclaim",
-    "persistentvolume",
-    "pod",
-    "resourcequota",
-    "secret",
-    "serviceaccount",
-    "service",
-    "reviews",
-    "lease",
-    "networkpolicy",
-    "runtimeclass",
-    "rbac",
-    "priorityclass",
-)
-"""In the order of discovery. Imported when asked for: kinds need the registry, which must not need them."""
-
 
 def all_resource_types() -> tuple[ResourceType, ...]:
     """Every kind, in the order in which discovery lists them within their group."""
-    return tuple(_declared())
+    # Imported here: quota and admission use modules of this package, and some kinds use quota.
+    from podbay.apiserver.kinds import (
+        configmap,
+        event,
+        lease,
+        limitrange,
+        namespace,
+        networkpolicy,
+        node,
+        persistentvolume,
+        persistentvolumeclaim,
+        pod,
+        priorityclass,
+        rbac,
+        resourcequota,
+        reviews,
+        runtimeclass,
+        secret,
+        service,
+        serviceaccount,
+    )
 
-
-def _declared() -> Iterator[ResourceType]:
-    for name in _MODULES:
-        if find_spec(f"{__name__}.{name}") is None:
-            continue
-        yield from import_module(f"{__name__}.{name}").RESOURCE_TYPES
+    return (
+        configmap.CONFIG_MAP,
+        *event.RESOURCE_TYPES,
+        *limitrange.RESOURCE_TYPES,
+        namespace.NAMESPACE,
+        node.NODE,
+        persistentvolumeclaim.PERSISTENT_VOLUME_CLAIM,
+        persistentvolume.PERSISTENT_VOLUME,
+        pod.POD,
+        *resourcequota.RESOURCE_TYPES,
+        secret.SECRET,
+        serviceaccount.SERVICE_ACCOUNT,
+        service.SERVICE,
+        *reviews.RESOURCE_TYPES,
+        lease.LEASE,
+        networkpolicy.NETWORK_POLICY,
+        runtimeclass.RUNTIME_CLASS,
+        *rbac.RESOURCE_TYPES,
+        priorityclass.PRIORITY_CLASS,
+    )

@@ -1,7 +1,7 @@
 """The controllers of the embedded control plane: what kube-controller-manager does for the kinds served here.
 
 Each is a pure decision and a thin loop around it (`base.Loop`), written against `ClusterApi`. `start_controllers`
-puts them together.
+puts them together for a server in this process, `run_controllers` for any API.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from podbay.aio.clock import Clock
 from podbay.aio.informer import InformerSet
 from podbay.aio.tasks import TaskGroup
 from podbay.apiserver.registry import ResourceType
+from podbay.apiserver.server import ApiServer
 from podbay.embedded.controllers.base import (
     CLAIMS,
     CLUSTER_ROLES,
@@ -45,6 +46,7 @@ __all__ = [
     "LocalStorage",
     "Provisioner",
     "Served",
+    "run_controllers",
     "served_resources",
     "start_controllers",
 ]
@@ -81,7 +83,7 @@ class _Controller(Protocol):
 def served_resources(types: Iterable[ResourceType]) -> list[Served]:
     """The stored collections among the API server's resource types."""
     needed = {"list", "watch", "delete"}
-    return [Served(t.gvr, t.kind, t.namespaced) for t in types if needed <= set(t.verbs)]
+    return [Served(t.gvr, t.kind, t.namespaced) for t in types if needed <= set(t.verbs) and not t.storage_key]
 
 
 def _build(api: ClusterApi, clock: Clock, options: ControllerOptions) -> list[_Controller]:
@@ -125,7 +127,24 @@ class Controllers:
         await self._informers.wait_synced()
 
 
-def start_controllers(
+async def start_controllers(
+    server: ApiServer,
+    group: TaskGroup,
+    clock: Clock,
+    *,
+    ca: str = "",
+    options: ControllerOptions | None = None,
+) -> Controllers:
+    """Start all controllers of a server and wait for their first lists. ca is the PEM text pods are to trust."""
+    if options is None:
+        options = ControllerOptions(served=served_resources(server.core.registry), root_ca=ca)
+    api = server.api(agent="kube-controller-manager")
+    controllers = run_controllers(api, group, clock, options)
+    await controllers.wait_ready()
+    return controllers
+
+
+def run_controllers(
     api: ClusterApi,
     group: TaskGroup,
     clock: Clock,

@@ -1,0 +1,199 @@
+"""The wire: TLS, HTTP, streaming of watches. The only module of the API server that knows aiohttp (with streaming/).
+
+A request is read whole (limit as kube-apiserver), authenticated, handed to the Dispatcher, and its result encoded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import uuid
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote
+
+from aiohttp import web
+
+from podbay.apiserver import encode, status
+from podbay.apiserver.auth.authenticate import fold_headers
+from podbay.apiserver.auth.certificates import CertificateSubject
+from podbay.apiserver.metrics import Metrics
+from podbay.apiserver.request import Request
+from podbay.apiserver.result import PlainResult, StreamResult, VerbResult, WatchResult
+from podbay.apiserver.watching import serve_watch
+from podbay.errors import ApiError, ConflictError
+
+if TYPE_CHECKING:
+    from podbay.apiserver.core import Core
+    from podbay.apiserver.dispatch import Dispatcher
+
+__all__ = ["HttpServer", "StreamServer"]
+
+logger = logging.getLogger(__name__)
+
+BODY_LIMIT = 3 * 1024 * 1024
+"""Bytes a request body may have (kube-apiserver: MaxRequestBodyBytes)."""
+BODY_TIMEOUT = 60.0
+"""Seconds a client may take to send a body; a slower one gets 408 and loses the connection."""
+HEADER_LIMIT = 1 << 20
+"""Bytes of one header line (Go: DefaultMaxHeaderBytes)."""
+SHUTDOWN_SECONDS = 2.0
+
+StreamServer = Callable[[web.BaseRequest, Request, StreamResult], Awaitable[web.StreamResponse]]
+
+
+class HttpServer:
+    """Serves one Dispatcher on one address. Use with `async with`; `port` is known inside."""
+
+    def __init__(
+        self,
+        core: Core,
+        dispatcher: Dispatcher,
+        *,
+        host: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        streams: StreamServer,
+        metrics: Metrics,
+    ) -> None:
+        self._core, self._dispatcher = core, dispatcher
+        self._host, self._wanted_port, self._tls = host, port, tls
+        self._streams, self._metrics = streams, metrics
+        self._runner: web.ServerRunner | None = None
+        self.port = 0
+
+    async def __aenter__(self) -> HttpServer:
+        server = web.Server(
+            self._serve,
+            handler_cancellation=True,
+            max_line_size=HEADER_LIMIT,
+            max_field_size=HEADER_LIMIT,
+            access_log=None,
+            keepalive_timeout=180.0,
+        )
+        runner = web.ServerRunner(server)
+        await runner.setup()
+        site = web.TCPSite(
+            runner,
+            self._host,
+            self._wanted_port,
+            ssl_context=self._tls,
+            backlog=1024,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+        )
+        try:
+            await site.start()
+        except OSError as err:
+            await runner.cleanup()
+            raise ConflictError(
+                f"cannot listen on {self._host}:{self._wanted_port}: {err.strerror}. "
+                "Stop what uses the port or choose another with --port (0 picks a free one)."
+            ) from err
+        sockets = site._server.sockets  # type: ignore[union-attr]
+        self.port = sockets[0].getsockname()[1]
+        self._runner = runner
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    async def _serve(self, raw: web.BaseRequest) -> web.StreamResponse:
+        audit_id = raw.headers.get("Audit-ID") or str(uuid.uuid4())
+        request = Request(raw.method, "", headers=fold_headers(raw.headers.items()))
+        try:
+            path, _, query = raw.raw_path.partition("?")
+            request.path = _decode_path(path)
+            request.query = parse_qs(query, keep_blank_values=True)
+            request.user = self._core.authenticator.authenticate(request.headers, _peer(raw))
+            request.body = await _read_body(raw)
+            response = await self._answer(raw, request, audit_id)
+        except ApiError as err:
+            response = self._refuse(request, err, audit_id)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception:
+            # The last line of defence: one request fails, the server lives on, and the log says why.
+            logger.exception("request failed: %s %s", raw.method, request.path)
+            response = self._refuse(request, status.internal_error("see the server's log"), audit_id)
+        self._metrics.count_request(request.method, response.status)
+        return response
+
+    async def _answer(self, raw: web.BaseRequest, request: Request, audit_id: str) -> web.StreamResponse:
+        result = self._dispatcher.handle(request)
+        if isinstance(result, WatchResult):
+            return await serve_watch(
+                self._core, raw, result, encode.line_encoder(self._core, request, result.type), audit_id
+            )
+        if isinstance(result, StreamResult):
+            return await self._streams(raw, request, result)
+        return _respond(encode.encode(self._core, result, request), audit_id)
+
+    def _refuse(self, request: Request, err: ApiError, audit_id: str) -> web.Response:
+        response = _respond(encode.encode_error(request, err), audit_id)
+        if err.retry_after_seconds:
+            response.headers["Retry-After"] = str(err.retry_after_seconds)
+        if err.code == 401:
+            response.headers["WWW-Authenticate"] = 'Bearer realm="kubernetes"'
+        return response
+
+
+def _respond(encoded: encode.Encoded, audit_id: str) -> web.Response:
+    response = web.Response(status=encoded.status, body=encoded.body)
+    headers = response.headers
+    headers["Content-Type"] = encoded.content_type
+    headers["Audit-Id"] = audit_id
+    headers["Cache-Control"] = "no-cache, private"
+    for name, value in encoded.headers.items():
+        headers[name] = value
+    for text in encoded.warnings:
+        headers.add("Warning", f'299 - "{_warning_text(text)}"')
+    return response
+
+
+def _warning_text(text: str) -> str:
+    """Warning header text: quoted-string escapes, no control characters (RFC 7234 5.5)."""
+    printable = "".join(ch if ch.isprintable() else " " for ch in text)
+    return printable.replace("\\", "\\\\").replace('"', '\\"').encode("ascii", "backslashreplace").decode()
+
+
+def _decode_path(path: str) -> str:
+    try:
+        return unquote(path, errors="strict")
+    except UnicodeDecodeError as err:
+        raise status.bad_request("invalid URL escape in the request path") from err
+
+
+def _peer(raw: web.BaseRequest) -> CertificateSubject | None:
+    """The subject of the client certificate that TLS has verified."""
+    transport = raw.transport
+    channel = transport.get_extra_info("ssl_object") if transport is not None else None
+    der = channel.getpeercert(binary_form=True) if channel is not None else None
+    return CertificateSubject.of_der(der) if der else None
+
+
+async def _read_body(raw: web.BaseRequest) -> bytes:
+    if not raw.can_read_body or raw.headers.get("Upgrade"):
+        return b""
+    if (raw.content_length or 0) > BODY_LIMIT:
+        raise status.request_entity_too_large(f"limit is {BODY_LIMIT}")
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for chunk in raw.content.iter_any():
+                size += len(chunk)
+                if size > BODY_LIMIT:
+                    raise status.request_entity_too_large(f"limit is {BODY_LIMIT}")
+                chunks.append(chunk)
+    except TimeoutError as err:
+        raise status.timeout(f"the request body did not arrive within {BODY_TIMEOUT:.0f} seconds") from err
+    return b"".join(chunks)

@@ -1,0 +1,99 @@
+"""The node's side of pods/log, exec, attach and portforward: what the API server asks of whoever runs a pod.
+
+A real API server proxies these to the kubelet's HTTPS port; here the node agent and scripted nodes register an
+object that answers in the same process. Wire formats (WebSocket channels, upgrades) stay on the API server's side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from podbay.objects.meta import Object
+
+__all__ = ["ExecOptions", "ExecSession", "LogOptions", "NodeStreams", "PortStream"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """PodLogOptions after validation (core/v1). since is absolute; tail_lines and limit_bytes None mean no limit."""
+
+    container: str
+    follow: bool = False
+    previous: bool = False
+    timestamps: bool = False
+    since: datetime | None = None
+    tail_lines: int | None = None
+    limit_bytes: int | None = None
+    stream: Literal["All", "Stdout", "Stderr"] = "All"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecOptions:
+    """What to run (empty command: attach to the main process) and which streams the client wants."""
+
+    container: str
+    command: Sequence[str] = ()
+    stdin: bool = False
+    stdout: bool = True
+    stderr: bool = True
+    tty: bool = False
+
+
+class ExecSession(Protocol):
+    """A running exec or attach. Whoever opened it calls `aclose`, also after the process has ended."""
+
+    async def write(self, data: bytes) -> None:
+        """Bytes for the process's stdin; waits while its pipe is full; ignored once it has ended."""
+        ...
+
+    async def close_stdin(self) -> None:
+        """Half-close: the process reads end of file."""
+        ...
+
+    async def resize(self, width: int, height: int) -> None:
+        """New terminal size in cells; ignored without a tty."""
+        ...
+
+    def output(self) -> AsyncIterator[tuple[Literal["stdout", "stderr"], bytes]]:
+        """Chunks in the order they were read; ends when the process and its streams have ended."""
+        ...
+
+    async def wait(self) -> int:
+        """The exit code, 128+signal for a killed process."""
+        ...
+
+    async def aclose(self) -> None: ...
+
+
+class PortStream(Protocol):
+    """One forwarded connection to a port inside the pod."""
+
+    async def read(self) -> bytes:
+        """The next chunk, empty at end of stream."""
+        ...
+
+    async def write(self, data: bytes) -> None: ...
+
+    async def close_write(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+class NodeStreams(Protocol):
+    """One node's answers. Every method raises ApiError with the kubelet's words (container not found, …)."""
+
+    async def logs(self, pod: Object, options: LogOptions) -> AsyncGenerator[bytes, None]:
+        """Open the log; awaiting it raises every refusal. The bytes are those the kubelet sends, newline included.
+
+        With follow the generator ends when the container does. Whoever opened it closes it (`aclose`).
+        """
+        ...
+
+    async def exec(self, pod: Object, options: ExecOptions) -> ExecSession: ...
+
+    async def attach(self, pod: Object, options: ExecOptions) -> ExecSession: ...
+
+    async def port_forward(self, pod: Object, port: int) -> PortStream: ...

@@ -1,0 +1,79 @@
+"""A granted watch over HTTP: one line of JSON an event, bookmarks, an end after its time-out."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from podbay.apiserver.result import WatchResult
+
+if TYPE_CHECKING:
+    from podbay.apiserver.core import Core
+    from podbay.apiserver.storage import Change, Watcher
+
+__all__ = ["open_watcher", "serve_watch"]
+
+MIN_TIMEOUT = 1800.0
+"""Seconds a watch lasts at least when the client names no time-out; up to twice that (Go: MinRequestTimeout)."""
+BOOKMARK_SECONDS = 60.0
+"""How often an idle watch that asked for bookmarks gets one (kube-apiserver: about once a minute)."""
+
+LineEncoder = Callable[["Change"], bytes]
+
+
+def open_watcher(core: Core, result: WatchResult) -> Watcher:
+    """Subscribe as granted; the caller closes what it gets."""
+    options = result.options
+    return core.store.watch(
+        result.type.key,
+        result.namespace,
+        predicate=result.predicate,
+        resource_version=options.resource_version,
+        allow_bookmarks=options.allow_bookmarks,
+        send_initial_events=options.send_initial_events,
+    )
+
+
+async def serve_watch(
+    core: Core, raw: web.BaseRequest, result: WatchResult, encode_line: LineEncoder, audit_id: str
+) -> web.StreamResponse:
+    """Stream changes until the time-out, the client's end, or an ERROR event."""
+    watcher = open_watcher(core, result)
+    try:
+        response = web.StreamResponse(status=200)
+        response.headers["Content-Type"] = "application/json"
+        response.headers["Audit-Id"] = audit_id
+        response.headers["Cache-Control"] = "no-cache, private"
+        response.enable_chunked_encoding()
+        await response.prepare(raw)
+        seconds = result.timeout_seconds or MIN_TIMEOUT * (1 + random.random())
+        try:
+            async with asyncio.timeout(seconds):
+                await _pump(core, watcher, response, encode_line, bookmarks=result.options.allow_bookmarks)
+        except TimeoutError:
+            pass
+        await response.write_eof()
+        return response
+    finally:
+        watcher.close()
+
+
+async def _pump(
+    core: Core, watcher: Watcher, response: web.StreamResponse, encode_line: LineEncoder, *, bookmarks: bool
+) -> None:
+    while True:
+        changes = await watcher.changes(BOOKMARK_SECONDS if bookmarks else None)
+        if not changes:
+            if watcher.closed:
+                return
+            bookmark = watcher.bookmark()
+            if bookmark is None:
+                continue
+            changes = [bookmark]
+        await response.write(b"".join(encode_line(change) for change in changes))
+        if changes[-1].type == "ERROR":
+            return

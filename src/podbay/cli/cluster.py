@@ -1,0 +1,153 @@
+"""`podbay cluster`: the embedded cluster from start to reset."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from podbay.cli.output import Output, console, errors_as_sentences, print_json, print_table
+from podbay.embedded import process
+from podbay.embedded.arguments import parse_arguments, to_arguments
+from podbay.embedded.cluster import EmbeddedCluster
+from podbay.embedded.home import ClusterHome, cluster_home, cluster_names
+from podbay.embedded.inspect import cluster_facts, node_facts
+from podbay.embedded.kubeconfig import default_kubeconfig_path, merge_kubeconfig, remove_from_kubeconfig
+from podbay.errors import StateError
+
+__all__ = ["app"]
+
+app = typer.Typer(help="The embedded Kubernetes cluster of this machine.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Option("--name", "-n", help="Which cluster; several can run side by side.")]
+OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text or json.")]
+
+
+@app.command()
+def start(
+    name: Name = "podbay",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; keep it a loopback address.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the API; 0 keeps the last one or picks a free one.")] = 0,
+    nodes: Annotated[
+        Path | None, typer.Option(help="YAML file that declares virtual nodes.", exists=True, dir_okay=False)
+    ] = None,
+    foreground: Annotated[bool, typer.Option("--foreground", "-f", help="Stay here until Ctrl-C.")] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """Start a cluster; it is ready when the command returns."""
+    with errors_as_sentences():
+        home = cluster_home(name)
+        words = to_arguments(host=host, port=port, nodes=nodes)
+        if foreground:
+            options = parse_arguments(["--name", name, *words])
+            asyncio.run(process.run_foreground(options, _announce))
+            return
+        facts = process.start_background(home, words)
+        if output is Output.json:
+            print_json({"name": name, "kubeconfig": str(home.kubeconfig), **facts})
+        else:
+            _print_started(home, str(facts["url"]))
+
+
+def _announce(cluster: EmbeddedCluster) -> None:
+    assert cluster.home is not None
+    _print_started(cluster.home, cluster.url)
+    console.print("Ctrl-C stops it.")
+
+
+def _print_started(home: ClusterHome, url: str) -> None:
+    console.print(f"Cluster {home.name} is ready at {url}")
+    console.print(f"  export KUBECONFIG={home.kubeconfig}", markup=False)
+
+
+@app.command()
+def stop(name: Name = "podbay") -> None:
+    """Stop a cluster; its objects stay and are back after the next start."""
+    with errors_as_sentences():
+        stopped = process.stop(cluster_home(name))
+        console.print(f"Cluster {name} {'is stopped' if stopped else 'was not running'}.")
+
+
+@app.command()
+def reset(
+    name: Name = "podbay",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Stop a cluster and delete everything it has."""
+    with errors_as_sentences():
+        home = cluster_home(name)
+        if not home.directory.exists():
+            console.print(f"Cluster {name} does not exist.")
+            return
+        if not yes:
+            typer.confirm(f"Delete cluster {name} and all its objects?", abort=True)
+        process.stop(home)
+        remove_from_kubeconfig(default_kubeconfig_path(), name)
+        home.remove()
+        console.print(f"Cluster {name} is gone.")
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Option("--name", "-n", help="One cluster only.")] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Show the clusters of this machine."""
+    with errors_as_sentences():
+        homes = [cluster_home(n) for n in ([name] if name else cluster_names())]
+        facts = [asyncio.run(cluster_facts(home)) for home in homes]
+        if output is Output.json:
+            print_json(facts)
+        elif not facts:
+            console.print("No cluster yet. Start one with: podbay cluster start")
+        else:
+            print_table(["NAME", "STATE", "URL", "VERSION", "NODES", "PODS"], [_row(f) for f in facts])
+    if name and facts and facts[0]["state"] != "running":
+        raise typer.Exit(3)
+
+
+def _row(facts: dict[str, Any]) -> list[str]:
+    keys = ("name", "state", "url", "version", "nodes", "pods")
+    return [str(facts[k]) if facts[k] is not None else "-" for k in keys]
+
+
+@app.command()
+def kubeconfig(
+    name: Name = "podbay",
+    merge: Annotated[bool, typer.Option("--merge", help="Add the cluster to your kubeconfig file.")] = False,
+    path: Annotated[bool, typer.Option("--path", help="Print the file's path only.")] = False,
+) -> None:
+    """Print the admin kubeconfig of a cluster, or merge it into your own."""
+    with errors_as_sentences():
+        home = cluster_home(name)
+        if not home.kubeconfig.exists():
+            raise StateError(
+                f"cluster {name!r} has no kubeconfig yet. Start it: podbay cluster start --name {name}"
+            )
+        if path:
+            typer.echo(str(home.kubeconfig))
+        elif merge:
+            target = default_kubeconfig_path()
+            context = merge_kubeconfig(home.kubeconfig, target)
+            console.print(
+                f"Added context {context} to {target}. Use it: kubectl config use-context {context}"
+            )
+        else:
+            typer.echo(home.kubeconfig.read_text())
+
+
+@app.command()
+def nodes(name: Name = "podbay", output: OutputOption = Output.text) -> None:
+    """List the nodes of a running cluster."""
+    with errors_as_sentences():
+        facts = asyncio.run(node_facts(cluster_home(name)))
+        if output is Output.json:
+            print_json(facts)
+        else:
+            columns = ["NAME", "STATUS", "KIND", "CPU", "MEMORY", "PODS", "TAINTS"]
+            keys = ("name", "status", "kind", "cpu", "memory", "pods", "taints")
+            print_table(columns, [[str(f[k]) for k in keys] for f in facts])

@@ -1,0 +1,32 @@
+"""The `podbay` command: one group per noun, nothing decided here."""
+
+from __future__ import annotations
+
+import typer
+
+from podbay import __version__
+from podbay.cli import cluster
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="podbay",
+    help="Apache Airflow tasks in Kubernetes pods: on a laptop with no cluster, on any cluster, at scale.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(cluster.app, name="cluster")
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),
+) -> None:
+    if version:
+        typer.echo(f"podbay {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

@@ -1,0 +1,37 @@
+"""The options of a cluster as command-line words: written by the parent, read by the background process."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from podbay.embedded.cluster import ClusterOptions
+from podbay.embedded.home import cluster_home
+from podbay.embedded.nodes import load_nodes
+
+__all__ = ["parse_arguments", "to_arguments"]
+
+
+def to_arguments(*, host: str, port: int, nodes: Path | None) -> list[str]:
+    """Words that parse_arguments turns into the same options."""
+    words = ["--host", host, "--port", str(port)]
+    if nodes is not None:
+        words += ["--nodes", str(nodes.absolute())]
+    return words
+
+
+def parse_arguments(words: Sequence[str]) -> ClusterOptions:
+    """Raises InvalidInputError for a nodes file that cannot be read."""
+    parser = argparse.ArgumentParser(prog="podbay cluster", description="internal: one cluster process")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--nodes", type=Path)
+    given = parser.parse_args(words)
+    return ClusterOptions(
+        home=cluster_home(given.name),
+        host=given.host,
+        port=given.port,
+        nodes=load_nodes(given.nodes) if given.nodes else None,
+    )

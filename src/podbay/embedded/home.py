@@ -1,0 +1,150 @@
+"""Where a named cluster keeps its things: state, certificates, kubeconfig, log, and the lock of its process.
+
+<home>/clusters/<name>/state.db        every object and the recent history
+                       pki/            CA, serving certificate, signing keys (0600)
+                       kubeconfig      admin access (0600)
+                       process.json    address and pid of the running server
+                       lock            held by the running server
+                       server.log      what it printed
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import orjson
+
+from podbay.errors import ConflictError, InvalidInputError, StateError
+
+__all__ = ["ClusterHome", "cluster_home", "cluster_names", "podbay_home"]
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?\Z")
+
+
+def podbay_home(environ: Mapping[str, str] = os.environ) -> Path:
+    """PODBAY_HOME, else $XDG_DATA_HOME/podbay, else ~/.local/share/podbay."""
+    explicit = environ.get("PODBAY_HOME")
+    if explicit:
+        return Path(explicit).expanduser()
+    data = environ.get("XDG_DATA_HOME")
+    base = Path(data) if data else Path(environ.get("HOME") or "~").expanduser() / ".local" / "share"
+    return base / "podbay"
+
+
+def cluster_home(name: str, home: Path | None = None) -> ClusterHome:
+    """The directory of a cluster; raises InvalidInputError for a name that cannot be one."""
+    if not _NAME.match(name):
+        raise InvalidInputError(
+            f"cluster name {name!r} is not usable: use up to 40 lower-case letters, digits and '-', "
+            "beginning and ending with a letter or digit"
+        )
+    return ClusterHome(name, (home or podbay_home()) / "clusters" / name)
+
+
+def cluster_names(home: Path | None = None) -> list[str]:
+    """Names of the clusters that have a directory, sorted."""
+    root = (home or podbay_home()) / "clusters"
+    try:
+        return sorted(p.name for p in root.iterdir() if p.is_dir() and _NAME.match(p.name))
+    except FileNotFoundError:
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterHome:
+    """Paths of one cluster and what can be read from them without its server."""
+
+    name: str
+    directory: Path
+
+    @property
+    def state(self) -> Path:
+        return self.directory / "state.db"
+
+    @property
+    def pki(self) -> Path:
+        return self.directory / "pki"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.directory / "kubeconfig"
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "server.log"
+
+    def create(self) -> None:
+        """Make the directory, private to its owner. Raises StateError with the fix."""
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as err:
+            raise StateError(
+                f"cannot create {self.directory}: {err.strerror}. Make its parent writable, or set PODBAY_HOME "
+                "to a directory that is."
+            ) from err
+
+    def lock(self) -> IO[bytes]:
+        """Hold the cluster for this process until the file is closed. Raises ConflictError when it is held."""
+        self.create()
+        try:
+            file = (self.directory / "lock").open("ab")
+        except OSError as err:
+            raise StateError(
+                f"cannot write in {self.directory}: {err.strerror}. Make it writable, or set PODBAY_HOME."
+            ) from err
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            file.close()
+            raise ConflictError(
+                f"cluster {self.name!r} is already running. Use it (podbay cluster status), stop it "
+                "(podbay cluster stop), or give another --name."
+            ) from err
+        return file
+
+    def is_running(self) -> bool:
+        """A live process holds the lock; a pid file alone proves nothing."""
+        try:
+            file = (self.directory / "lock").open("rb")
+        except FileNotFoundError:
+            return False
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            return False
+
+    def write_process(self, facts: Mapping[str, Any]) -> None:
+        """Record address and pid of the running server, atomically."""
+        path = self.directory / "process.json"
+        draft = path.with_suffix(".tmp")
+        draft.write_bytes(orjson.dumps(facts))
+        draft.replace(path)
+
+    def read_process(self) -> dict[str, Any]:
+        """What the running server recorded; empty when there is nothing to read."""
+        try:
+            parsed = orjson.loads((self.directory / "process.json").read_bytes())
+        except (FileNotFoundError, orjson.JSONDecodeError):
+            return {}
+        return parsed if isinstance(parsed, dict) else {}
+
+    def forget_process(self) -> None:
+        (self.directory / "process.json").unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Delete everything of a stopped cluster."""
+        try:
+            shutil.rmtree(self.directory)
+        except FileNotFoundError:
+            return
+        except OSError as err:
+            raise StateError(f"cannot remove {self.directory}: {err.strerror}. Remove it by hand.") from err

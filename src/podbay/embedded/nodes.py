@@ -1,0 +1,30 @@
+"""The nodes of an embedded cluster: what every kind of node has in common, and how they are declared.
+
+A node registers its Node object, renews its lease, runs the pods bound to it and serves their logs and streams.
+Scripted nodes (scripted/) play pods from a script; the node agent (podbay.node) runs them as containers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from podbay.aio.clock import Clock
+from podbay.apiserver.streams import NodeStreams
+from podbay.objects.api import ClusterApi
+
+__all__ = ["NodeHost"]
+
+
+class NodeHost(Protocol):
+    """Runs one or more nodes. `run` lives until it is cancelled and leaves its pods as they are."""
+
+    @property
+    def streams(self) -> dict[str, NodeStreams]:
+        """Who answers for the pods of each node, by node name; complete before `run` is called."""
+        ...
+
+    async def run(self, api: ClusterApi, clock: Clock) -> None: ...
+
+
+Nodes = Sequence[NodeHost]

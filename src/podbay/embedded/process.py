@@ -1,0 +1,162 @@
+"""A cluster as a background process: how it is started, found again and stopped.
+
+The child runs `python -m podbay.embedded.process`, reports on a pipe that it is ready (or why not) and lives until
+SIGTERM. Whoever asks about it later goes by the lock that it holds, never by a bare pid.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from podbay import __version__
+from podbay.embedded.cluster import ClusterOptions, EmbeddedCluster
+from podbay.embedded.home import ClusterHome
+from podbay.errors import PodbayError, StateError
+
+__all__ = ["run_foreground", "start_background", "stop"]
+
+START_SECONDS = 60.0
+"""How long a starting server may take before it is given up; a cold start needs about one."""
+STOP_SECONDS = 30.0
+"""How long a stopping server may take to end its pods' processes before it is killed."""
+_READY_FD = "PODBAY_READY_FD"
+_LOG_TAIL = 2000
+
+
+async def run_foreground(options: ClusterOptions, on_ready: Callable[[EmbeddedCluster], None]) -> None:
+    """Run a cluster in this process until SIGINT or SIGTERM."""
+    stop_asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop_asked.set)
+    async with EmbeddedCluster(options) as cluster:
+        assert options.home is not None
+        options.home.write_process(_facts(cluster))
+        try:
+            on_ready(cluster)
+            await cluster.wait_until(stop_asked)
+        finally:
+            options.home.forget_process()
+
+
+def _facts(cluster: EmbeddedCluster) -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "url": cluster.url,
+        "version": __version__,
+        "started": cluster.started.isoformat(),
+    }
+
+
+def start_background(home: ClusterHome, arguments: Sequence[str]) -> dict[str, Any]:
+    """Start a server that outlives this process; returns what it recorded once it is ready.
+
+    Raises the child's own PodbayError text as StateError when it cannot start.
+    """
+    # Taking the lock for a moment gives the clear message before a process is spent on it.
+    home.lock().close()
+    read_end, write_end = os.pipe()
+    environment = {**os.environ, _READY_FD: str(write_end)}
+    command = [sys.executable, "-m", "podbay.embedded.process", "--name", home.name, *arguments]
+    with os.fdopen(read_end, "rb") as ready, home.log.open("ab") as log:
+        try:
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                pass_fds=(write_end,),
+                start_new_session=True,
+                cwd="/",
+            )
+        finally:
+            os.close(write_end)
+        os.set_blocking(read_end, False)
+        report = _read_report(ready.fileno(), child)
+    if report is None:
+        tail = home.log.read_text(errors="replace")[-_LOG_TAIL:].strip()
+        raise StateError(
+            f"cluster {home.name!r} did not start. The end of its log {home.log}:\n{tail or '(empty)'}"
+        )
+    if "error" in report:
+        child.wait(timeout=STOP_SECONDS)
+        raise StateError(str(report["error"]))
+    return report
+
+
+def _read_report(descriptor: int, child: subprocess.Popen[bytes]) -> dict[str, Any] | None:
+    """One line of JSON from the child, or None when it ended or stayed silent."""
+    data = b""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            chunk = os.read(descriptor, 65536)
+        except BlockingIOError:
+            time.sleep(0.01)
+            continue
+        data += chunk
+        if data.endswith(b"\n"):
+            return orjson.loads(data)  # type: ignore[no-any-return]
+        if not chunk:
+            return None
+    child.terminate()
+    return None
+
+
+def stop(home: ClusterHome) -> bool:
+    """Stop the running server; False when there is none. Raises StateError when it will not end."""
+    if not home.is_running():
+        return False
+    pid = home.read_process().get("pid")
+    if not isinstance(pid, int):
+        raise StateError(
+            f"cluster {home.name!r} is running but has not said its process id yet; try again in a moment"
+        )
+    for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not home.is_running():
+                home.forget_process()
+                return True
+            time.sleep(0.02)
+    raise StateError(f"cluster {home.name!r} (process {pid}) does not end; its log is {home.log}")
+
+
+def _report(message: dict[str, Any]) -> None:
+    descriptor = os.environ.pop(_READY_FD, None)
+    if descriptor is not None:
+        with os.fdopen(int(descriptor), "wb") as pipe:
+            pipe.write(orjson.dumps(message) + b"\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The child: one cluster, messages to its log, readiness to the pipe."""
+    from podbay.embedded.arguments import parse_arguments
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        options = parse_arguments(arguments)
+        asyncio.run(run_foreground(options, lambda cluster: _report(_facts(cluster))))
+    except PodbayError as err:
+        _report({"error": str(err)})
+        logging.getLogger("podbay").error("%s", err)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
