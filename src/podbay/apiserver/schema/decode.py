@@ -94,15 +94,9 @@ def decode(
     """
     obj = _parse_fast(data, media_type)
     if type(obj) is dict and _names_target(obj, target) and not _may_repeat_keys(data, obj, field_validation):
-        converters = normalizer(schema)
-        converters.unknown_seen = False
-        try:
-            out = converters.struct(target.type_name)(obj)
-        except (ValueError, TypeError, RecursionError):
-            pass
-        else:
-            if field_validation == "Ignore" or not converters.unknown_seen:
-                return Decoded(_stamp(out, target))
+        fitted = _fit(schema, target.type_name, obj)
+        if fitted is not None and (field_validation == "Ignore" or not normalizer(schema).unknown_seen):
+            return Decoded(_stamp(fitted, target))
     return _decode_slow(schema, target, data, media_type, field_validation)
 
 
@@ -111,14 +105,15 @@ def normalize(schema: Schema, type_name: str, obj: Object) -> Object:
 
     The argument is not changed. Raises ApiError(400) whose message is the bare sentence of Go's decoder.
     """
-    try:
-        return normalizer(schema).struct(type_name)(obj)  # type: ignore[no-any-return]
-    except (ValueError, TypeError, RecursionError):
-        return normalize_strict(schema, type_name, obj).obj
+    fitted = _fit(schema, type_name, obj)
+    return normalize_strict(schema, type_name, obj).obj if fitted is None else fitted
 
 
 def normalize_strict(schema: Schema, type_name: str, obj: Object) -> Decoded:
     """As normalize; warnings tell the unknown fields that were dropped (`unknown field "spec.bogus"`)."""
+    fitted = _fit(schema, type_name, obj)
+    if fitted is not None and not normalizer(schema).unknown_seen:
+        return Decoded(fitted)
     try:
         clean, strict_errors = _explain(schema, type_name, gojson.to_tree(obj))
     except (ValueError, RecursionError) as error:
@@ -136,6 +131,16 @@ def decode_options(schema: Schema, data: bytes | Object, *, media_type: MediaTyp
         return _explain(schema, "meta/v1.DeleteOptions", tree)[0]
     except (ValueError, RecursionError) as error:
         raise status.bad_request(str(error)) from None
+
+
+def _fit(schema: Schema, type_name: str, obj: Any) -> Object | None:
+    """The fast way: the normal form, or None when something does not fit. Leaves `unknown_seen` behind."""
+    converters = normalizer(schema)
+    converters.unknown_seen = False
+    try:
+        return converters.struct(type_name)(obj)  # type: ignore[no-any-return]
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def _parse_fast(data: Any, media_type: MediaType) -> Any:
