@@ -5,6 +5,8 @@ Source: pkg/registry/core/persistentvolume, ValidatePersistentVolume*, SetDefaul
 
 from __future__ import annotations
 
+import difflib
+import json
 import posixpath
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,7 +19,7 @@ from podbay.apiserver.kinds.persistentvolumeclaim import (
     storage_class_of,
     volume_mode_errors,
 )
-from podbay.apiserver.kinds.pod_internal import diff
+from podbay.apiserver.kinds.pod_internal import to_go
 from podbay.apiserver.kinds.resource_lists import round_quantities
 from podbay.apiserver.kinds.strategies import StatusStrategy, carry_over, status_view
 from podbay.apiserver.metadata import immutable
@@ -220,13 +222,26 @@ def _update_errors(obj: Object, old: Object) -> list[FieldError]:
     errors: list[FieldError] = []
     if not semantically_equal(source, old_source):
         words = "spec.persistentvolumesource is immutable after creation\n"
-        shown = diff("core/v1.PersistentVolumeSource", old_source, source)
+        shown = _source_diff(old_source, source)
         errors.append(forbidden(_SPEC.child("persistentvolumesource"), words + shown))
     errors += immutable(spec.get("volumeMode"), old_spec.get("volumeMode"), Path("volumeMode"))
     if old_spec.get("nodeAffinity") is not None:
         affinities = spec.get("nodeAffinity"), old_spec["nodeAffinity"]
         errors += immutable(*affinities, Path("nodeAffinity"))
     return errors
+
+
+def _source_diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The diff of two sources, printed as Go does."""
+    return "".join([*difflib.unified_diff(_source_lines(old), _source_lines(new), n=3)][2:])
+
+
+def _source_lines(source: Mapping[str, Any]) -> list[str]:
+    """A source as the internal type prints it: the part of the spec that it keeps in a struct of its own."""
+    names = {name.lower() for name in _SOURCES}
+    spec = to_go("core/v1.PersistentVolumeSpec", source)
+    part = {name: value for name, value in spec.items() if name.lower() in names}
+    return [f"{line}\n" for line in json.dumps(part, indent=1).split("\n")]
 
 
 def _cells(obj: Object, now: datetime) -> list[Any]:
