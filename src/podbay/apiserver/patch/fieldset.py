@@ -182,14 +182,19 @@ def _printed_value(value: Any) -> str:
 @lru_cache(maxsize=4096, typed=True)
 def value_element(value: Any) -> str:
     """The path element of a set's item."""
-    return f"v:{go_json(value)}"
+    return f"v:{go_json(_integral(value))}"
 
 
 @lru_cache(maxsize=4096, typed=True)
 def key_element(*names_and_values: Any) -> str:
     """The path element of a list item by its keys: key_element("containerPort", 80, "protocol", "TCP")."""
     pairs = zip(names_and_values[::2], names_and_values[1::2], strict=True)
-    return f"k:{go_json(dict(pairs))}"
+    return f"k:{go_json({name: _integral(value) for name, value in pairs})}"
+
+
+def _integral(value: Any) -> Any:
+    """2.0 as Go writes it, 2."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def ordered(tree: FieldSet) -> FieldSet:

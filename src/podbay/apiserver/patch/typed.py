@@ -99,11 +99,11 @@ def _compare_lists(
         elif len(lefts) >= 2:
             if rights:
                 _compare(path, _ABSENT, rights[0], element, changed, removed)
-            removed[path] = removed.get(path) or {}
+            removed[path] = {}
         else:
             if lefts:
                 _compare(path, lefts[0], _ABSENT, element, changed, removed)
-            changed[path] = changed.get(path) or {}
+            changed[path] = {}
 
 
 def _by_element(items: list[Any], shape: Shape) -> dict[str, list[Any]]:
