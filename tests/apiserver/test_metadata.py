@@ -80,7 +80,7 @@ def test_refuses_on_create(meta: dict[str, Any], message: str) -> None:
 
 def test_generate_name_is_checked_as_a_prefix() -> None:
     assert metadata.validate_metadata(CONFIG_MAPS, obj(generateName="a-", name="a-xyz")) == []
-    errors = texts(metadata.validate_metadata(CONFIG_MAPS, obj(generateName="A-", name="ok")))
+    errors = texts(metadata.validate_metadata(CONFIG_MAPS, obj(generateName="Aa-", name="ok")))
     assert [e.split(":")[0] for e in errors] == ["metadata.generateName"]
 
 

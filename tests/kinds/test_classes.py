@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Server
+from whole_server import Server
 
 from podbay.apiserver.kinds.lease import LEASE
 from podbay.apiserver.kinds.networkpolicy import NETWORK_POLICY

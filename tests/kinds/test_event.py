@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Server
 from hypothesis import given
 from hypothesis import strategies as st
+from whole_server import Server
 
 from podbay.apiserver.kinds.event import CORE_EVENT, from_core, to_core
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conftest import Server
+from whole_server import Server
 
 from podbay.apiserver.kinds.namespace import NAMESPACE
 

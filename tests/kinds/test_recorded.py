@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import NAMESPACE, Server
+from whole_server import NAMESPACE, Server
 
 from podbay.apiserver.kinds import all_resource_types
 from podbay.apiserver.tables import column_definitions

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from conftest import Server
+from whole_server import Server
 
 from podbay.apiserver.kinds.configmap import CONFIG_MAP
 from podbay.apiserver.kinds.secret import SECRET

@@ -6,7 +6,7 @@ import ipaddress
 from typing import Any
 
 import pytest
-from conftest import Server
+from whole_server import Server
 
 from podbay.apiserver.kinds.service import SERVICE, SERVICE_NETWORK
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Server
+from whole_server import Server
 
 from podbay.apiserver.kinds.persistentvolume import PERSISTENT_VOLUME
 from podbay.apiserver.kinds.persistentvolumeclaim import PERSISTENT_VOLUME_CLAIM
