@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from podbay.apiserver.kinds.pod import POD
 from podbay.apiserver.registry import Column, ResourceType, Strategy
 from podbay.apiserver.tables import AGE_COLUMN, NAME_COLUMN, age, human_duration, since, table_for
 from podbay.objects.resource import GVR
@@ -100,11 +101,8 @@ def test_object_table_has_the_version_of_the_object() -> None:
     assert table_for(THINGS, [thing()], now=NOW, version="v1beta1")["apiVersion"] == "meta.k8s.io/v1beta1"
 
 
-def test_rows_of_ended_pods_are_marked_completed() -> None:
-    pods = ResourceType(
-        gvr=GVR("", "v1", "pods"), kind="Pod", type_name="", namespaced=True, strategy=Strategy()
-    )
-    rows = table_for(pods, [thing(status={"phase": p}) for p in ("Failed", "Running")], now=NOW)["rows"]
+def test_rows_may_be_marked() -> None:
+    rows = table_for(POD, [thing(status={"phase": p}) for p in ("Failed", "Running")], now=NOW)["rows"]
     assert rows[0]["conditions"] == [
         {"type": "Completed", "status": "True", "reason": "Failed", "message": "The pod failed."}
     ]

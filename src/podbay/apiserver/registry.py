@@ -180,6 +180,8 @@ class ResourceType:
     subresources: tuple[Subresource, ...] = ()
     columns: tuple[Column, ...] = DEFAULT_COLUMNS
     cells: Callable[[Object, datetime], list[Any]] = _default_cells
+    row_conditions: Callable[[Object], list[dict[str, str]]] | None = None
+    """Marks rows of `kubectl get` (pods that have ended)."""
     handler: SubresourceHandler | None = None
     """Set for kinds that are answered and not stored (SubjectAccessReview)."""
     storage_key: str = ""

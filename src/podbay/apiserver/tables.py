@@ -163,7 +163,7 @@ def _row(
     resource_type: ResourceType, obj: Object, *, now: datetime, include: IncludeObject, api_version: str
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"cells": resource_type.cells(obj, now)}
-    conditions = _conditions(resource_type, obj)
+    conditions = resource_type.row_conditions and resource_type.row_conditions(obj)
     if conditions:
         row["conditions"] = conditions
     if include == "Metadata":
@@ -175,19 +175,3 @@ def _row(
             "apiVersion": resource_type.gvr.api_version,
         }
     return row
-
-
-_COMPLETED = {
-    "Succeeded": "The pod has completed successfully.",
-    "Failed": "The pod failed.",
-}
-
-
-def _conditions(resource_type: ResourceType, obj: Object) -> list[dict[str, str]]:
-    """Marks rows of pods that have ended; no other kind has row conditions."""
-    if resource_type.key != "pods":
-        return []
-    phase = (obj.get("status") or {}).get("phase")
-    if phase not in _COMPLETED:
-        return []
-    return [{"type": "Completed", "status": "True", "reason": phase, "message": _COMPLETED[phase]}]

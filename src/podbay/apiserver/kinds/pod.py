@@ -13,7 +13,7 @@ from podbay.apiserver.kinds import pod_validation
 from podbay.apiserver.kinds.pod_defaults import default_pod
 from podbay.apiserver.kinds.pod_prepare import drop_disabled_fields, grow_generation, prepare_new_pod
 from podbay.apiserver.kinds.pod_subresources import bind_pod, evict_pod
-from podbay.apiserver.kinds.pod_table import POD_COLUMNS, pod_cells
+from podbay.apiserver.kinds.pod_table import POD_COLUMNS, pod_cells, pod_row_conditions
 from podbay.apiserver.kinds.pod_warnings import pod_warnings
 from podbay.apiserver.registry import ResourceType, Strategy, StrategyContext, Subresource
 from podbay.objects.meta import Object
@@ -93,6 +93,7 @@ class PodStatusStrategy(PodStrategy):
         new_status, old_status = obj.setdefault("status", {}), old.get("status") or {}
         if not new_status.get("qosClass") and old_status.get("qosClass"):
             new_status["qosClass"] = old_status["qosClass"]
+        _agree_on_address(new_status)
 
     def validate_update(self, obj: Object, old: Object, ctx: StrategyContext) -> list[FieldError]:
         return pod_validation.validate_pod_status_update(obj, old)
@@ -129,6 +130,16 @@ class ResizeStrategy(PodStrategy):
 
     def validate_update(self, obj: Object, old: Object, ctx: StrategyContext) -> list[FieldError]:
         return pod_validation.validate_resize(obj, old)
+
+
+def _agree_on_address(status: Object) -> None:
+    """podIP is the first of podIPs; where they differ, the single field wins (old node agents set only that)."""
+    listed = status.get("podIPs") or []
+    single = status.get("podIP")
+    if single and (not listed or listed[0].get("ip") != single):
+        status["podIPs"] = [{"ip": single}]
+    elif listed and not single:
+        status["podIP"] = listed[0].get("ip") or ""
 
 
 def _generation(pod: Object) -> int:
@@ -250,10 +261,9 @@ POD = ResourceType(
     ),
     columns=POD_COLUMNS,
     cells=pod_cells,
+    row_conditions=pod_row_conditions,
 )
 
-
-RESOURCE_TYPES = (POD,)
 
 _BINDING = ResourceType(
     gvr=GVR("", "v1", "bindings"),
