@@ -39,7 +39,7 @@ def all_resource_types() -> tuple[ResourceType, ...]:
         node.NODE,
         persistentvolumeclaim.PERSISTENT_VOLUME_CLAIM,
         persistentvolume.PERSISTENT_VOLUME,
-        pod.POD,
+        *pod.RESOURCE_TYPES,
         *resourcequota.RESOURCE_TYPES,
         secret.SECRET,
         serviceaccount.SERVICE_ACCOUNT,
