@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,6 +31,12 @@ FIRST_VERSION: Final = 100
 """Where the counter of a new store stands. Like on a real cluster, version 1 lies in the compacted past."""
 
 ADDED, MODIFIED, DELETED = 0, 1, 2
+
+_LOCK_SECONDS: Final = 0.2
+"""How long to wait for a process that is just closing the file. Nobody else may have it, so longer is in vain."""
+
+_LOG_BYTES: Final = 16 * 2**20
+"""What the write-ahead log keeps of the disk once a burst of writes is over."""
 
 _SCHEMA = """
 CREATE TABLE versions (
@@ -95,7 +102,7 @@ class StateFile:
             if path is not None:
                 _create_private(path)
             return sqlite3.connect(
-                path or ":memory:", timeout=0, isolation_level=None, check_same_thread=False
+                path or ":memory:", timeout=_LOCK_SECONDS, isolation_level=None, check_same_thread=False
             )
         except OSError as error:
             raise StateError(
@@ -108,31 +115,42 @@ class StateFile:
     def _prepare(self) -> None:
         run = self._connection.execute
         run("PRAGMA locking_mode=EXCLUSIVE")
+        # First look, then change: a file that is not ours stays as it is.
+        with self._transaction():
+            self._check_ours()
         run("PRAGMA journal_mode=WAL")
         run("PRAGMA synchronous=NORMAL")
         run("PRAGMA temp_store=MEMORY")
-        run("PRAGMA journal_size_limit=16777216")
+        run(f"PRAGMA journal_size_limit={_LOG_BYTES}")
+        with self._transaction():
+            self._bring_up_to_date()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        run = self._connection.execute
         run("BEGIN EXCLUSIVE")
         try:
-            self._check_schema()
-            run("COMMIT")
+            yield
         except BaseException:
-            run("ROLLBACK")
+            if self._connection.in_transaction:
+                run("ROLLBACK")
             raise
+        run("COMMIT")
 
-    def _check_schema(self) -> None:
-        run = self._connection.execute
-        found = run("PRAGMA user_version").fetchone()[0]
-        application = run("PRAGMA application_id").fetchone()[0]
-        tables = run("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if tables and application != _APPLICATION_ID:
+    def _check_ours(self) -> None:
+        if self._has_tables() and self._one("PRAGMA application_id") != _APPLICATION_ID:
             raise StateError(f"{self._label} is a database of another program; choose another state file")
+        found = self._one("PRAGMA user_version")
         if found > SCHEMA_VERSION:
             raise StateError(
                 f"the state file {self._label} has schema {found}, this version knows up to {SCHEMA_VERSION}; "
                 "use the newer version of podbay that wrote it, or reset the cluster"
             )
-        if not tables:
+
+    def _bring_up_to_date(self) -> None:
+        run = self._connection.execute
+        found = self._one("PRAGMA user_version")
+        if not self._has_tables():
             for statement in _SCHEMA.split(";\n"):
                 run(statement)
             self._set_counter("compacted", FIRST_VERSION)
@@ -143,13 +161,16 @@ class StateFile:
             found += 1
         run(f"PRAGMA user_version={found}")
 
+    def _has_tables(self) -> bool:
+        return self._one("SELECT count(*) FROM sqlite_schema") > 0
+
     def compacted(self) -> int:
         """The version up to which history is gone."""
-        return int(self._one("SELECT value FROM counters WHERE name = 'compacted'"))
+        return self._one("SELECT value FROM counters WHERE name = 'compacted'")
 
     def newest(self) -> int:
         """The highest version ever given that still has a row, 0 without rows."""
-        return int(self._one("SELECT coalesce(max(version), 0) FROM versions"))
+        return self._one("SELECT coalesce(max(version), 0) FROM versions")
 
     def current(self) -> Iterator[Row]:
         """The state: the newest row of each object that exists."""
@@ -198,21 +219,18 @@ class StateFile:
         """
         run = self._connection.execute
         try:
-            run("BEGIN")
-            run(
-                "DELETE FROM versions WHERE version IN"
-                " (SELECT previous FROM versions WHERE version > ? AND version <= ? AND previous > 0)",
-                (after, upto),
-            )
-            run(
-                f"DELETE FROM versions WHERE version > ? AND version <= ? AND change = {DELETED}",
-                (after, upto),
-            )
-            self._set_counter("compacted", upto)
-            run("COMMIT")
+            with self._transaction():
+                run(
+                    "DELETE FROM versions WHERE version IN"
+                    " (SELECT previous FROM versions WHERE version > ? AND version <= ? AND previous > 0)",
+                    (after, upto),
+                )
+                run(
+                    f"DELETE FROM versions WHERE version > ? AND version <= ? AND change = {DELETED}",
+                    (after, upto),
+                )
+                self._set_counter("compacted", upto)
         except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                run("ROLLBACK")
             raise self._explained(error) from error
 
     def close(self) -> None:
