@@ -264,8 +264,11 @@ def _aggregated_resource(resource: ResourceType) -> dict[str, Any]:
     listed = _resource(resource)
     entry: dict[str, Any] = {
         "resource": listed["name"],
-        # Empty group and version mean those of the list.
-        "responseKind": {"group": "", "version": "", "kind": resource.kind},
+        "responseKind": {
+            "group": resource.gvr.group,
+            "version": resource.gvr.version,
+            "kind": resource.kind,
+        },
         "scope": "Namespaced" if resource.namespaced else "Cluster",
         "singularResource": listed["singularName"],
         "verbs": listed["verbs"],
@@ -279,8 +282,8 @@ def _aggregated_resource(resource: ResourceType) -> dict[str, Any]:
             {
                 "subresource": sub["name"].partition("/")[2],
                 "responseKind": {
-                    "group": sub.get("group", ""),
-                    "version": sub.get("version", ""),
+                    "group": sub.get("group", resource.gvr.group),
+                    "version": sub.get("version", resource.gvr.version),
                     "kind": sub["kind"],
                 },
                 "verbs": sub["verbs"],

@@ -21,7 +21,7 @@ from podbay.apiserver.auth.authenticate import fold_headers
 from podbay.apiserver.auth.certificates import CertificateSubject
 from podbay.apiserver.metrics import Metrics
 from podbay.apiserver.request import Request
-from podbay.apiserver.result import PlainResult, StreamResult, VerbResult, WatchResult
+from podbay.apiserver.result import StreamResult, WatchResult
 from podbay.apiserver.watching import serve_watch
 from podbay.errors import ApiError, ConflictError
 
@@ -73,7 +73,7 @@ class HttpServer:
             access_log=None,
             keepalive_timeout=180.0,
         )
-        runner = web.ServerRunner(server)
+        runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         site = web.TCPSite(
             runner,
@@ -81,7 +81,6 @@ class HttpServer:
             self._wanted_port,
             ssl_context=self._tls,
             backlog=1024,
-            shutdown_timeout=SHUTDOWN_SECONDS,
         )
         try:
             await site.start()

@@ -2,7 +2,7 @@
 
 Not for encoding objects as tables or metadata (tables.py); this says only what was asked. Source: go-restful's
 route matching (the first two refusals a request can meet), then k8s.io/apiserver/pkg/endpoints/handlers/negotiation.
-Protobuf is not spoken: Accept lists fall through to JSON, bodies in it are refused (docs/limits.md).
+Protobuf is read and not written: Accept lists fall through to JSON (docs/limits.md).
 """
 
 from __future__ import annotations
@@ -220,12 +220,13 @@ def input_media_type(content_type: str) -> MediaType:
         return "json"
     if name == "application/yaml":
         return "yaml"
-    spoken = MEDIA_TYPES[:2] if name == MEDIA_TYPES[2] else MEDIA_TYPES
+    if name == "application/vnd.kubernetes.protobuf":
+        return "protobuf"
     raise _refusal(
         415,
         "UnsupportedMediaType",
         "the body of the request was in an unknown format - accepted media types include: "
-        + ", ".join(spoken),
+        + ", ".join(MEDIA_TYPES),
         details=None,
     )
 

@@ -51,9 +51,9 @@ class PlainPaths:
         if path == "/metrics":
             return self._render_metrics()
         if head == "openapi":
-            if path == oidc.JWKS_PATH:
-                return _json(oidc.jwks(self._keys.values()), oidc.JWKS_CONTENT_TYPE)
             return self._openapi.serve(request)
+        if path == oidc.JWKS_PATH:
+            return _json(oidc.jwks(self._keys.values()), oidc.JWKS_CONTENT_TYPE)
         if path == oidc.CONFIG_PATH:
             return self._openid_configuration(request)
         return self._discover(path, request)

@@ -203,7 +203,7 @@ def _admin_token(path: Path) -> str:
     try:
         return path.read_text()
     except FileNotFoundError:
-        token = secrets.token_urlsafe(32)
+        token = secrets.token_hex(32)
         write_private(path, token.encode())
         return token
 

@@ -1,0 +1,20 @@
+"""Fixtures of all suites. `--cluster=KUBECONFIG` runs the contract tests against a real cluster."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--cluster",
+        metavar="KUBECONFIG",
+        default=None,
+        help="Run cluster tests against this cluster instead of an embedded one.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    chosen = config.getoption("--cluster")
+    if chosen is not None:
+        config.option.podbay_cluster = chosen
