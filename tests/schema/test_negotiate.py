@@ -137,11 +137,6 @@ def test_bodies_of_unknown_form(header: str) -> None:
     )
 
 
-def test_bodies_in_protobuf_are_told_what_is_spoken() -> None:
-    assert refusal(input_media_type, "application/vnd.kubernetes.protobuf")["message"].endswith(
-        "include: application/json, application/yaml"
-    )
-
 
 def test_patches() -> None:
     assert patch_type("application/strategic-merge-patch+json; charset=UTF-8") == "strategic"

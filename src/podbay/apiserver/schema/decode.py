@@ -16,8 +16,18 @@ import orjson
 
 from podbay.apiserver import status
 from podbay.apiserver.field import go_quote
-from podbay.apiserver.schema import gojson, goyaml
+from podbay.apiserver.schema import gojson, goyaml, protobuf
 from podbay.apiserver.schema.explain import Explainer
+from podbay.apiserver.schema.identity import (
+    META_SCHEME,
+    Identity,
+    Target,
+    identify,
+    interpret,
+    not_registered,
+    struct_of,
+    unknown_conversion,
+)
 from podbay.apiserver.schema.normalize import normalizer
 from podbay.apiserver.schema.types import Schema
 from podbay.errors import ApiError
@@ -34,29 +44,10 @@ __all__ = [
     "normalize_strict",
 ]
 
-MediaType: TypeAlias = Literal["json", "yaml"]
+MediaType: TypeAlias = Literal["json", "yaml", "protobuf"]
 FieldValidation: TypeAlias = Literal["Strict", "Warn", "Ignore"]
 
-_SCHEME = "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"
-_META_SCHEME = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"
-_TYPE_META = (
-    'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
-)
 _SUMMARY_LENGTH = 30
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What an endpoint takes. `also` lists further apiVersions of the same kind that it accepts (Eviction)."""
-
-    kind: str
-    api_version: str
-    type_name: str
-    also: tuple[str, ...] = ()
-
-    @property
-    def group(self) -> str:
-        return self.api_version.rpartition("/")[0]
 
 
 @dataclass(slots=True)
@@ -65,19 +56,6 @@ class Decoded:
 
     obj: Object
     warnings: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class _Identity:
-    """apiVersion and kind as the body gives them, completed from the endpoint."""
-
-    group: str
-    version: str
-    kind: str
-
-    @property
-    def api_version(self) -> str:
-        return f"{self.group}/{self.version}" if self.group else self.version
 
 
 def decode(
@@ -123,12 +101,12 @@ def normalize_strict(schema: Schema, type_name: str, obj: Object) -> Decoded:
 
 def decode_options(schema: Schema, data: bytes | Object, *, media_type: MediaType = "json") -> Object:
     """The DeleteOptions in the body of a DELETE. Raises ApiError(400) with the bare sentence of the decoder."""
+    target = Target("DeleteOptions", "meta.k8s.io/v1", "meta/v1.DeleteOptions")
     try:
-        tree, _ = _parse_tree(data, media_type)
-        identity = _interpret(tree, Target("DeleteOptions", "meta.k8s.io/v1", ""))
-        if identity.kind != "DeleteOptions":
-            raise ValueError(_not_registered(identity, _META_SCHEME))
-        return _explain(schema, "meta/v1.DeleteOptions", tree)[0]
+        body = _open(data, media_type, target)
+        if body.identity.kind != target.kind:
+            raise ValueError(not_registered(body.identity, META_SCHEME))
+        return body.read(schema, target.type_name)[0]
     except (ValueError, RecursionError) as error:
         raise status.bad_request(str(error)) from None
 
@@ -195,18 +173,17 @@ def _decode_slow(
     schema: Schema, target: Target, data: Any, media_type: MediaType, field_validation: FieldValidation
 ) -> Decoded:
     try:
-        tree, yaml_errors = _parse_tree(data, media_type)
-        identity = _interpret(tree, target)
+        body = _open(data, media_type, target)
     except (ValueError, RecursionError) as error:
         raise _unrecognized(target, str(error), data) from None
+    identity = body.identity
     try:
-        name = _type_name(schema, target, identity, data)
-        clean, strict_errors = _explain(schema, name, tree)
+        name = struct_of(schema, target, identity, _text_of(data))
+        clean, strict_errors = body.read(schema, name)
         if name != target.type_name:
-            raise ValueError(_unknown_conversion(identity, target))
+            raise ValueError(unknown_conversion(identity, target))
     except (ValueError, RecursionError) as error:
         raise _cannot_be_handled(identity, target, str(error)) from None
-    strict_errors = yaml_errors + strict_errors
     if strict_errors and field_validation == "Strict":
         raise _cannot_be_handled(identity, target, "strict decoding error: " + ", ".join(strict_errors))
     if identity.api_version != target.api_version and identity.api_version not in target.also:
@@ -217,70 +194,43 @@ def _decode_slow(
     return Decoded(_stamp(clean, target), strict_errors if field_validation == "Warn" else [])
 
 
-def _parse_tree(data: Any, media_type: MediaType) -> tuple[Any, list[str]]:
-    """The body as a tree, and the strict errors of its YAML. ValueError carries the parser's sentence."""
+@dataclass(slots=True)
+class _Body:
+    """A body whose identity is known: a tree, or the message inside a protobuf envelope."""
+
+    identity: Identity
+    tree: Any = None
+    message: bytes | None = None
+    yaml_errors: list[str] = field(default_factory=list)
+
+    def read(self, schema: Schema, name: str) -> tuple[Object, list[str]]:
+        """The object in normal form and its strict errors. ValueError carries the decoder's sentence."""
+        if self.message is None:
+            clean, strict_errors = _explain(schema, name, self.tree)
+            return clean, self.yaml_errors + strict_errors
+        plain = protobuf.read_message(schema, name, self.message)
+        fitted = _fit(schema, name, plain)
+        return (_explain(schema, name, gojson.to_tree(plain))[0] if fitted is None else fitted), []
+
+
+def _open(data: Any, media_type: MediaType, target: Target) -> _Body:
+    """ValueError carries the parser's sentence."""
     if not isinstance(data, bytes | bytearray):
-        return gojson.to_tree(data), []
+        tree = gojson.to_tree(data)
+        return _Body(interpret(tree, target), tree)
+    if media_type == "protobuf":
+        api_version, kind, message = protobuf.open_envelope(bytes(data))
+        return _Body(identify(api_version, kind, target), message=message)
     if media_type == "yaml":
         value, duplicates = goyaml.load(bytes(data))
         errors = ["yaml: unmarshal errors:\n  " + "\n  ".join(duplicates)] if duplicates else []
-        return gojson.to_tree(value), errors
+        tree = gojson.to_tree(value)
+        return _Body(interpret(tree, target), tree, yaml_errors=errors)
     try:
-        return gojson.parse(bytes(data)), []
+        tree = gojson.parse(bytes(data))
     except ValueError as error:
         raise ValueError(f"couldn't get version/kind; json parse error: {error}") from None
-
-
-def _interpret(tree: Any, target: Target) -> _Identity:
-    """apiVersion and kind (Go: SimpleMetaFactory.Interpret; this one place is blind to the case of keys)."""
-    found = {"apiversion": "", "kind": ""}
-    if tree is None:
-        tree = gojson.Pairs()
-    if not isinstance(tree, gojson.Pairs):
-        raise ValueError(_parse_error(tree, f"Go value of type {_TYPE_META}"))
-    for key, value in tree:
-        folded = key.lower()
-        if folded not in found or value is None:
-            continue
-        if not isinstance(value, str) or isinstance(value, gojson.Number):
-            name = "apiVersion" if folded == "apiversion" else "kind"
-            raise ValueError(_parse_error(value, f"Go struct field .{name} of type string"))
-        found[folded] = value
-    group, version = _parse_group_version(found["apiversion"])
-    if (not version and not group) or (not version and group == target.group):
-        group, version = target.group, target.api_version.rpartition("/")[2]
-    return _Identity(group, version, found["kind"] or target.kind)
-
-
-def _parse_error(value: Any, into: str) -> str:
-    word = Explainer.word(value)
-    return f"couldn't get version/kind; json parse error: json: cannot unmarshal {word} into {into}"
-
-
-def _parse_group_version(text: str) -> tuple[str, str]:
-    if text in ("", "/"):
-        return "", ""
-    if text.count("/") > 1:
-        raise ValueError(f"unexpected GroupVersion string: {text}")
-    group, _, version = text.rpartition("/")
-    return group, version
-
-
-def _type_name(schema: Schema, target: Target, identity: _Identity, data: Any) -> str:
-    """The struct that the body's own apiVersion and kind ask for."""
-    if not identity.version:
-        raise ValueError(f"Object 'apiVersion' is missing in '{_text_of(data)}'")
-    accepted = (target.api_version, *target.also)
-    if identity.kind == target.kind and identity.api_version in accepted:
-        return target.type_name
-    if not schema.knows_kind(identity.api_version, identity.kind):
-        raise ValueError(_not_registered(identity, _SCHEME))
-    name = f"{_package(identity.group)}/{identity.version}.{identity.kind}"
-    if identity.kind == target.kind and _internal_package(identity.group) == _internal_package(target.group):
-        return target.type_name
-    if name not in schema:
-        raise ValueError(_unknown_conversion(identity, target))
-    return name
+    return _Body(interpret(tree, target), tree)
 
 
 def _explain(schema: Schema, name: str, tree: Any) -> tuple[Object, list[str]]:
@@ -289,27 +239,7 @@ def _explain(schema: Schema, name: str, tree: Any) -> tuple[Object, list[str]]:
     return normalizer(schema).struct(name)(clean), list(explainer.strict_errors)
 
 
-def _package(group: str) -> str:
-    return group.partition(".")[0] or "core"
-
-
-def _internal_package(group: str) -> str:
-    """The Go package of the internal type; both Event kinds share one."""
-    package = _package(group)
-    return "core" if package == "events" else package
-
-
-def _unknown_conversion(identity: _Identity, target: Target) -> str:
-    internal = f"{_internal_package(target.group)}.{target.kind}"
-    return f"converting ({identity.version}.{identity.kind}) to ({internal}): unknown conversion"
-
-
-def _not_registered(identity: _Identity, scheme: str) -> str:
-    kind, version = go_quote(identity.kind), go_quote(identity.api_version)
-    return f"no kind {kind} is registered for version {version} in scheme {go_quote(scheme)}"
-
-
-def _cannot_be_handled(identity: _Identity, target: Target, why: str) -> ApiError:
+def _cannot_be_handled(identity: Identity, target: Target, why: str) -> ApiError:
     return status.bad_request(
         f"{identity.kind} in version {go_quote(identity.version)} cannot be handled as a {target.kind}: {why}"
     )

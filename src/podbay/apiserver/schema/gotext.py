@@ -14,7 +14,13 @@ from functools import lru_cache
 
 from podbay.apiserver.field import go_quote
 
-__all__ = ["canonical_base64", "canonical_duration", "canonical_micro_time", "canonical_time"]
+__all__ = [
+    "canonical_base64",
+    "canonical_duration",
+    "canonical_micro_time",
+    "canonical_time",
+    "print_duration",
+]
 
 _RFC3339 = "2006-01-02T15:04:05Z07:00"
 _RFC3339_MICRO = "2006-01-02T15:04:05.000000Z07:00"
@@ -239,10 +245,11 @@ def canonical_duration(text: str) -> str:
         if nanos >= 2**63:
             raise ValueError(f"time: invalid duration {go_quote(text)}")
         rest = rest[len(whole) + len(fraction) + len(unit) :]
-    return _print_duration(-nanos if text.startswith("-") else nanos)
+    return print_duration(-nanos if text.startswith("-") else nanos)
 
 
-def _print_duration(nanos: int) -> str:
+def print_duration(nanos: int) -> str:
+    """A number of nanoseconds as Go prints a duration."""
     sign = "-" if nanos < 0 else ""
     nanos = abs(nanos)
     if nanos == 0:

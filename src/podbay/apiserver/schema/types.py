@@ -6,7 +6,7 @@ k8s.io/api and k8s.io/apimachinery; types are parsed out of it when first asked 
 
 Format of the table: `structs` maps a type ("core/v1.Container") to its fields in Go order, each a line
 `TYPE [omitempty] [omitzero] [required] [list=set|atomic|map:key,key] [map=atomic] [patch=a,b]
-[key=name] [default=JSON]`; TYPE is a Go type with packages shortened (`*core/v1.Probe`, `[]string`,
+[key=name] [default=JSON] [#NUMBER]`; TYPE is a Go type with packages shortened (`*core/v1.Probe`, `[]string`,
 `map[string]quantity`). `scalars` maps named Go types to what they are named for; `atomic` lists the structs that
 server-side apply owns as a whole; `kinds` lists every kind the release knows, also those that have no struct here.
 """
@@ -109,6 +109,7 @@ class Field:
         "list_type",
         "map_type",
         "name",
+        "numbers",
         "omitempty",
         "omitzero",
         "patch_merge_key",
@@ -136,6 +137,9 @@ class Field:
         self.patch_merge_key = found.get("key", "")
         self.default: Any = orjson.loads(found["default"]) if "default" in found else None
         """The `+default` marker of a scalar (ContainerPort.protocol: TCP), else None."""
+
+        self.numbers = tuple(int(n) for f in flags if f.startswith("#") for n in f[1:].split("."))
+        """Where protobuf has it: field numbers from the message inwards (embedded structs are messages); empty if not."""
 
     @property
     def kind(self) -> Kind:
