@@ -83,7 +83,9 @@ class _Controller(Protocol):
 def served_resources(types: Iterable[ResourceType]) -> list[Served]:
     """The stored collections among the API server's resource types."""
     needed = {"list", "watch", "delete"}
-    return [Served(t.gvr, t.kind, t.namespaced) for t in types if needed <= set(t.verbs) and not t.storage_key]
+    return [
+        Served(t.gvr, t.kind, t.namespaced) for t in types if needed <= set(t.verbs) and not t.storage_key
+    ]
 
 
 def _build(api: ClusterApi, clock: Clock, options: ControllerOptions) -> list[_Controller]:

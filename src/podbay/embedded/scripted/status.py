@@ -1,0 +1,188 @@
+"""The status a kubelet would report for a pod in a given moment of its life. Pure.
+
+Source: pkg/kubelet/status/generate.go (conditions), pkg/kubelet/kubelet_pods.go (phase, container statuses).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from podbay.embedded.scripted.life import ContainerLife, PodLife, Termination
+from podbay.objects.events import timestamp
+from podbay.objects.meta import Object, uid_of
+
+__all__ = ["phase_of", "pod_status"]
+
+_DEADLINE = "Pod was active on the node longer than the specified deadline"
+
+
+def _moment(seconds: float) -> str:
+    return timestamp(datetime.fromtimestamp(seconds, UTC))
+
+
+def _container_id(life: PodLife, name: str, attempt: int) -> str:
+    digest = sha256(f"{uid_of(life.pod)}/{name}/{attempt}".encode()).hexdigest()
+    return f"podbay://{digest}"
+
+
+def _terminated(life: PodLife, name: str, end: Termination) -> Object:
+    state: Object = {"exitCode": end.exit_code}
+    if end.signal:
+        state["signal"] = end.signal
+    state["reason"] = end.reason
+    if end.message:
+        state["message"] = end.message
+    state["startedAt"] = _moment(end.started_at)
+    state["finishedAt"] = _moment(end.finished_at)
+    state["containerID"] = _container_id(life, name, end.attempt)
+    return {"terminated": state}
+
+
+def _state(life: PodLife, container: ContainerLife) -> Object:
+    if container.state == "running":
+        return {"running": {"startedAt": _moment(container.started_at)}}
+    if container.state == "terminated":
+        assert container.ended is not None
+        return _terminated(life, container.name, container.ended)
+    if container.state == "waiting":
+        waiting = {"reason": container.reason}
+        if container.message:
+            waiting["message"] = container.message
+        return {"waiting": waiting}
+    initializing = bool(life.of_kind("init", "sidecar"))
+    return {"waiting": {"reason": "PodInitializing" if initializing else "ContainerCreating"}}
+
+
+def _container_status(life: PodLife, container: ContainerLife, spec: Object) -> Object:
+    last = container.ended if container.state != "terminated" else container.previous
+    last = last or container.previous
+    ready = container.ready
+    if container.kind == "init":
+        ready = container.succeeded
+    status: Object = {
+        "name": container.name,
+        "state": _state(life, container),
+        "lastState": _terminated(life, container.name, last) if last else {},
+        "ready": ready,
+        "restartCount": container.restarts,
+        "image": spec.get("image") or "",
+        "imageID": "",
+        "started": container.state == "running",
+    }
+    if container.state in ("running", "terminated") or last:
+        attempt = container.restarts if container.state != "waiting" else (last.attempt if last else 0)
+        status["containerID"] = _container_id(life, container.name, attempt)
+        status["imageID"] = "sha256:" + sha256((spec.get("image") or "").encode()).hexdigest()
+        status["resources"] = spec.get("resources") or {}
+    return status
+
+
+def _statuses(life: PodLife, field: str, kinds: Sequence[str]) -> list[Object]:
+    specs = {c["name"]: c for c in life.pod["spec"].get(field) or ()}
+    return [_container_status(life, c, specs[c.name]) for c in life.of_kind(*kinds)]
+
+
+def phase_of(life: PodLife) -> str:
+    """Pending, Running, Succeeded or Failed."""
+    if life.killing:
+        return "Failed"
+    mains, inits = life.of_kind("main"), life.of_kind("init", "sidecar")
+    if life.over:
+        failed = [c for c in mains if not c.succeeded] or [
+            c for c in inits if c.kind == "init" and not c.succeeded
+        ]
+        return "Failed" if failed else "Succeeded"
+    if not life.initialized:
+        return "Pending"
+    # A container between two attempts counts as stopped, one that never ran as waiting.
+    if any(c.state == "waiting" and c.ended is None for c in mains):
+        return "Pending"
+    return "Running"
+
+
+def _condition(kind: str, true: bool, *, reason: str = "", message: str = "") -> Object:
+    found: Object = {"type": kind, "status": "True" if true else "False"}
+    if not true or reason == "PodCompleted":
+        found |= {k: v for k, v in (("reason", reason), ("message", message)) if v}
+    return found
+
+
+def _names(containers: Sequence[ContainerLife]) -> str:
+    return "[" + " ".join(c.name for c in containers) + "]"
+
+
+def _conditions(life: PodLife, phase: str) -> list[Object]:
+    terminal = phase in ("Succeeded", "Failed")
+    incomplete = [
+        c
+        for c in life.of_kind("init", "sidecar")
+        if not (c.succeeded if c.kind == "init" else life.initialized or c.state == "running")
+    ]
+    unready = [c for c in life.of_kind("sidecar", "main") if not c.ready]
+    completed = "PodCompleted" if phase == "Succeeded" else ""
+    if terminal:
+        reason, message = "PodCompleted" if completed else "PodFailed", ""
+    else:
+        reason, message = "ContainersNotReady", f"containers with unready status: {_names(unready)}"
+    ready = not terminal and not unready and life.created
+    initialized = _condition(
+        "Initialized",
+        not incomplete or bool(completed),
+        reason=completed or "ContainersNotInitialized",
+        message=f"containers with incomplete status: {_names(incomplete)}",
+    )
+    if completed:
+        initialized.pop("message", None)
+    return [
+        _condition("PodReadyToStartContainers", life.created and not life.over),
+        initialized,
+        _condition("Ready", ready, reason=reason, message=message),
+        _condition("ContainersReady", ready, reason=reason, message=message),
+    ]
+
+
+def _timed(life: PodLife, fresh: Sequence[Object], now: float) -> list[Object]:
+    """Conditions with times, transition times kept where nothing changed; foreign conditions kept."""
+    old = {c["type"]: c for c in (life.pod.get("status") or {}).get("conditions") or ()}
+    generation = life.pod["metadata"].get("generation")
+    conditions = []
+    for condition in fresh:
+        before = old.pop(condition["type"], None)
+        same = before is not None and before.get("status") == condition["status"]
+        moment = before["lastTransitionTime"] if same and before else _moment(now)
+        observed: Object = {"observedGeneration": generation} if generation else {}
+        times: Object = {"lastProbeTime": None, "lastTransitionTime": moment}
+        rest = {k: condition[k] for k in ("reason", "message") if k in condition}
+        entry: Object = {"type": condition["type"], **observed, "status": condition["status"]}
+        conditions.append({**entry, **times, **rest})
+    scheduled = old.pop("PodScheduled", None)
+    if scheduled is not None:
+        if generation:
+            scheduled = {**scheduled, "observedGeneration": generation}
+        conditions.append(scheduled)
+    return conditions + list(old.values())
+
+
+def pod_status(life: PodLife, now: float, *, host_ip: str, pod_ip: str) -> Object:
+    """The status to merge into the pod's; now is on the life's axis, which must be seconds since the epoch."""
+    phase = phase_of(life)
+    status: dict[str, Any] = {
+        "phase": phase,
+        "conditions": _timed(life, _conditions(life, phase), now),
+        "hostIP": host_ip,
+        "hostIPs": [{"ip": host_ip}],
+        "startTime": _moment(life.started_at),
+        "containerStatuses": _statuses(life, "containers", ("main",)),
+    }
+    if generation := life.pod["metadata"].get("generation"):
+        status["observedGeneration"] = generation
+    if life.pod["spec"].get("initContainers"):
+        status["initContainerStatuses"] = _statuses(life, "initContainers", ("init", "sidecar"))
+    if life.created:
+        status |= {"podIP": pod_ip, "podIPs": [{"ip": pod_ip}]}
+    if life.killing:
+        status |= {"reason": life.killing, "message": _DEADLINE}
+    return status
