@@ -14,7 +14,7 @@ import pytest
 from storage_builders import KEY, labelled, make_pod, shown
 
 from podbay.apiserver.storage import Store
-from podbay.apiserver.storage.file import SCHEMA_VERSION
+from podbay.apiserver.storage.file import _MIGRATIONS, SCHEMA_VERSION
 from podbay.errors import ConflictError, StateError
 
 
@@ -139,6 +139,41 @@ def test_a_file_of_a_newer_version(path: Path) -> None:
     with pytest.raises(StateError, match=f"has schema {SCHEMA_VERSION + 1}.*use the newer version"):
         Store.open(path)
     assert path.read_bytes() == before
+
+
+def _age(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version=0")
+    connection.close()
+
+
+def test_an_old_file_is_migrated_in_one_step(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = _fill(path, 3)
+    _age(path)
+
+    def migrate(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE versions SET name = 'new-' || name")
+
+    def fail(connection: sqlite3.Connection) -> None:
+        migrate(connection)
+        raise StateError("no way")
+
+    monkeypatch.setitem(_MIGRATIONS, 0, fail)
+    with pytest.raises(StateError, match="no way"):
+        Store.open(path)
+    monkeypatch.setitem(_MIGRATIONS, 0, migrate)
+    with Store.open(path) as store:
+        assert [e.name for e in store.entries(KEY)] == ["new-p000", "new-p001", "new-p002"]
+    with Store.open(path) as store:
+        assert [e.name for e in store.entries(KEY)] == ["new-p000", "new-p001", "new-p002"]
+        assert store.version == version
+
+
+def test_a_file_too_old_to_migrate(path: Path) -> None:
+    _fill(path, 1)
+    _age(path)
+    with pytest.raises(StateError, match=r"has schema 0.*reset the cluster"):
+        Store.open(path)
 
 
 def test_a_database_of_another_program(path: Path) -> None:

@@ -45,6 +45,13 @@ def test_what_a_caller_does_to_its_object_later_changes_nothing(store: Store) ->
     assert entry.object()["metadata"]["labels"] == {"app": "x"}
 
 
+def test_secrets_do_not_show_in_a_repr(store: Store) -> None:
+    watcher = store.watch("secrets")
+    entry = store.create("secrets", make_pod("s", value="hunter2"), fields={})
+    shown = repr((entry, watcher.take(), store.list("secrets"), store, watcher))
+    assert "hunter2" not in shown
+
+
 def test_create_twice(store: Store) -> None:
     store.create("roles.rbac.authorization.k8s.io", make_pod("a"), fields={})
     version = store.version

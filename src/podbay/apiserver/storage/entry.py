@@ -6,7 +6,7 @@ Plain values. Not for deciding which changes a watch gets (event.py) nor for kee
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import orjson
@@ -30,13 +30,14 @@ class Entry:
     """One stored object, never changed once made.
 
     raw is its JSON without apiVersion and kind (list items are sent like that); it carries
-    metadata.resourceVersion already. labels and fields serve selectors without parsing raw.
+    metadata.resourceVersion already, and is left out of the repr because it may be a Secret. labels and fields
+    serve selectors without parsing raw.
     """
 
     namespace: str
     name: str
     version: int
-    raw: bytes
+    raw: bytes = field(repr=False)
     labels: Mapping[str, str]
     fields: Mapping[str, str]
 
@@ -67,7 +68,7 @@ class Change:
     type: ChangeType
     entry: Entry
     initial_events_end: bool = False
-    _encodings: dict[Hashable, bytes] | None = None
+    _encodings: dict[Hashable, bytes] | None = field(default=None, repr=False, compare=False)
 
     def encoded(self, encoder: Hashable, encode: Callable[[Change], bytes]) -> bytes:
         """What `encode` makes of this change, remembered under `encoder` for all watchers that share it."""

@@ -15,7 +15,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -74,8 +74,8 @@ class Row:
     change: int
     previous: int
     written: float
-    attributes: bytes
-    raw: bytes
+    attributes: bytes = field(repr=False)
+    raw: bytes = field(repr=False)
 
 
 class StateFile:
@@ -157,7 +157,13 @@ class StateFile:
             run(f"PRAGMA application_id={_APPLICATION_ID}")
             found = SCHEMA_VERSION
         while found < SCHEMA_VERSION:
-            _MIGRATIONS[found](self._connection)
+            migrate = _MIGRATIONS.get(found)
+            if migrate is None:
+                raise StateError(
+                    f"the state file {self._label} has schema {found}, which nothing here can read any more; "
+                    "reset the cluster"
+                )
+            migrate(self._connection)
             found += 1
         run(f"PRAGMA user_version={found}")
 

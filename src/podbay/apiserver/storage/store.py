@@ -15,6 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import orjson
+
 from podbay.aio.clock import Clock, SystemClock
 from podbay.apiserver import status
 from podbay.apiserver.storage import listing
@@ -173,8 +175,8 @@ class Store:
         """
         namespace, name = namespace_of(obj), name_of(obj)
         old = self._existing(key, namespace, name, expected)
-        unchanged = self._entry(obj, old.version, fields)
-        if _same(unchanged, old):
+        metadata_of(obj)["resourceVersion"] = str(old.version)
+        if _same(raw_of(obj), old.raw):
             return old
         entry = self._entry(obj, self.version + 1, fields)
         self._commit(key, Event(entry.version, new=entry, old=old))
@@ -376,11 +378,9 @@ class Store:
         return changes()
 
 
-def _same(new: Entry, old: Entry) -> bool:
-    if new.raw == old.raw:
-        return True
+def _same(new: bytes, old: bytes) -> bool:
     # Members in another order make the same length; telling that from a change takes a parse.
-    return len(new.raw) == len(old.raw) and new.object() == old.object()
+    return new == old or (len(new) == len(old) and orjson.loads(new) == orjson.loads(old))
 
 
 def _group_resource(key: str) -> GroupResource:
