@@ -11,7 +11,6 @@ from typing import Any
 
 from podbay.apiserver import status
 from podbay.apiserver.field import FieldError, Path, aggregate, not_supported, required
-from podbay.apiserver.kinds.pod_validation.rules import name as name_errors
 from podbay.apiserver.registry import ResourceType, StrategyContext
 from podbay.apiserver.request import RequestInfo
 from podbay.errors import ApiError
@@ -95,8 +94,6 @@ def _binding_errors(target: Object) -> list[FieldError]:
         errors.append(not_supported(_TARGET.child("kind"), kind, ("Node", "<empty>")))
     if not name:
         errors.append(required(_TARGET.child("name")))
-    elif kind in ("", "Node"):
-        errors += name_errors(_TARGET.child("name"), name)
     return errors
 
 

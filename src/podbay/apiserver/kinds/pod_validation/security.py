@@ -149,12 +149,15 @@ def _app_armor_localhost_errors(path: Path, profile: str | None) -> list[FieldEr
 
 
 def pod_security_errors(path: Path, spec: Mapping[str, Any]) -> list[FieldError]:
-    """`spec.securityContext`."""
+    """`spec.securityContext`, and the sharing of processes, which the real server reports under it."""
     context = spec.get("securityContext") or {}
     errors = _id_errors(path, context, ("fsGroup", "runAsUser", "runAsGroup"))
     for i, gid in enumerate(context.get("supplementalGroups") or ()):
         at = path.child("supplementalGroups").index(i)
         errors += rules.each(at, gid, names.group_id_errors(gid))
+    if spec.get("shareProcessNamespace") and spec.get("hostPID"):
+        words = "ShareProcessNamespace and HostPID cannot both be enabled"
+        errors.append(invalid(path.child("shareProcessNamespace"), True, words))
     errors += _sysctl_errors(path.child("sysctls"), context.get("sysctls") or (), spec)
     errors += rules.one_of(
         path.child("fsGroupChangePolicy"), context.get("fsGroupChangePolicy"), ("Always", "OnRootMismatch")

@@ -66,8 +66,6 @@ def pod_errors(pod: Object) -> list[FieldError]:
     errors += _spec_errors(spec, name_of(pod))
     if not spec.get("serviceAccountName"):
         errors += _token_without_account_errors(spec)
-    grace_period = spec.get("terminationGracePeriodSeconds")
-    errors += rules.nonnegative(SPEC.child("terminationGracePeriodSeconds"), grace_period)
     for field in ("containers", "initContainers"):
         for i, container in enumerate(spec.get(field) or ()):
             errors += image_padding_errors(SPEC.child(field).index(i), container)
@@ -128,11 +126,7 @@ def _policy_and_node_errors(spec: Mapping[str, Any]) -> list[FieldError]:
     errors = rules.one_of(at, restart, _RESTART_POLICIES) if restart else [required(at)]
     errors += dns_policy_errors(SPEC.child("dnsPolicy"), spec.get("dnsPolicy") or "")
     errors += rules.labels(SPEC.child("nodeSelector"), spec.get("nodeSelector") or {})
-    errors += pod_security_errors(SPEC.child("securityContext"), spec)
-    if spec.get("shareProcessNamespace") and spec.get("hostPID"):
-        words = "ShareProcessNamespace and HostPID cannot both be enabled"
-        errors.append(invalid(SPEC.child("shareProcessNamespace"), True, words))
-    return errors
+    return errors + pod_security_errors(SPEC.child("securityContext"), spec)
 
 
 def _placement_errors(spec: Mapping[str, Any]) -> list[FieldError]:

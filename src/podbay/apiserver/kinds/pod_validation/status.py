@@ -139,14 +139,7 @@ def _pod_ips_errors(new: Part, old: Part) -> list[FieldError]:
     listed = [entry.get("ip") or "" for entry in new.get("podIPs") or ()]
     shown = [{"IP": address} for address in listed] or None
     kept = {entry.get("ip") or "" for entry in old.get("podIPs") or ()}
-    errors = _addresses_errors(path, listed, kept, shown)
-    single = new.get("podIP") or ""
-    if bool(single) != bool(listed):
-        words = "podIP and podIPs must either both be set or both be unset"
-        errors.append(invalid(path, shown, words))
-    elif listed and single != listed[0]:
-        errors.append(invalid(path.index(0).child("ip"), listed[0], "must be equal to `podIP`"))
-    return errors
+    return _addresses_errors(path, listed, kept, shown)
 
 
 def _host_ips_errors(new: Part, old: Part) -> list[FieldError]:

@@ -9,7 +9,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from podbay.apiserver.field import FieldError, Path, forbidden, go_quote, invalid
+from podbay.apiserver.field import FieldError, forbidden, go_quote, invalid
 from podbay.apiserver.kinds import pod_internal
 from podbay.apiserver.kinds.pod_qos import compute_qos
 from podbay.apiserver.kinds.pod_validation.annotations import MIRROR
@@ -25,11 +25,16 @@ _NOT_CPU_MEMORY = "only cpu and memory resources are mutable"
 Part = Mapping[str, Any]
 
 
+def _whole(words: str) -> FieldError:
+    """A refusal of the pod as such; its path is the empty string."""
+    return FieldError("FieldValueForbidden", "", "", words)
+
+
 def validate_ephemeral_containers_update(pod: Object, old: Object) -> list[FieldError]:
     """Ephemeral containers may only be added."""
     errors = pod_errors(pod) + annotation_update_errors(pod, old)
     if MIRROR in annotations_of(old):
-        return [forbidden(Path(), "static pods do not support ephemeral containers")]
+        return [_whole("static pods do not support ephemeral containers")]
     path = SPEC.child("ephemeralContainers")
     new = {c.get("name"): c for c in (pod.get("spec") or {}).get("ephemeralContainers") or ()}
     for before in (old.get("spec") or {}).get("ephemeralContainers") or ():
@@ -48,10 +53,10 @@ def validate_resize(pod: Object, old: Object) -> list[FieldError]:
     """Only cpu and memory of containers, sidecars and the pod as a whole may change, and none may go away."""
     errors = pod_errors(pod)
     if MIRROR in annotations_of(old):
-        return [forbidden(Path(), "static pods cannot be resized")]
+        return [_whole("static pods cannot be resized")]
     spec, old_spec = pod.get("spec") or {}, old.get("spec") or {}
     if (old_spec.get("os") or {}).get("name") == "windows":
-        return [forbidden(Path(), "windows pods cannot be resized")]
+        return [_whole("windows pods cannot be resized")]
     status = old.get("status") or {}
     if (status.get("qosClass") or compute_qos(old_spec)) != compute_qos(spec):
         shown = (pod.get("status") or {}).get("qosClass") or ""
@@ -151,7 +156,7 @@ def _container_errors(munged: dict[str, Any], old: Part) -> list[FieldError]:
         if not _same(container, before):
             errors.append(forbidden(SPEC, _NOT_CPU_MEMORY))
     inits = zip(munged.get("initContainers") or (), old.get("initContainers") or (), strict=True)
-    for container, before in inits:
+    for i, (container, before) in enumerate(inits):
         if container.get("restartPolicy") != "Always":
             if not _same(container, before):
                 words = "resources for non-sidecar init containers are immutable"
@@ -159,8 +164,8 @@ def _container_errors(munged: dict[str, Any], old: Part) -> list[FieldError]:
             continue
         _restore(container.setdefault("resources", {}), before.get("resources") or {})
         if not _same(container, before):
-            words = "only cpu and memory resources for sidecar containers are mutable"
-            errors.append(forbidden(SPEC, words))
+            words = "only cpu and memory resources for init or sidecar containers are mutable"
+            errors.append(forbidden(SPEC.child("initContainers").index(i), words))
     return errors
 
 
