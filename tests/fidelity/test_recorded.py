@@ -1,6 +1,6 @@
 """Every recorded answer of a real Kubernetes 1.36, asked again over the wire.
 
-`pod-*` and `log-*` cases need a node that runs containers; they are in test_recorded_pods.py.
+Cases that show what a kubelet reports need a node that runs containers: test_recorded_pods.py.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from podbay.testing.requests import Requests
 
 pytestmark = [pytest.mark.fidelity, pytest.mark.contract]
 
-NEED_CONTAINERS = ("pod-", "log-", "sched-", "eviction", "binding-done")
+NEED_CONTAINERS = ("pod-", "log-", "eviction", "binding-done")
 DIFFERENT = {
     "default-minimal": "the recorded server added openshift-service-ca.crt to token volumes; Kubernetes does not",
 }
@@ -23,8 +23,8 @@ CASES = [case for case in load_cases() if not case["id"].startswith(NEED_CONTAIN
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
-def test_answers_like_a_real_cluster(podbay_cluster: Environment, case: dict[str, Any]) -> None:
-    with Requests(podbay_cluster.kubeconfig) as api:
+def test_answers_like_a_real_cluster(control_plane: Environment, case: dict[str, Any]) -> None:
+    with Requests(control_plane.kubeconfig) as api:
         found = Replay(api).run(case)
     if case["id"] in DIFFERENT:
         assert found, f"{case['id']} agrees now; take it out of DIFFERENT and docs/limits.md"

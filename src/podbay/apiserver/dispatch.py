@@ -76,9 +76,10 @@ class Dispatcher:
                 raise status.resource_not_found()
             return self._subresource(request, info, resource, subresource)
         verb = info.verb
-        if verb not in resource.verbs or (not info.name) != (verb in _COLLECTION_VERBS):
-            if not (verb == "watch" and info.name and "watch" in resource.verbs):
-                raise status.generic(405)
+        # The deprecated /watch/ prefix is the one collection verb that may carry a name.
+        collection = verb in _COLLECTION_VERBS and not (verb == "watch" and info.name)
+        if verb not in resource.verbs or collection != (not info.name):
+            raise status.generic(405)
         namespace = info.namespace if resource.namespaced else ""
         if verb == "get":
             return get_object(self._core, resource, namespace, info.name)

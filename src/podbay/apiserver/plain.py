@@ -61,8 +61,7 @@ class PlainPaths:
     def _discover(self, path: str, request: Request) -> PlainResult | None:
         if path == "/":
             return _json({"paths": discovery.root_paths(self._core.registry)})
-        document = discovery.document(self._core.registry, path, request)
-        return document
+        return discovery.document(self._core.registry, path, request)
 
     def _health(self, kind: str, path: str, request: Request) -> PlainResult | None:
         failed = [] if kind != "readyz" or self._ready() else ["podbay/nodes"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.home import cluster_home
-from podbay.embedded.nodes import load_nodes
+from podbay.embedded.nodes import default_nodes, scripted_nodes
 
 __all__ = ["parse_arguments", "to_arguments"]
 
@@ -22,16 +22,12 @@ def to_arguments(*, host: str, port: int, nodes: Path | None) -> list[str]:
 
 
 def parse_arguments(words: Sequence[str]) -> ClusterOptions:
-    """Raises InvalidInputError for a nodes file that cannot be read."""
+    """The options of one cluster process. Raises InvalidInputError for a nodes file that cannot be read."""
     parser = argparse.ArgumentParser(prog="podbay cluster", description="internal: one cluster process")
     parser.add_argument("--name", required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--nodes", type=Path)
     given = parser.parse_args(words)
-    return ClusterOptions(
-        home=cluster_home(given.name),
-        host=given.host,
-        port=given.port,
-        nodes=load_nodes(given.nodes) if given.nodes else None,
-    )
+    nodes = scripted_nodes(given.nodes) if given.nodes is not None else default_nodes()
+    return ClusterOptions(home=cluster_home(given.name), host=given.host, port=given.port, nodes=nodes)

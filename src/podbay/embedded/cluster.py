@@ -13,7 +13,7 @@ import contextlib
 import secrets
 import ssl
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -29,7 +29,7 @@ from podbay.embedded.bootstrap import bootstrap
 from podbay.embedded.controllers import ControllerOptions, run_controllers, served_resources
 from podbay.embedded.home import ClusterHome
 from podbay.embedded.kubeconfig import render_kubeconfig, write_kubeconfig
-from podbay.embedded.nodes import NodeHost
+from podbay.embedded.nodes import NodeFactory, default_nodes
 from podbay.embedded.pki import Pki
 from podbay.embedded.private_files import write_private
 from podbay.embedded.scheduler import SchedulerOptions, start_scheduler
@@ -58,7 +58,7 @@ class ClusterOptions:
     name: str = "podbay"
     host: str = "127.0.0.1"
     port: int = 0
-    nodes: Sequence[Callable[[], NodeHost]] = ()
+    nodes: Sequence[NodeFactory] = field(default_factory=default_nodes)
     clock: Clock = field(default_factory=SystemClock)
 
 

@@ -5,17 +5,14 @@ A handful of reads over the wire with the cluster's own admin certificate; not a
 
 from __future__ import annotations
 
-import base64
-import ssl
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import yaml
 
+from podbay.embedded.access import client_tls
 from podbay.embedded.home import ClusterHome
 from podbay.errors import StateError
 from podbay.objects.meta import Object
@@ -93,18 +90,8 @@ async def _reader(home: ClusterHome) -> AsyncIterator[Any]:
     """A function that reads a path of the cluster's API as its administrator."""
     config = yaml.safe_load(home.kubeconfig.read_text())
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-    context = ssl.create_default_context(
-        cadata=base64.b64decode(cluster["certificate-authority-data"]).decode()
-    )
-    with tempfile.TemporaryDirectory(prefix="podbay-") as directory:
-        # ssl reads certificates from files only; the directory is private and gone at once.
-        for key in ("client-certificate-data", "client-key-data"):
-            path = Path(directory, key)
-            path.touch(mode=0o600)
-            path.write_bytes(base64.b64decode(user[key]))
-        context.load_cert_chain(
-            Path(directory, "client-certificate-data"), Path(directory, "client-key-data")
-        )
+    context = client_tls(cluster, user)
+    assert context is not None
     connector = aiohttp.TCPConnector(ssl=context)
     async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
 

@@ -6,14 +6,15 @@ Scripted nodes (scripted/) play pods from a script; the node agent (podbay.node)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from podbay.aio.clock import Clock
 from podbay.apiserver.streams import NodeStreams
 from podbay.objects.api import ClusterApi
 
-__all__ = ["NodeHost"]
+__all__ = ["NodeFactory", "NodeHost", "default_nodes", "scripted_nodes"]
 
 
 class NodeHost(Protocol):
@@ -27,4 +28,19 @@ class NodeHost(Protocol):
     async def run(self, api: ClusterApi, clock: Clock) -> None: ...
 
 
-Nodes = Sequence[NodeHost]
+NodeFactory = Callable[[], NodeHost]
+
+
+def default_nodes() -> tuple[NodeFactory, ...]:
+    """What a cluster has when nobody declares nodes: one scripted node whose pods succeed at once."""
+    from podbay.embedded.scripted import ScriptedNode, ScriptedNodes
+
+    return (lambda: ScriptedNodes([ScriptedNode(name="podbay")]),)
+
+
+def scripted_nodes(path: Path) -> tuple[NodeFactory, ...]:
+    """The nodes that a YAML file declares. Raises InvalidInputError with file and field."""
+    from podbay.embedded.scripted import ScriptedNodes, load_nodes_file
+
+    declared = load_nodes_file(path)
+    return (lambda: ScriptedNodes(declared.nodes, declared.script),)

@@ -5,11 +5,9 @@ Not a Kubernetes client; tests of behaviour use the clients that people use.
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import ssl
-import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +16,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from podbay.embedded.access import client_tls
 from podbay.errors import ApiError, InvalidInputError
 
 __all__ = ["Requests"]
@@ -38,7 +37,7 @@ class Requests:
         user = next(u["user"] for u in config["users"] if u["name"] == context["user"])
         self.server: str = cluster["server"]
         self._address = urlsplit(self.server)
-        self._tls = _tls(cluster, user)
+        self._tls = client_tls(cluster, user)
         self._token = user.get("token", "")
         self._connection: http.client.HTTPConnection | None = None
 
@@ -117,31 +116,6 @@ class Requests:
                 answer if isinstance(answer, dict) else {"code": code, "message": answer}
             )
         return answer
-
-
-def _tls(cluster: dict[str, Any], user: dict[str, Any]) -> ssl.SSLContext | None:
-    if not cluster["server"].startswith("https"):
-        return None
-    context = ssl.create_default_context()
-    if cluster.get("insecure-skip-tls-verify"):
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif "certificate-authority-data" in cluster:
-        context.load_verify_locations(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
-    elif "certificate-authority" in cluster:
-        context.load_verify_locations(cluster["certificate-authority"])
-    if "client-certificate-data" in user:
-        with tempfile.TemporaryDirectory(prefix="podbay-") as directory:
-            pair = []
-            for key in ("client-certificate-data", "client-key-data"):
-                path = Path(directory, key)
-                path.touch(mode=0o600)
-                path.write_bytes(base64.b64decode(user[key]))
-                pair.append(str(path))
-            context.load_cert_chain(*pair)
-    elif "client-certificate" in user:
-        context.load_cert_chain(user["client-certificate"], user["client-key"])
-    return context
 
 
 def _anonymous(tls: ssl.SSLContext | None) -> ssl.SSLContext | None:
