@@ -10,6 +10,7 @@ import pytest
 from podbay.apiserver.schema.decode import (
     Decoded,
     Target,
+    convert_map,
     decode,
     decode_options,
     normalize,
@@ -260,3 +261,43 @@ def test_normalize_says_what_does_not_fit() -> None:
     )
     dropped = normalize_strict(SCHEMA, POD.type_name, {"spec": {"a": 1}, "b": 2})
     assert dropped.warnings == ['unknown field "spec.a"', 'unknown field "b"']
+
+
+@pytest.mark.parametrize(
+    ("patched", "sentence"),
+    [
+        ({"spec": {"activeDeadlineSeconds": "5"}}, "unrecognized type: int64"),
+        ({"spec": {"activeDeadlineSeconds": 1.5}}, "cannot convert float64 to int64"),
+        ({"spec": {"nodeName": 1}}, "cannot convert int64 to string"),
+        ({"spec": {"restartPolicy": 1}}, "cannot convert int64 to v1.RestartPolicy"),
+        ({"spec": {"restartPolicy": True}}, "unrecognized type: string"),
+        ({"spec": {"containers": {}}}, "cannot restore slice from map"),
+        ({"spec": {"nodeSelector": []}}, "cannot restore map from slice"),
+        ({"spec": 7}, "cannot restore struct from: int64"),
+        (
+            {"metadata": {"deletionTimestamp": 7}},
+            "json: cannot unmarshal number into Go value of type string",
+        ),
+    ],
+)
+def test_converter_of_strategic_patches(patched: Any, sentence: str) -> None:
+    with pytest.raises(ApiError) as caught:
+        convert_map(SCHEMA, POD.type_name, patched)
+    assert caught.value.message == sentence
+
+
+def test_converter_forgives_and_sorts() -> None:
+    spec = {
+        "z": 1,
+        "containers": [{"name": "a", "y": 1}],
+        "activeDeadlineSeconds": 5.0,
+        "priority": 2**32 + 1,
+    }
+    decoded = convert_map(SCHEMA, POD.type_name, {"spec": spec, "a": 1})
+    assert decoded.warnings == [
+        'unknown field "a"',
+        'unknown field "spec.containers[0].y"',
+        'unknown field "spec.z"',
+    ]
+    assert decoded.obj["spec"]["activeDeadlineSeconds"] == 5
+    assert decoded.obj["spec"]["priority"] == 1

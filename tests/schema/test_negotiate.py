@@ -137,7 +137,6 @@ def test_bodies_of_unknown_form(header: str) -> None:
     )
 
 
-
 def test_patches() -> None:
     assert patch_type("application/strategic-merge-patch+json; charset=UTF-8") == "strategic"
     assert patch_type("application/apply-patch+yaml") == "apply"

@@ -17,6 +17,7 @@ import orjson
 from podbay.apiserver import status
 from podbay.apiserver.field import go_quote
 from podbay.apiserver.schema import gojson, goyaml, protobuf
+from podbay.apiserver.schema.converter import Converter
 from podbay.apiserver.schema.explain import Explainer
 from podbay.apiserver.schema.identity import (
     META_SCHEME,
@@ -38,6 +39,7 @@ __all__ = [
     "FieldValidation",
     "MediaType",
     "Target",
+    "convert_map",
     "decode",
     "decode_options",
     "normalize",
@@ -97,6 +99,19 @@ def normalize_strict(schema: Schema, type_name: str, obj: Object) -> Decoded:
     except (ValueError, RecursionError) as error:
         raise status.bad_request(str(error)) from None
     return Decoded(clean, strict_errors)
+
+
+def convert_map(schema: Schema, type_name: str, obj: Object) -> Decoded:
+    """As normalize_strict, with the sentences of the converter that ends a strategic merge patch."""
+    fitted = _fit(schema, type_name, obj)
+    if fitted is not None and not normalizer(schema).unknown_seen:
+        return Decoded(fitted)
+    converter = Converter(schema)
+    try:
+        clean = normalizer(schema).struct(type_name)(converter.convert(type_name, obj))
+    except (ValueError, RecursionError) as error:
+        raise status.bad_request(str(error)) from None
+    return Decoded(clean, [f'unknown field "{path}"' for path in converter.unknown])
 
 
 def decode_options(schema: Schema, data: bytes | Object, *, media_type: MediaType = "json") -> Object:

@@ -45,6 +45,10 @@ class Explainer:
             raise ValueError(self._saved)
         return out or {}
 
+    def unmarshal(self, type_: Type, tree: Any) -> Any:
+        """One value of a type that reads itself (quantity, time, …). ValueError carries the sentence, without a path."""
+        return self._value(type_, tree, None)
+
     @staticmethod
     def word(node: Any) -> str:
         """Go's word for a JSON value."""
