@@ -85,7 +85,7 @@ def test_nothing_taken_away_gives_the_same_set_back() -> None:
 
 def test_order_of_elements() -> None:
     shuffled = ["i:0", "v:10", 'k:{"p":10}', "f:b", 'v:"a"', 'k:{"p":9}', "f:a", "v:9", 'k:{"p":"x"}']
-    tree = {"f:top": {".": {}, **{element: {} for element in shuffled}}}
+    tree: FieldSet = {"f:top": {".": {}, **{element: {} for element in shuffled}}}
     assert list(ordered(tree)["f:top"]) == [
         ".",
         "f:a",
@@ -129,7 +129,9 @@ def test_members() -> None:
 
 def test_declared_fields_become_members() -> None:
     pod = Shapes(SCHEMA).of("core/v1.Pod")
-    tree = {"f:spec": {"f:containers": {'k:{"name":"c"}': {"f:resources": {"f:limits": {"f:cpu": {}}}}}}}
+    tree: FieldSet = {
+        "f:spec": {"f:containers": {'k:{"name":"c"}': {"f:resources": {"f:limits": {"f:cpu": {}}}}}}
+    }
     assert [printed(p) for p in paths(name_members(tree, pod))] == [
         ".spec",
         ".spec.containers",
