@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from podbay.apiserver import field, negotiate, status
+from podbay.apiserver.patch.govalues import go_sprint, read_json
 from podbay.apiserver.patch.options import invalid_options, validate_delete_options
 from podbay.apiserver.registry import ResourceType, Subresource
 from podbay.apiserver.request import Request
 from podbay.apiserver.schema.decode import Target as DecodeTarget
-from podbay.apiserver.schema.decode import decode, decode_options, normalize, normalize_strict
+from podbay.apiserver.schema.decode import (
+    convert_map,
+    decode,
+    decode_options,
+    normalize,
+    normalize_strict,
+)
 from podbay.apiserver.verbs.options import delete_options_from_query
 from podbay.errors import ApiError
 from podbay.objects.meta import Object
@@ -65,22 +72,25 @@ def decode_patched(
     core: Core, resource: ResourceType, patched: Object, patch: PatchRequest, warnings: list[str]
 ) -> Object:
     """A patched object in normal form; unknown fields are dropped, warned of or refused."""
+    strategic = patch.type == "strategic"
     try:
-        if patch.field_validation == "Ignore":
+        if patch.field_validation == "Ignore" and not strategic:
             return normalize(core.schema, resource.type_name, patched)
-        decoded = normalize_strict(core.schema, resource.type_name, patched)
+        read = convert_map if strategic else normalize_strict
+        decoded = read(core.schema, resource.type_name, patched)
     except ApiError as err:
-        raise _unfit(patched, err.message) from err
+        raise _unfit(patched, patch, err.message) from err
     unknown = decoded.warnings
     if unknown and patch.field_validation == "Strict":
-        raise _unfit(patched, "strict decoding error: " + ", ".join(unknown))
-    warnings += unknown
+        raise _unfit(patched, patch, "strict decoding error: " + ", ".join(unknown))
+    if patch.field_validation != "Ignore":
+        warnings += unknown
     return decoded.obj
 
 
-def _unfit(patched: Object, message: str) -> ApiError:
-    """The 422 of a patch whose outcome is not an object of the kind."""
-    text = orjson.dumps(patched).decode()
+def _unfit(patched: Object, patch: PatchRequest, message: str) -> ApiError:
+    """The 422 of a patch whose outcome is not an object of the kind; a strategic one shows the patch as Go prints it."""
+    text = go_sprint(read_json(patch.body)) if patch.type == "strategic" else orjson.dumps(patched).decode()
     return status.invalid("", "", "", [field.invalid(field.Path("patch"), text, message)])
 
 
