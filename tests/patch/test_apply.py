@@ -224,7 +224,7 @@ def test_a_list_that_cannot_be_owned_item_by_item_ends_tracking() -> None:
 _keys = st.sampled_from(["a", "b", "c"])
 # Empty maps and lists can be owned, but Go does not store them, so they say something new each time.
 _maps = st.dictionaries(_keys, st.sampled_from(["1", "2"]), min_size=1, max_size=3)
-_containers = st.lists(
+_containers: Any = st.lists(
     st.fixed_dictionaries(
         {"name": _keys},
         optional={
