@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from podbay.cli.output import Output, console, errors_as_sentences, print_json, print_table
 from podbay.embedded import process
-from podbay.embedded.arguments import parse_arguments, to_arguments
-from podbay.embedded.cluster import EmbeddedCluster
 from podbay.embedded.home import ClusterHome, cluster_home, cluster_names
-from podbay.embedded.inspect import cluster_facts, node_facts
-from podbay.embedded.kubeconfig import default_kubeconfig_path, merge_kubeconfig, remove_from_kubeconfig
 from podbay.errors import StateError
+
+if TYPE_CHECKING:
+    from podbay.embedded.cluster import EmbeddedCluster
+
+# Functions import what they need: the server's parts take longer to load than most commands take to run.
 
 __all__ = ["app"]
 
@@ -28,10 +29,10 @@ OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text or js
 @app.command()
 def start(
     name: Name = "podbay",
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; keep it a loopback address.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the API; 0 keeps the last one or picks a free one.")] = 0,
+    host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the API; 0 keeps the last one or picks a free one.")
+    ] = 0,
     nodes: Annotated[
         Path | None, typer.Option(help="YAML file that declares virtual nodes.", exists=True, dir_okay=False)
     ] = None,
@@ -41,10 +42,13 @@ def start(
     """Start a cluster; it is ready when the command returns."""
     with errors_as_sentences():
         home = cluster_home(name)
-        words = to_arguments(host=host, port=port, nodes=nodes)
+        words = process.to_arguments(host=host, port=port, nodes=nodes)
         if foreground:
+            from podbay.embedded.arguments import parse_arguments
+            from podbay.embedded.serve import run_foreground
+
             options = parse_arguments(["--name", name, *words])
-            asyncio.run(process.run_foreground(options, _announce))
+            asyncio.run(run_foreground(options, _announce))
             return
         facts = process.start_background(home, words)
         if output is Output.json:
@@ -85,6 +89,8 @@ def reset(
             return
         if not yes:
             typer.confirm(f"Delete cluster {name} and all its objects?", abort=True)
+        from podbay.embedded.kubeconfig import default_kubeconfig_path, remove_from_kubeconfig
+
         process.stop(home)
         remove_from_kubeconfig(default_kubeconfig_path(), name)
         home.remove()
@@ -98,6 +104,8 @@ def status(
 ) -> None:
     """Show the clusters of this machine."""
     with errors_as_sentences():
+        from podbay.embedded.inspect import cluster_facts
+
         homes = [cluster_home(n) for n in ([name] if name else cluster_names())]
         facts = [asyncio.run(cluster_facts(home)) for home in homes]
         if output is Output.json:
@@ -131,6 +139,8 @@ def kubeconfig(
         if path:
             typer.echo(str(home.kubeconfig))
         elif merge:
+            from podbay.embedded.kubeconfig import default_kubeconfig_path, merge_kubeconfig
+
             target = default_kubeconfig_path()
             context = merge_kubeconfig(home.kubeconfig, target)
             console.print(
@@ -144,6 +154,8 @@ def kubeconfig(
 def nodes(name: Name = "podbay", output: OutputOption = Output.text) -> None:
     """List the nodes of a running cluster."""
     with errors_as_sentences():
+        from podbay.embedded.inspect import node_facts
+
         facts = asyncio.run(node_facts(cluster_home(name)))
         if output is Output.json:
             print_json(facts)

@@ -1,4 +1,4 @@
-"""The options of a cluster as command-line words: written by the parent, read by the background process."""
+"""Reads the words that process.to_arguments wrote: the options of a background cluster."""
 
 from __future__ import annotations
 
@@ -10,15 +10,7 @@ from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.home import cluster_home
 from podbay.embedded.nodes import default_nodes, scripted_nodes
 
-__all__ = ["parse_arguments", "to_arguments"]
-
-
-def to_arguments(*, host: str, port: int, nodes: Path | None) -> list[str]:
-    """Words that parse_arguments turns into the same options."""
-    words = ["--host", host, "--port", str(port)]
-    if nodes is not None:
-        words += ["--nodes", str(nodes.absolute())]
-    return words
+__all__ = ["parse_arguments"]
 
 
 def parse_arguments(words: Sequence[str]) -> ClusterOptions:

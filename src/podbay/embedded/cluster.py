@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import secrets
+import socket
 import ssl
 import tempfile
 from collections.abc import Sequence
@@ -33,7 +35,7 @@ from podbay.embedded.nodes import NodeFactory, default_nodes
 from podbay.embedded.pki import Pki
 from podbay.embedded.private_files import write_private
 from podbay.embedded.scheduler import SchedulerOptions, start_scheduler
-from podbay.errors import ApiError, ClosedError, StateError
+from podbay.errors import ApiError, ClosedError, InvalidInputError, StateError
 from podbay.objects.api import ClusterApi
 from podbay.objects.resource import GVR
 
@@ -60,6 +62,20 @@ class ClusterOptions:
     port: int = 0
     nodes: Sequence[NodeFactory] = field(default_factory=default_nodes)
     clock: Clock = field(default_factory=SystemClock)
+
+    def __post_init__(self) -> None:
+        if not _is_loopback(self.host):
+            raise InvalidInputError(
+                f"--host {self.host}: an embedded cluster listens on this machine only. "
+                "Give a loopback address such as 127.0.0.1; for access from elsewhere use a tunnel or a real cluster."
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class EmbeddedCluster:
@@ -140,6 +156,7 @@ class EmbeddedCluster:
         await self._wait_ready(api, [name for host in hosts for name in host.streams])
         server.ready = True
         if self.home is not None:
+            self.home.remember_port(server.port)
             write_kubeconfig(self.home.kubeconfig, self.kubeconfig())
 
     async def _start_control_plane(self, server: ApiServer, group: TaskGroup, pki: Pki) -> None:
@@ -171,13 +188,25 @@ class EmbeddedCluster:
         return ServerOptions(
             state=self.home.state if self.home is not None else None,
             host=self.options.host,
-            port=self.options.port,
+            port=self.options.port or self._last_port(),
             tls=_tls(pki),
             signing_key=pki.signing_key,
             verification_keys=pki.verification_keys,
             static_tokens={self._token: ADMIN},
             clock=self.options.clock,
         )
+
+    def _last_port(self) -> int:
+        """The port of this home's last run when nobody has taken it meanwhile, else 0 (any)."""
+        port = self.home.last_port if self.home is not None else 0
+        if port:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind((self.options.host, port))
+                except OSError:
+                    return 0
+        return port
 
     async def _wait_ready(self, api: ClusterApi, nodes: Sequence[str]) -> None:
         deadline = self.options.clock.monotonic() + READY_SECONDS

@@ -137,6 +137,17 @@ class ClusterHome:
             return {}
         return parsed if isinstance(parsed, dict) else {}
 
+    @property
+    def last_port(self) -> int:
+        """The port of the last run, 0 when there was none: kubeconfigs that people hold stay good."""
+        try:
+            return int((self.directory / "port").read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+    def remember_port(self, port: int) -> None:
+        (self.directory / "port").write_text(str(port))
+
     def forget_process(self) -> None:
         (self.directory / "process.json").unlink(missing_ok=True)
 

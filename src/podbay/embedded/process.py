@@ -1,62 +1,44 @@
 """A cluster as a background process: how it is started, found again and stopped.
 
-The child runs `python -m podbay.embedded.process`, reports on a pipe that it is ready (or why not) and lives until
-SIGTERM. Whoever asks about it later goes by the lock that it holds, never by a bare pid.
+The child runs `python -m podbay.embedded.serve`, reports on a pipe that it is ready (or why not) and lives until
+SIGTERM. Whoever asks about it later goes by the lock that it holds, never by a bare pid. This side imports nothing of
+the server, so that the command line answers fast.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
 
-from podbay import __version__
-from podbay.embedded.cluster import ClusterOptions, EmbeddedCluster
 from podbay.embedded.home import ClusterHome
-from podbay.errors import PodbayError, StateError
+from podbay.errors import StateError
 
-__all__ = ["run_foreground", "start_background", "stop"]
+__all__ = ["READY_FD", "start_background", "stop", "to_arguments"]
 
 START_SECONDS = 60.0
 """How long a starting server may take before it is given up; a cold start needs about one."""
 STOP_SECONDS = 30.0
 """How long a stopping server may take to end its pods' processes before it is killed."""
-_READY_FD = "PODBAY_READY_FD"
+READY_FD = "PODBAY_READY_FD"
+"""Environment variable that tells the child where to report."""
 _LOG_TAIL = 2000
 
 
-async def run_foreground(options: ClusterOptions, on_ready: Callable[[EmbeddedCluster], None]) -> None:
-    """Run a cluster in this process until SIGINT or SIGTERM."""
-    stop_asked = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop_asked.set)
-    async with EmbeddedCluster(options) as cluster:
-        assert options.home is not None
-        options.home.write_process(_facts(cluster))
-        try:
-            on_ready(cluster)
-            await cluster.wait_until(stop_asked)
-        finally:
-            options.home.forget_process()
-
-
-def _facts(cluster: EmbeddedCluster) -> dict[str, Any]:
-    return {
-        "pid": os.getpid(),
-        "url": cluster.url,
-        "version": __version__,
-        "started": cluster.started.isoformat(),
-    }
+def to_arguments(*, host: str, port: int, nodes: Path | None) -> list[str]:
+    """Words that parse_arguments turns into the same options."""
+    words = ["--host", host, "--port", str(port)]
+    if nodes is not None:
+        words += ["--nodes", str(nodes.absolute())]
+    return words
 
 
 def start_background(home: ClusterHome, arguments: Sequence[str]) -> dict[str, Any]:
@@ -67,8 +49,8 @@ def start_background(home: ClusterHome, arguments: Sequence[str]) -> dict[str, A
     # Taking the lock for a moment gives the clear message before a process is spent on it.
     home.lock().close()
     read_end, write_end = os.pipe()
-    environment = {**os.environ, _READY_FD: str(write_end)}
-    command = [sys.executable, "-m", "podbay.embedded.process", "--name", home.name, *arguments]
+    environment = {**os.environ, READY_FD: str(write_end)}
+    command = [sys.executable, "-m", "podbay.embedded.serve", "--name", home.name, *arguments]
     with os.fdopen(read_end, "rb") as ready, home.log.open("ab") as log:
         try:
             child = subprocess.Popen(
@@ -134,29 +116,3 @@ def stop(home: ClusterHome) -> bool:
                 return True
             time.sleep(0.02)
     raise StateError(f"cluster {home.name!r} (process {pid}) does not end; its log is {home.log}")
-
-
-def _report(message: dict[str, Any]) -> None:
-    descriptor = os.environ.pop(_READY_FD, None)
-    if descriptor is not None:
-        with os.fdopen(int(descriptor), "wb") as pipe:
-            pipe.write(orjson.dumps(message) + b"\n")
-
-
-def main(arguments: Sequence[str]) -> int:
-    """The child: one cluster, messages to its log, readiness to the pipe."""
-    from podbay.embedded.arguments import parse_arguments
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        options = parse_arguments(arguments)
-        asyncio.run(run_foreground(options, lambda cluster: _report(_facts(cluster))))
-    except PodbayError as err:
-        _report({"error": str(err)})
-        logging.getLogger("podbay").error("%s", err)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,70 @@
+"""One cluster served by this process until it is told to stop: the background process, or `--foreground`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from podbay import __version__
+from podbay.embedded.arguments import parse_arguments
+from podbay.embedded.cluster import ClusterOptions, EmbeddedCluster
+from podbay.embedded.process import READY_FD
+from podbay.errors import PodbayError
+
+__all__ = ["run_foreground"]
+
+
+async def run_foreground(options: ClusterOptions, on_ready: Callable[[EmbeddedCluster], None]) -> None:
+    """Run a cluster in this process until SIGINT or SIGTERM."""
+    stop_asked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop_asked.set)
+    async with EmbeddedCluster(options) as cluster:
+        assert options.home is not None
+        options.home.write_process(_facts(cluster))
+        try:
+            on_ready(cluster)
+            await cluster.wait_until(stop_asked)
+        finally:
+            options.home.forget_process()
+
+
+def _facts(cluster: EmbeddedCluster) -> dict[str, Any]:
+    return {
+        "pid": os.getpid(),
+        "url": cluster.url,
+        "version": __version__,
+        "started": cluster.started.isoformat(),
+    }
+
+
+def _report(message: dict[str, Any]) -> None:
+    descriptor = os.environ.pop(READY_FD, None)
+    if descriptor is not None:
+        with os.fdopen(int(descriptor), "wb") as pipe:
+            pipe.write(orjson.dumps(message) + b"\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The child: one cluster, messages to its log, readiness to the pipe."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        options = parse_arguments(arguments)
+        asyncio.run(run_foreground(options, lambda cluster: _report(_facts(cluster))))
+    except PodbayError as err:
+        _report({"error": str(err)})
+        logging.getLogger("podbay").error("%s", err)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
