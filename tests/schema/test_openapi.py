@@ -182,3 +182,8 @@ async def test_kubectl_reads_it(server: str, tmp_path: Path) -> None:
         server, tmp_path, "explain", "clusterroles", "--recursive"
     )
     assert "v1.36.2" in await kubectl(server, tmp_path, "version")
+    older = await kubectl(
+        server, tmp_path, "explain", "pod.spec.volumes.emptyDir", "--output=plaintext-openapiv2"
+    )
+    assert "RESOURCE: emptyDir <Object>" in older
+    assert "sizeLimit\t<string>" in older

@@ -1,15 +1,14 @@
 """/openapi/v2 and /openapi/v3: what clients read about kinds and their fields (`kubectl explain`, `apply`, `diff`).
 
-Documents are built when first asked for and kept compressed. JSON only: the protobuf form of v2, which only
-`kubectl explain --output plaintext-openapiv2` insists on, gets the 406 that a server without it gives. Source:
-k8s.io/kube-openapi/pkg/{handler,handler3}.
+Documents are built when first asked for and kept compressed. v2 comes in JSON and in protobuf (Go clients ask for
+nothing else), v3 in JSON only (no client insists on more). Source: k8s.io/kube-openapi/pkg/{handler,handler3}.
 """
 
 from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -18,6 +17,7 @@ import orjson
 from podbay.apiserver.discovery import GIT_VERSION
 from podbay.apiserver.openapi_descriptions import Descriptions
 from podbay.apiserver.openapi_paths import PathBuilder
+from podbay.apiserver.openapi_protobuf import encode_v2
 from podbay.apiserver.openapi_schemas import SchemaBuilder, group_version_kinds
 from podbay.apiserver.registry import Registry, ResourceType
 from podbay.apiserver.request import Request
@@ -27,7 +27,16 @@ from podbay.apiserver.schema.types import Schema
 __all__ = ["OpenApi"]
 
 _V3: Final = "/openapi/v3"
-_JSON_RANGES: Final = frozenset({"application/json", "application/*", "*/*"})
+_JSON: Final = "application/json"
+_PROTOBUF: Final = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+_V2_FORMS: Final = {
+    "application/json": _JSON,
+    _PROTOBUF: _PROTOBUF,
+    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf": _PROTOBUF,
+    "application/*": _JSON,
+    "*/*": _JSON,
+}
+_V3_FORMS: Final = {"application/json": _JSON, "application/*": _JSON, "*/*": _JSON}
 _SECURITY: Final = {
     "BearerToken": {
         "description": "Bearer Token authentication",
@@ -71,24 +80,27 @@ class OpenApi:
 
     def _answer(self, request: Request, name: str) -> PlainResult:
         headers = {"Etag": f'"{self._hash()}"', "Vary": "Accept"}
-        if not _accepts_json(request.headers.get("accept", "")):
+        form = _negotiate(request.headers.get("accept", ""), _V2_FORMS if name == "v2" else _V3_FORMS)
+        if not form:
             return PlainResult(b"", status=406, headers={"Vary": "Accept"})
         if request.headers.get("if-none-match") == headers["Etag"]:
             return PlainResult(b"", status=304, headers=headers)
-        packed = self._built.get(name)
+        key = f"{name} {form}"
+        packed = self._built.get(key)
         if packed is None:
-            body = orjson.dumps(self.document(name))
-            self._built[name] = zlib.compress(body)
+            document = self.document(name)
+            body = encode_v2(document) if form == _PROTOBUF else orjson.dumps(document)
+            self._built[key] = zlib.compress(body)
         else:
             body = zlib.decompress(packed)
-        return PlainResult(body, content_type="application/json", headers=headers)
+        return PlainResult(body, content_type=form, headers=headers)
 
     def _index(self, request: Request) -> PlainResult:
         paths = {name: {"serverRelativeURL": self._url(name)} for name in self._group_versions()}
         headers = {"Etag": f'"{self._hash()}"'}
         if request.headers.get("if-none-match") == headers["Etag"]:
             return PlainResult(b"", status=304, headers=headers)
-        return PlainResult(orjson.dumps({"paths": paths}), content_type="application/json", headers=headers)
+        return PlainResult(orjson.dumps({"paths": paths}), content_type=_JSON, headers=headers)
 
     def _url(self, name: str) -> str:
         return f"{_V3}/{name}?{urlencode({'hash': self._hash()})}"
@@ -137,5 +149,7 @@ class OpenApi:
         return paths, dict(sorted(schemas.definitions.items()))
 
 
-def _accepts_json(accept: str) -> bool:
-    return any(part.partition(";")[0].strip() in _JSON_RANGES for part in (accept or "*/*").split(","))
+def _negotiate(accept: str, forms: Mapping[str, str]) -> str:
+    """The first acceptable form, empty when there is none."""
+    wanted = (part.partition(";")[0].strip() for part in (accept or "*/*").split(","))
+    return next((forms[w] for w in wanted if w in forms), "")
