@@ -12,6 +12,7 @@ import orjson
 from podbay.apiserver import field, negotiate, status
 from podbay.apiserver.patch.govalues import go_sprint, read_json
 from podbay.apiserver.patch.options import invalid_options, validate_delete_options
+from podbay.apiserver.patch.json_patch import unknown_operation_fields
 from podbay.apiserver.registry import ResourceType, Subresource
 from podbay.apiserver.request import Request
 from podbay.apiserver.schema.decode import Target as DecodeTarget
@@ -81,6 +82,8 @@ def decode_patched(
     except ApiError as err:
         raise _unfit(patched, patch, err.message) from err
     unknown = decoded.warnings
+    if patch.type == "json" and patch.field_validation != "Ignore":
+        unknown = unknown_operation_fields(read_json(patch.body)) + unknown
     if unknown and patch.field_validation == "Strict":
         raise _unfit(patched, patch, "strict decoding error: " + ", ".join(unknown))
     if patch.field_validation != "Ignore":

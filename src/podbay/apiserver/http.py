@@ -23,7 +23,7 @@ from podbay.apiserver.metrics import Metrics
 from podbay.apiserver.request import Request
 from podbay.apiserver.result import StreamResult, WatchResult
 from podbay.apiserver.watching import serve_watch
-from podbay.errors import ApiError, ConflictError
+from podbay.errors import ApiError, ConflictError, StateError
 
 if TYPE_CHECKING:
     from podbay.apiserver.core import Core
@@ -117,6 +117,10 @@ class HttpServer:
             response = await self._answer(raw, request, audit_id)
         except ApiError as err:
             response = self._refuse(request, err, audit_id)
+        except StateError as err:
+            # The state file failed (disk full, damaged): nothing was written, and the client is told what to do.
+            logger.error("%s %s: %s", raw.method, request.path, err)
+            response = self._refuse(request, status.internal_error(str(err)), audit_id)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:

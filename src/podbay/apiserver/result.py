@@ -66,6 +66,7 @@ class WatchResult:
 
     type: ResourceType
     namespace: str | None
+    name: str | None
     predicate: Predicate | None
     options: ListOptions
     timeout_seconds: int | None = None

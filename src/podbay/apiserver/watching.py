@@ -32,7 +32,9 @@ def open_watcher(core: Core, result: WatchResult) -> Watcher:
         result.type.key,
         result.namespace,
         predicate=result.predicate,
+        name=result.name,
         resource_version=options.resource_version,
+        resource_version_match=options.resource_version_match,
         allow_bookmarks=options.allow_bookmarks,
         send_initial_events=options.send_initial_events,
     )
@@ -51,11 +53,15 @@ async def serve_watch(
         response.enable_chunked_encoding()
         await response.prepare(raw)
         seconds = result.timeout_seconds or MIN_TIMEOUT * (1 + random.random())
+        bookmarks = result.options.allow_bookmarks
         try:
             async with asyncio.timeout(seconds):
-                await _pump(core, watcher, response, encode_line, bookmarks=result.options.allow_bookmarks)
+                await _pump(watcher, response, encode_line, bookmarks=bookmarks)
         except TimeoutError:
-            pass
+            # The last thing a watcher hears is how far it has come, so that it resumes from there.
+            last = watcher.bookmark() if bookmarks else None
+            if last is not None:
+                await response.write(encode_line(last))
         await response.write_eof()
         return response
     finally:
@@ -63,7 +69,7 @@ async def serve_watch(
 
 
 async def _pump(
-    core: Core, watcher: Watcher, response: web.StreamResponse, encode_line: LineEncoder, *, bookmarks: bool
+    watcher: Watcher, response: web.StreamResponse, encode_line: LineEncoder, *, bookmarks: bool
 ) -> None:
     while True:
         changes = await watcher.changes(BOOKMARK_SECONDS if bookmarks else None)

@@ -81,9 +81,23 @@ def _apply(
     refusal = config.refusal()
     if refusal is not None and patch.field_validation == "Strict":
         raise refusal
+    if config.strict_error and patch.field_validation == "Warn":
+        ctx.warnings.append(config.strict_error)
     merged = normalize(core.schema, resource.type_name, merged)
     check_namespace(resource, metadata_of(merged), ctx.namespace)
     check_names(merged, ctx)
     if entry is None:
+        _refuse_uid(target, merged, ctx)
         return create_object(core, resource, merged, ctx, applied=True)
     return update_object(core, target, entry, lambda _old: merged, ctx, applied=True)
+
+
+def _refuse_uid(target: Target, merged: Object, ctx: WriteContext) -> None:
+    """Whoever names a uid means an object that exists."""
+    uid = metadata_of(merged).get("uid")
+    if uid:
+        raise status.conflict(
+            target.type.group_resource,
+            ctx.name,
+            f"uid mismatch: the provided object specified uid {uid}, and no existing object was found",
+        )

@@ -33,6 +33,7 @@ def list_objects(
         resource.key,
         namespace,
         predicate=predicate_for(resource, selection.label_selector, selection.field_selector),
+        name=_only_name(selection.field_selector) if namespace or not resource.namespaced else None,
         resource_version=options.resource_version,
         resource_version_match=options.resource_version_match,
         limit=options.limit,
@@ -44,7 +45,15 @@ def list_objects(
 def watch_objects(resource: ResourceType, namespace: str | None, selection: Selection) -> WatchResult:
     # Both selectors are checked here, so that a bad one is an answer and not an event.
     predicate = predicate_for(resource, selection.label_selector, selection.field_selector)
-    return WatchResult(resource, namespace, predicate, selection.storage, selection.timeout_seconds)
+    name = _only_name(selection.field_selector)
+    return WatchResult(resource, namespace, name, predicate, selection.storage, selection.timeout_seconds)
+
+
+def _only_name(field_selector: str) -> str | None:
+    """The one name that a selector can match, so that the store need not look at all others."""
+    if "metadata.name" not in field_selector:
+        return None
+    return FieldSelector.parse(field_selector).exact("metadata.name")
 
 
 def predicate_for(resource: ResourceType, labels: str, fields: str) -> Predicate | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from podbay.apiserver import field, metadata, status
 from podbay.apiserver.auth.escalation import check_escalation
+from podbay.apiserver.patch.managed import keep_times
 from podbay.apiserver.registry import ResourceType, Strategy
 from podbay.apiserver.result import ObjectResult
 from podbay.apiserver.verbs.context import Target, WriteContext
@@ -99,6 +100,7 @@ def update_object(
     if _finishes_deletion(resource.strategy, obj, old):
         core.store.delete(resource.key, ctx.namespace, ctx.name, expected=entry.version, final=obj)
         return ObjectResult(200, obj=obj, type=resource, warnings=ctx.warnings)
+    keep_times(obj, old)
     stored = core.store.update(
         resource.key, obj, fields=core.selectable_fields(resource, obj), expected=entry.version
     )
