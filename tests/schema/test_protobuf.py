@@ -132,7 +132,7 @@ def test_broken_envelopes(data: bytes, sentence: str) -> None:
     ("message", "sentence"),
     [
         (b"\x0a\x05", "unexpected EOF"),
-        (part(1, 7), "proto: wrong wireType = 0 for field Metadata"),
+        (part(2, 7), "proto: wrong wireType = 0 for field Spec"),
         (
             part(2, part(2, part(8, part(1, part(1, "cpu") + part(2, part(1, "lots")))))),
             "quantities must match",

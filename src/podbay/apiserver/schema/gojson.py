@@ -25,6 +25,8 @@ _STRING = re.compile(rb'"((?:[^"\\\x00-\x1f]++|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?")
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')
 _ESCAPED = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_BRACKETS: Final = {ord("{"): ord("}"), ord("["): ord("]")}
+_OPENED: Final = object()
 _LITERALS: Final = {ord("t"): b"true", ord("f"): b"false", ord("n"): b"null"}
 _LITERAL_VALUES: Final = {b"true": True, b"false": False, b"null": None}
 
@@ -52,59 +54,37 @@ class _Scanner:
     def parse(self) -> Any:
         """One value and nothing after it. ValueError with Go's sentence."""
         stack: list[Any] = []  # open Pairs and lists
-        keys: list[str] = []  # the key each open Pairs waits to fill
-        value: Any = None
+        keys: list[str] = []  # for each of them the key that waits for its value
         while True:
-            opened = self._begin_value(stack, keys)
-            if opened is not None:
+            value = self._begin(stack, keys)
+            if value is _OPENED:
                 continue
-            value = self._scalar() if not self._closed else self._pop(stack, keys)
-            while True:
-                if not stack:
-                    self._expect_end()
-                    return value
+            while stack:
                 if self._attach(value, stack, keys):
                     break
-                value = self._pop(stack, keys)
+                value = stack.pop()
+                keys.pop()
+            else:
+                self._expect_end()
+                return value
 
-    _closed = False
-
-    def _pop(self, stack: list[Any], keys: list[str]) -> Any:
-        self._closed = False
-        done = stack.pop()
-        if isinstance(done, Pairs):
-            keys.pop()
-        return done
-
-    def _begin_value(self, stack: list[Any], keys: list[str]) -> bool | None:
-        """Opens an object or array and reports True; sets _closed for an empty one; None when a value is ready."""
+    def _begin(self, stack: list[Any], keys: list[str]) -> Any:
+        """A scalar or empty container as it stands, or _OPENED when a container now waits for its first value."""
         self._skip_space()
         c = self._peek()
-        if c == ord("{"):
-            self._push(Pairs(), stack)
-            keys.append("")
-            self._skip_space()
-            if self._peek() == ord("}"):
-                self.at += 1
-                self._closed = True
-                return None
-            keys[-1] = self._key("looking for beginning of object key string")
-            return True
-        if c == ord("["):
-            self._push([], stack)
-            self._skip_space()
-            if self._peek() == ord("]"):
-                self.at += 1
-                self._closed = True
-                return None
-            return True
-        return None
-
-    def _push(self, container: Any, stack: list[Any]) -> None:
+        if c not in _BRACKETS:
+            return self._scalar()
         if len(stack) >= _MAX_DEPTH:
             raise self._error("exceeded max depth")
-        stack.append(container)
         self.at += 1
+        container: Any = Pairs() if c == ord("{") else []
+        self._skip_space()
+        if self._peek() == _BRACKETS[c]:
+            self.at += 1
+            return container
+        keys.append(self._key("looking for beginning of object key string") if c == ord("{") else "")
+        stack.append(container)
+        return _OPENED
 
     def _attach(self, value: Any, stack: list[Any], keys: list[str]) -> bool:
         """Adds value to the innermost container; True when another value follows, False when it closed."""

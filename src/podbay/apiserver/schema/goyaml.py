@@ -21,7 +21,7 @@ from podbay.apiserver.schema.gojson import go_float
 
 __all__ = ["load", "resolve"]
 
-_Parser: Any = getattr(yaml, "CParser", None) or yaml.Loader
+_Parser: Any = getattr(yaml, "CSafeLoader", None) or yaml.SafeLoader
 _MAX_DEPTH: Final = 200
 _ALIAS_FREE: Final = 400_000
 """go-yaml: below this many decoded nodes nearly everything may come from aliases, above 4,000,000 a tenth."""
