@@ -152,7 +152,9 @@ class HttpServer:
 def _respond(encoded: encode.Encoded, audit_id: str) -> web.Response:
     response = web.Response(status=encoded.status, body=encoded.body)
     headers = response.headers
-    headers["Content-Type"] = encoded.content_type
+    if encoded.status != 304:
+        # A client's cache takes the headers of a 304 for the stored answer, whose type is another.
+        headers["Content-Type"] = encoded.content_type
     headers["Audit-Id"] = audit_id
     headers["Cache-Control"] = "no-cache, private"
     for name, value in encoded.headers.items():
