@@ -51,7 +51,10 @@ class _Indexed:
 
 
 class Informer:
-    """One collection kept current. `store` maps object_key to the object; `synced` is set after the first list."""
+    """One collection kept current. `store` maps object_key to the object; `synced` is set after the first list.
+
+    Objects pass `transform` on their way in; unless given, it drops metadata.managedFields.
+    """
 
     def __init__(
         self,
@@ -72,7 +75,7 @@ class Informer:
         self._selection = _Selection(
             namespace=namespace, label_selector=label_selector, field_selector=field_selector
         )
-        self._transform = transform or _unchanged
+        self._transform = transform or _lean
         self._indexes: dict[str, _Indexed] = {}
         self._handlers: list[Handler] = []
         self._backoff = Backoff(initial=0.1, maximum=30.0)
@@ -202,7 +205,9 @@ def _reindex(index: _Indexed, key: str, old: Object | None, new: Object | None) 
         index.keys.setdefault(value, {})[key] = None
 
 
-def _unchanged(obj: Object) -> Object:
+def _lean(obj: Object) -> Object:
+    """Field ownership is half of a typical object and nothing that reads a local copy needs it."""
+    obj["metadata"].pop("managedFields", None)
     return obj
 
 

@@ -13,7 +13,16 @@ from typing import Literal
 from podbay.objects.meta import Object
 from podbay.objects.resource import GVR
 
-__all__ = ["EVENTS", "object_reference", "recorded_event", "reported_event", "timestamp", "timestamp_micro"]
+__all__ = [
+    "EVENTS",
+    "EventType",
+    "object_reference",
+    "recorded_event",
+    "renamed",
+    "reported_event",
+    "timestamp",
+    "timestamp_micro",
+]
 
 EVENTS = GVR("", "v1", "events")
 
@@ -48,6 +57,12 @@ def object_reference(obj: Object, *, field_path: str = "") -> Object:
 def _name(reference: Object, moment: datetime) -> str:
     nanoseconds = int(moment.timestamp()) * 10**9 + moment.microsecond * 1000
     return f"{reference['name']}.{nanoseconds:x}"
+
+
+def renamed(event: Object) -> Object:
+    """The same Event under the next name, for when another of this object was made in the same microsecond."""
+    name, _, stamp = event["metadata"]["name"].rpartition(".")
+    return {**event, "metadata": {**event["metadata"], "name": f"{name}.{int(stamp, 16) + 1:x}"}}
 
 
 def _base(reference: Object, moment: datetime) -> Object:

@@ -15,9 +15,10 @@ from typing import Generic, TypeVar
 from podbay.aio.backoff import Backoff
 from podbay.aio.clock import Clock
 from podbay.aio.workqueue import WorkQueue
+from podbay.embedded.events import store_event
 from podbay.errors import ApiError
 from podbay.objects.api import ClusterApi
-from podbay.objects.events import EVENTS, EventType, object_reference, recorded_event
+from podbay.objects.events import EventType, object_reference, recorded_event
 from podbay.objects.meta import Object
 from podbay.objects.resource import GVR
 
@@ -135,7 +136,7 @@ async def record(
         now=clock.now(),
     )
     try:
-        await api.create(EVENTS, event, namespace=event["metadata"]["namespace"])
+        await store_event(api, event)
     except ApiError as error:
         log.debug("event %s dropped: %s", reason, error.message)
 

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from podbay.aio.clock import Clock
+from podbay.embedded.events import store_event
 from podbay.errors import ApiError
 from podbay.objects.api import ClusterApi
 from podbay.objects.events import EVENTS, EventType, object_reference, reported_event, timestamp_micro
@@ -68,8 +69,7 @@ class Recorder:
         seen = self._seen.get(key)
         try:
             if seen is None:
-                await self._api.create(EVENTS, event, namespace=namespace)
-                self._remember(key, event["metadata"]["name"])
+                self._remember(key, await store_event(self._api, event))
                 return
             seen.count += 1
             # 2, 4, 8, …: a pod that is refused all day must not write all day.

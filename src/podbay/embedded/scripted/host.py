@@ -223,7 +223,7 @@ class ScriptedNodes:
         status = pod_status(pod.life, self.now(), host_ip="127.0.0.1", pod_ip=pod.ip)
         obj = pod.life.pod
         pod.reported = True
-        pod.life.pod = await self._api.patch(
+        await self._api.patch(
             PODS, name_of(obj), {"status": status}, namespace=namespace_of(obj), subresource="status"
         )
 

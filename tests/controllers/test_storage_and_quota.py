@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from control_plane import CLAIMS, PODS, QUOTAS, Plane, control_plane
+
+from podbay.embedded.controllers import LocalStorage
+from podbay.embedded.controllers.base import CLUSTER_ROLES
+from podbay.objects.meta import Object
+
+
+async def used(plane: Plane) -> dict[str, str]:
+    quota = await plane.api.get(QUOTAS, "q", namespace="default")
+    return dict(quota["status"].get("used") or {})
+
+
+async def test_quota_usage_is_given_back() -> None:
+    async with control_plane() as plane:
+        await plane.run_pod("early", requests={"cpu": "250m"})
+        hard = {"pods": "3", "requests.cpu": "1"}
+        quota = {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": "q"},
+            "spec": {"hard": hard},
+        }
+        await plane.api.create(QUOTAS, quota, namespace="default")
+        await plane.clock.advance(1)
+        assert await used(plane) == {"pods": "1", "requests.cpu": "250m"}
+        short = {"scripted.podbay.dev/run-seconds": "5"}
+        await plane.run_pod("short", requests={"cpu": "500m"}, annotations=short)
+        await plane.run_pod("long", requests={"cpu": "100m"})
+        await plane.clock.advance(1)
+        assert await used(plane) == {"pods": "3", "requests.cpu": "850m"}
+        await plane.clock.advance(10)
+        assert await used(plane) == {"pods": "2", "requests.cpu": "350m"}
+        await plane.api.delete(PODS, "long", namespace="default")
+        await plane.clock.advance(2)
+        assert await used(plane) == {"pods": "1", "requests.cpu": "250m"}
+
+
+def claim(name: str, **spec: object) -> Object:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": "1Gi"}},
+            **spec,
+        },
+    }
+
+
+USES_CLAIM = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
+
+
+async def test_a_pod_waits_for_its_claim_and_the_claim_for_its_pod() -> None:
+    async with control_plane(provisioner=LocalStorage("/srv/claims")) as plane:
+        await plane.run_pod("p", volumes=USES_CLAIM)
+        await plane.clock.advance(1)
+        waiting = await plane.find(PODS, "p")
+        assert waiting is not None
+        said = waiting["status"]["conditions"][0]["message"]
+        assert said == '0/1 nodes are available: persistentvolumeclaim "c" not found. not found'
+        await plane.api.create(CLAIMS, claim("c"), namespace="default")
+        await plane.phase("p", "Running", seconds=5)
+        bound = await plane.find(CLAIMS, "c")
+        assert bound is not None
+        assert bound["status"] == {
+            "phase": "Bound",
+            "accessModes": ["ReadWriteOnce"],
+            "capacity": {"storage": "1Gi"},
+        }
+        await plane.api.delete(CLAIMS, "c", namespace="default")
+        await plane.clock.advance(1)
+        assert await plane.find(CLAIMS, "c")
+        await plane.api.delete(PODS, "p", namespace="default")
+        await plane.gone(CLAIMS, "c")
+
+
+async def test_claims_of_other_classes_stay_pending() -> None:
+    async with control_plane(provisioner=LocalStorage("/srv/claims")) as plane:
+        await plane.api.create(CLAIMS, claim("c", storageClassName="fast"), namespace="default")
+        await plane.run_pod("p", volumes=USES_CLAIM)
+        await plane.clock.advance(2)
+        waiting = await plane.find(PODS, "p")
+        assert waiting is not None
+        assert waiting["status"]["conditions"][0]["message"] == (
+            "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found"
+        )
+
+
+async def test_aggregated_roles_take_in_new_rules() -> None:
+    async with control_plane() as plane:
+        rules = [{"apiGroups": ["example.dev"], "resources": ["widgets"], "verbs": ["get"]}]
+        metadata = {"name": "widgets", "labels": {"rbac.authorization.k8s.io/aggregate-to-view": "true"}}
+        role = {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "ClusterRole",
+            "metadata": metadata,
+            "rules": rules,
+        }
+        await plane.api.create(CLUSTER_ROLES, role)
+        await plane.clock.settle()
+        for name in ("view", "edit", "admin"):
+            assert rules[0] in (await plane.api.get(CLUSTER_ROLES, name))["rules"]
+        await plane.api.delete(CLUSTER_ROLES, "widgets")
+        await plane.clock.settle()
+        assert rules[0] not in (await plane.api.get(CLUSTER_ROLES, "admin"))["rules"]
