@@ -102,7 +102,7 @@ class ScriptedNodes:
             await self._heartbeat.register(group)
             names = list(self.nodes)
             selector = f"spec.nodeName={names[0]}" if len(names) == 1 else ""
-            pods = Informer(api, PODS, clock, field_selector=selector)
+            pods = Informer(api, PODS, clock, field_selector=selector, transform=_slim)
             pods.add_handler(self._on_pod)
             group.start("pods", pods.run())
             group.start("heartbeat", self._heartbeat.run())
@@ -292,6 +292,39 @@ class _Streams:
         return refusals.bad_request(
             f"pod {name_of(pod)} is on the scripted node {self._node}: it follows a script and has no containers"
         )
+
+
+_POD_FIELDS = {
+    "metadata": [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "labels",
+        "annotations",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ],
+    "spec": ["nodeName", "restartPolicy", "activeDeadlineSeconds"],
+    "status": ["phase", "startTime", "podIP", "conditions", "containerStatuses", "initContainerStatuses"],
+}
+
+
+def _slim(pod: Object) -> Object:
+    """What the script, the life and its reports need of a pod: thousands are held until they are deleted."""
+    slim: Object = {
+        part: {name: pod[part][name] for name in names if name in pod[part]}
+        for part, names in _POD_FIELDS.items()
+        if part in pod
+    }
+    for field_name in ("containers", "initContainers"):
+        if field_name in pod["spec"]:
+            slim["spec"][field_name] = [
+                {k: c[k] for k in ("name", "image", "resources", "restartPolicy") if k in c}
+                for c in pod["spec"][field_name]
+            ]
+    return slim
 
 
 def _finished_at(status: Object, started: float) -> float:

@@ -148,14 +148,14 @@ def _timed(life: PodLife, fresh: Sequence[Object], now: float) -> list[Object]:
     """Conditions with times, transition times kept where nothing changed; foreign conditions kept."""
     old = {c["type"]: c for c in (life.pod.get("status") or {}).get("conditions") or ()}
     generation = life.pod["metadata"].get("generation")
-    conditions = []
+    conditions: list[Object] = []
     for condition in fresh:
         before = old.pop(condition["type"], None)
         same = before is not None and before.get("status") == condition["status"]
         moment = before["lastTransitionTime"] if same and before else _moment(now)
         observed: Object = {"observedGeneration": generation} if generation else {}
         times: Object = {"lastProbeTime": None, "lastTransitionTime": moment}
-        rest = {k: condition[k] for k in ("reason", "message") if k in condition}
+        rest: Object = {k: condition[k] for k in ("reason", "message") if k in condition}
         entry: Object = {"type": condition["type"], **observed, "status": condition["status"]}
         conditions.append({**entry, **times, **rest})
     scheduled = old.pop("PodScheduled", None)
