@@ -24,6 +24,7 @@ from podbay.errors import ApiError
 
 RECORDED = Path(__file__).parent.parent / "fidelity" / "kubernetes-1.36.json"
 ANSWERS = {case["id"]: case["answers"] for case in json.loads(RECORDED.read_text())}
+PROTOBUF = Output("protobuf")
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 
 
@@ -61,7 +62,14 @@ def test_router_does_not_know_ranges_of_a_type_but_extra_types() -> None:
         ("*/*", JSON),
         ("application/yaml", YAML),
         ("application/json;q=0.1,application/yaml", YAML),
-        ("application/vnd.kubernetes.protobuf,application/json", JSON),
+        ("application/vnd.kubernetes.protobuf,application/json", PROTOBUF),
+        ("application/json,application/vnd.kubernetes.protobuf", JSON),
+        ("application/json;q=0.5,application/vnd.kubernetes.protobuf", PROTOBUF),
+        (TABLE.replace("json", "vnd.kubernetes.protobuf") + ",application/json", JSON),
+        (
+            "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1",
+            Output("protobuf", convert="PartialObjectMetadata", version="v1"),
+        ),
         ("application/json;pretty=1", Output("json", pretty=True)),
         (TABLE, Output("json", convert="Table", version="v1")),
         (
@@ -87,7 +95,7 @@ def test_pretty_for_people() -> None:
 
 
 def test_nothing_acceptable() -> None:
-    assert refusal(negotiate_output, "application/vnd.kubernetes.protobuf") == {
+    assert refusal(negotiate_output, "application/vnd.kubernetes.protobuf", protobuf=False) == {
         "kind": "Status",
         "apiVersion": "v1",
         "metadata": {},
@@ -102,6 +110,9 @@ def test_nothing_acceptable() -> None:
 def test_watch() -> None:
     assert negotiate_watch("application/json;stream=watch") == JSON
     assert negotiate_watch(TABLE).convert == "Table"
+    assert negotiate_watch("application/vnd.kubernetes.protobuf;stream=watch,application/json") == PROTOBUF
+    assert negotiate_watch("application/vnd.kubernetes.protobuf,application/json", protobuf=False) == JSON
+    assert negotiate_watch(TABLE.replace("json", "vnd.kubernetes.protobuf") + "," + TABLE).convert == "Table"
     message = refusal(negotiate_watch, "application/yaml")["message"]
     assert message.endswith("application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch")
 
@@ -109,6 +120,9 @@ def test_watch() -> None:
 def test_discovery() -> None:
     asked = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
     assert negotiate_discovery(asked) == Output("json", convert="APIGroupDiscoveryList", version="v2")
+    packed = asked.replace("json;g", "vnd.kubernetes.protobuf;g")
+    assert negotiate_discovery(packed) == JSON
+    assert negotiate_discovery("application/vnd.kubernetes.protobuf,application/json") == PROTOBUF
     assert negotiate_discovery("application/json;g=x;v=v2;as=APIGroupDiscoveryList,application/json") == JSON
 
 
@@ -119,6 +133,7 @@ def test_discovery() -> None:
         ("application/json", "json"),
         ("Application/JSON; charset=utf-8", "json"),
         ("application/yaml", "yaml"),
+        ("application/vnd.kubernetes.protobuf", "protobuf"),
     ],
 )
 def test_bodies(header: str, media_type: str) -> None:

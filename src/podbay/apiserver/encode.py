@@ -1,4 +1,4 @@
-"""Results as bytes in the form the client asked for: whole objects, tables, metadata only; JSON or YAML.
+"""Results as bytes in the form the client asked for: whole objects, tables, metadata only; JSON, YAML or protobuf.
 
 Stored objects go out as the bytes that are stored; only other forms cost a parse.
 """
@@ -16,6 +16,7 @@ from podbay.apiserver.negotiate import Output
 from podbay.apiserver.registry import ResourceType
 from podbay.apiserver.request import Request
 from podbay.apiserver.result import ListResult, ObjectResult, PlainResult, VerbResult, shown
+from podbay.apiserver.schema.protobuf_write import write_event
 from podbay.apiserver.storage import Change, Entry
 from podbay.errors import ApiError
 from podbay.objects.meta import Object
@@ -23,7 +24,7 @@ from podbay.objects.meta import Object
 if TYPE_CHECKING:
     from podbay.apiserver.core import Core
 
-__all__ = ["Encoded", "encode", "encode_error", "line_encoder"]
+__all__ = ["Encoded", "Lines", "encode", "encode_error", "line_encoder"]
 
 
 @dataclass(slots=True)
@@ -41,10 +42,10 @@ def encode(core: Core, result: VerbResult, request: Request) -> Encoded:
     """Raises ApiError 406 for a conversion that the result does not have."""
     if isinstance(result, PlainResult):
         return Encoded(result.status, result.body, result.content_type, result.headers)
-    output = _output(request)
+    assert isinstance(result, ObjectResult | ListResult)
+    output = _output(request, protobuf=_has_protobuf(core, result.type))
     if isinstance(result, ListResult):
         return Encoded(200, _list(core, result, output, request), output.content_type, {}, result.warnings)
-    assert isinstance(result, ObjectResult)
     return Encoded(
         result.status, _object(core, result, output, request), output.content_type, {}, result.warnings
     )
@@ -60,12 +61,18 @@ def encode_error(request: Request, err: ApiError) -> Encoded:
     return Encoded(err.code, negotiate.encode_object(err.status(), output), output.content_type)
 
 
-def _output(request: Request) -> Output:
+def _output(request: Request, *, protobuf: bool = True) -> Output:
     return negotiate.negotiate_output(
         request.headers.get("accept", ""),
         pretty=request.param("pretty"),
         user_agent=request.headers.get("user-agent", ""),
+        protobuf=protobuf,
     )
+
+
+def _has_protobuf(core: Core, resource: ResourceType | None) -> bool:
+    """The type table knows the kind's numbers (None: a Status, which has them)."""
+    return resource is None or resource.type_name in core.schema
 
 
 def _object(core: Core, result: ObjectResult, output: Output, request: Request) -> bytes:
@@ -164,18 +171,36 @@ def _not_acceptable(message: str) -> ApiError:
     return ApiError(406, "NotAcceptable", message)
 
 
-def line_encoder(core: Core, request: Request, resource: ResourceType) -> Callable[[Change], bytes]:
-    """How each change of a watch becomes a line. Raises ApiError 406."""
-    output = negotiate.negotiate_watch(request.headers.get("accept", ""))
-    head = f'"kind":"{resource.kind}","apiVersion":"{resource.gvr.api_version}",'.encode()
-    if not output.convert and resource.from_storage is not None:
-        return lambda change: _shown_line(change, resource)
-    if not output.convert:
-        kind = ("json", resource.gvr)
-        return lambda change: change.encoded(kind, lambda c: _line(c, head))
-    if output.convert != "Table":
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """How a watch goes out: its content type, and what each change becomes."""
+
+    content_type: str
+    encode: Callable[[Change], bytes]
+
+
+def line_encoder(core: Core, request: Request, resource: ResourceType) -> Lines:
+    """Raises ApiError 406."""
+    protobuf = _has_protobuf(core, resource)
+    output = negotiate.negotiate_watch(request.headers.get("accept", ""), protobuf=protobuf)
+    return Lines(output.stream_content_type, _line_of(core, request, resource, output))
+
+
+def _line_of(
+    core: Core, request: Request, resource: ResourceType, output: Output
+) -> Callable[[Change], bytes]:
+    if output.convert == "Table":
+        return _TableLines(core, resource, output, _include(request))
+    if output.convert:
         return lambda change: _metadata_line(change, output)
-    return _TableLines(core, resource, output, _include(request))
+    if output.media_type == "protobuf":
+        frame = ("protobuf", resource.gvr)
+        return lambda change: change.encoded(frame, lambda c: _shown_line(c, resource, output))
+    if resource.from_storage is not None:
+        return lambda change: _shown_line(change, resource, output)
+    head = f'"kind":"{resource.kind}","apiVersion":"{resource.gvr.api_version}",'.encode()
+    line = ("json", resource.gvr)
+    return lambda change: change.encoded(line, lambda c: _line(c, head))
 
 
 def _line(change: Change, head: bytes) -> bytes:
@@ -183,12 +208,14 @@ def _line(change: Change, head: bytes) -> bytes:
     return b"".join((b'{"type":"', change.type.encode(), b'","object":', body, b"}\n"))
 
 
-def _shown_line(change: Change, resource: ResourceType) -> bytes:
+def _shown_line(change: Change, resource: ResourceType, output: Output) -> bytes:
     obj = change.entry.object()
-    return _event(change.type, obj if change.type == "ERROR" else shown(resource, obj))
+    return _event(change.type, obj if change.type == "ERROR" else shown(resource, obj), output)
 
 
-def _event(kind: str, obj: Object) -> bytes:
+def _event(kind: str, obj: Object, output: Output) -> bytes:
+    if output.media_type == "protobuf":
+        return write_event(kind, negotiate.encode_object(obj, output))
     return orjson.dumps({"type": kind, "object": obj}, option=orjson.OPT_APPEND_NEWLINE)
 
 
@@ -196,7 +223,7 @@ def _metadata_line(change: Change, output: Output) -> bytes:
     obj = change.entry.object()
     if change.type != "ERROR":
         obj = tables.partial_metadata(obj, api_version=f"meta.k8s.io/{output.version}")
-    return _event(change.type, obj)
+    return _event(change.type, obj, output)
 
 
 class _TableLines:
@@ -215,7 +242,7 @@ class _TableLines:
     def __call__(self, change: Change) -> bytes:
         obj = change.entry.object()
         if change.type == "ERROR":
-            return _event("ERROR", obj)
+            return _event("ERROR", obj, self._output)
         if change.type == "BOOKMARK":
             version = f"meta.k8s.io/{self._output.version}"
             row = {"cells": [], "object": tables.partial_metadata(obj, api_version=version)}
@@ -226,7 +253,7 @@ class _TableLines:
                 "columnDefinitions": [],
                 "rows": [row],
             }
-            return _event("BOOKMARK", table)
+            return _event("BOOKMARK", table, self._output)
         table = tables.table_for(
             self._resource,
             [obj],
@@ -236,4 +263,4 @@ class _TableLines:
             version=self._output.version,
         )
         self._first = False
-        return _event(change.type, table)
+        return _event(change.type, table, self._output)

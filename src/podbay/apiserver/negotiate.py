@@ -2,7 +2,8 @@
 
 Not for encoding objects as tables or metadata (tables.py); this says only what was asked. Source: go-restful's
 route matching (the first two refusals a request can meet), then k8s.io/apiserver/pkg/endpoints/handlers/negotiation.
-Protobuf is read and not written: Accept lists fall through to JSON (docs/limits.md).
+Tables, the aggregated discovery and kinds that the type table lacks have no protobuf form: there Accept lists go on
+to the next clause.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Final, Literal
 import orjson
 
 from podbay.apiserver.schema.decode import MediaType
+from podbay.apiserver.schema.protobuf_write import write_object
+from podbay.apiserver.schema.types import Schema
 from podbay.apiserver.schema.yamlprint import to_yaml
 from podbay.errors import ApiError
 from podbay.objects.api import PatchType
@@ -36,13 +39,17 @@ __all__ = [
     "patch_type",
 ]
 
-MEDIA_TYPES: Final = ("application/json", "application/yaml", "application/vnd.kubernetes.protobuf")
-"""What a real server lists as available, protobuf included."""
+_PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
+MEDIA_TYPES: Final = ("application/json", "application/yaml", _PROTOBUF)
 STREAM_MEDIA_TYPES: Final = (
     "application/json;stream=watch",
-    "application/vnd.kubernetes.protobuf;stream=watch",
+    f"{_PROTOBUF};stream=watch",
 )
-_SPOKEN: Final[tuple[tuple[str, MediaType], ...]] = (("json", "json"), ("yaml", "yaml"))
+_SPOKEN: Final[tuple[tuple[str, MediaType], ...]] = (
+    ("json", "json"),
+    ("yaml", "yaml"),
+    ("vnd.kubernetes.protobuf", "protobuf"),
+)
 _META_VERSIONS: Final = ("v1", "v1beta1")
 _CONVERSIONS: Final = ("Table", "PartialObjectMetadata", "PartialObjectMetadataList")
 _HUMAN_CLIENTS: Final = ("curl", "Wget", "Mozilla/5.0")
@@ -74,7 +81,12 @@ class Output:
 
     @property
     def content_type(self) -> str:
-        return f"application/{self.media_type}"
+        return _PROTOBUF if self.media_type == "protobuf" else f"application/{self.media_type}"
+
+    @property
+    def stream_content_type(self) -> str:
+        """Of a watch in this form."""
+        return f"{_PROTOBUF};stream=watch" if self.media_type == "protobuf" else self.content_type
 
 
 JSON: Final = Output("json")
@@ -112,10 +124,10 @@ def check_route_accept(
     raise _refusal(406, "NotAcceptable", f"406: Not Acceptable\n\nAvailable representations: {available}")
 
 
-def negotiate_output(accept: str, *, pretty: str = "", user_agent: str = "") -> Output:
+def negotiate_output(accept: str, *, pretty: str = "", user_agent: str = "", protobuf: bool = True) -> Output:
     """The form of a single answer. pretty is the query parameter; browsers and curl get indented JSON without asking.
 
-    Raises ApiError 406 when nothing in `accept` can be served.
+    protobuf says whether the kind has that form. Raises ApiError 406 when nothing in `accept` can be served.
     """
     human = pretty in _TRUE if pretty else user_agent.startswith(_HUMAN_CLIENTS)
     if not accept:
@@ -123,24 +135,25 @@ def negotiate_output(accept: str, *, pretty: str = "", user_agent: str = "") -> 
     for clause in _clauses(accept):
         for sub, media_type in _SPOKEN:
             if _matches(clause, sub):
-                output = _with_options(clause, media_type, human, stream_ok=media_type == "json")
-                if output is not None:
+                output = _with_options(clause, media_type, human, stream_ok=media_type != "yaml")
+                if output is not None and (protobuf or media_type != "protobuf"):
                     return output
     raise _not_acceptable(MEDIA_TYPES)
 
 
-def negotiate_watch(accept: str) -> Output:
-    """The form of each event of a watch: JSON, whole, as table rows or metadata only. Raises ApiError 406."""
+def negotiate_watch(accept: str, *, protobuf: bool = True) -> Output:
+    """The form of each event of a watch: JSON or protobuf, whole, as table rows or metadata only. Raises ApiError 406."""
     if not accept:
         return JSON
     for clause in _clauses(accept):
         for sub, media_type in _SPOKEN:
             if _matches(clause, sub):
-                output = _with_options(clause, media_type, False, stream_ok=media_type == "json")
-                if output is not None and media_type == "json":
+                output = _with_options(clause, media_type, False, stream_ok=media_type != "yaml")
+                if output is None or (media_type == "protobuf" and not protobuf):
+                    continue
+                if media_type != "yaml":
                     return output
-                if output is not None:
-                    raise _not_acceptable(STREAM_MEDIA_TYPES)
+                raise _not_acceptable(STREAM_MEDIA_TYPES)
     raise _not_acceptable(STREAM_MEDIA_TYPES)
 
 
@@ -152,7 +165,7 @@ def negotiate_discovery(accept: str) -> Output:
         for sub, media_type in _SPOKEN:
             if not _matches(clause, sub):
                 continue
-            if aggregated and p.get("v") in ("v2", "v2beta1"):
+            if aggregated and p.get("v") in ("v2", "v2beta1") and media_type != "protobuf":
                 return Output(media_type, convert="APIGroupDiscoveryList", version=p["v"])
             if not {"g", "v", "as"} & p.keys():
                 return Output(media_type)
@@ -171,6 +184,8 @@ def _with_options(clause: _Clause, media_type: MediaType, human: bool, *, stream
         return Output(media_type, pretty)
     kind = p.get("as", "")
     if p.get("g") != "meta.k8s.io" or p.get("v") not in _META_VERSIONS or kind not in _CONVERSIONS:
+        return None
+    if kind == "Table" and media_type == "protobuf":
         return None
     return Output(media_type, pretty, kind, p["v"])  # type: ignore[arg-type]
 
@@ -220,7 +235,7 @@ def input_media_type(content_type: str) -> MediaType:
         return "json"
     if name == "application/yaml":
         return "yaml"
-    if name == "application/vnd.kubernetes.protobuf":
+    if name == _PROTOBUF:
         return "protobuf"
     raise _refusal(
         415,
@@ -241,9 +256,14 @@ def patch_type(content_type: str) -> PatchType:
 
 
 def encode_object(obj: Object, output: Output = JSON) -> bytes:
-    """An object, table or list as bytes in the negotiated form."""
+    """An object, table or list as bytes in the negotiated form. Raises ApiError 406 for a kind that has not this form."""
     if output.media_type == "yaml":
         return to_yaml(obj)
+    if output.media_type == "protobuf":
+        try:
+            return write_object(Schema.load(), obj)
+        except ValueError as error:
+            raise _refusal(406, "NotAcceptable", str(error), details=None) from None
     if output.pretty:
         return orjson.dumps(obj, option=orjson.OPT_INDENT_2)
     return orjson.dumps(obj, option=orjson.OPT_APPEND_NEWLINE)

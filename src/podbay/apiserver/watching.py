@@ -1,4 +1,4 @@
-"""A granted watch over HTTP: one line of JSON an event, bookmarks, an end after its time-out."""
+"""A granted watch over HTTP: one line of JSON (or frame of protobuf) an event, bookmarks, an end after its time-out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from podbay.apiserver.result import WatchResult
 
 if TYPE_CHECKING:
     from podbay.apiserver.core import Core
+    from podbay.apiserver.encode import Lines
     from podbay.apiserver.storage import Change, Watcher
 
 __all__ = ["open_watcher", "serve_watch"]
@@ -21,8 +22,6 @@ MIN_TIMEOUT = 1800.0
 """Seconds a watch lasts at least when the client names no time-out; up to twice that (Go: MinRequestTimeout)."""
 BOOKMARK_SECONDS = 60.0
 """How often an idle watch that asked for bookmarks gets one (kube-apiserver: about once a minute)."""
-
-LineEncoder = Callable[["Change"], bytes]
 
 
 def open_watcher(core: Core, result: WatchResult) -> Watcher:
@@ -41,13 +40,13 @@ def open_watcher(core: Core, result: WatchResult) -> Watcher:
 
 
 async def serve_watch(
-    core: Core, raw: web.BaseRequest, result: WatchResult, encode_line: LineEncoder, audit_id: str
+    core: Core, raw: web.BaseRequest, result: WatchResult, lines: Lines, audit_id: str
 ) -> web.StreamResponse:
     """Stream changes until the time-out, the client's end, or an ERROR event."""
     watcher = open_watcher(core, result)
     try:
         response = web.StreamResponse(status=200)
-        response.headers["Content-Type"] = "application/json"
+        response.headers["Content-Type"] = lines.content_type
         response.headers["Audit-Id"] = audit_id
         response.headers["Cache-Control"] = "no-cache, private"
         response.enable_chunked_encoding()
@@ -56,12 +55,12 @@ async def serve_watch(
         bookmarks = result.options.allow_bookmarks
         try:
             async with asyncio.timeout(seconds):
-                await _pump(watcher, response, encode_line, bookmarks=bookmarks)
+                await _pump(watcher, response, lines.encode, bookmarks=bookmarks)
         except TimeoutError:
             # The last thing a watcher hears is how far it has come, so that it resumes from there.
             last = watcher.bookmark() if bookmarks else None
             if last is not None:
-                await response.write(encode_line(last))
+                await response.write(lines.encode(last))
         await response.write_eof()
         return response
     finally:
@@ -69,7 +68,7 @@ async def serve_watch(
 
 
 async def _pump(
-    watcher: Watcher, response: web.StreamResponse, encode_line: LineEncoder, *, bookmarks: bool
+    watcher: Watcher, response: web.StreamResponse, encode_line: Callable[[Change], bytes], *, bookmarks: bool
 ) -> None:
     while True:
         changes = await watcher.changes(BOOKMARK_SECONDS if bookmarks else None)
