@@ -6,7 +6,7 @@ bodies, and for the kind behind a resource. Source: k8s.io/apiserver/pkg/endpoin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from podbay.apiserver.negotiate import MEDIA_TYPES, PATCH_TYPES, STREAM_MEDIA_TYPES
@@ -90,7 +90,7 @@ class PathBuilder:
         self,
         resource: ResourceType,
         sub: Subresource | None,
-        verbs: list[str],
+        verbs: Sequence[str],
         *,
         name: bool,
         all_namespaces: bool = False,
