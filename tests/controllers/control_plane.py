@@ -9,6 +9,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from podbay.aio.informer import InformerSet
 from podbay.aio.tasks import TaskGroup
 from podbay.aio.virtual import VirtualClock
 from podbay.apiserver.auth.jwt import SigningKey
@@ -131,6 +132,7 @@ async def control_plane(
             host = ScriptedNodes(nodes, script)
             core.nodes.update(host.streams)
             group.start("nodes", host.run(server.api(agent="kubelet"), clock))
+            informers = InformerSet(server.api(), group, clock)
             controllers = run_controllers(
                 server.api(agent="kube-controller-manager"),
                 group,
@@ -141,6 +143,7 @@ async def control_plane(
                     namespace_grace_seconds=namespace_grace_seconds,
                     **options,
                 ),
+                informers=informers,
             )
             await controllers.wait_ready()
             scheduler_api = server.api(agent="kube-scheduler")

@@ -246,13 +246,19 @@ class InformerSet:
         self._api = api
         self._group = group
         self._clock = clock
+        self._transforms: dict[GVR, Callable[[Object], Object]] = {}
         self._full: dict[GVR, Informer] = {}
         self._metadata: dict[GVR, Informer] = {}
+
+    def keep(self, resource: GVR, transform: Callable[[Object], Object]) -> None:
+        """Hold objects of the collection as transform leaves them; for informers that are not started yet."""
+        self._transforms[resource] = transform
 
     def informer(self, resource: GVR) -> Informer:
         """The collection's informer; the same object every time."""
         if resource not in self._full:
-            informer = Informer(self._api, resource, self._clock)
+            transform = self._transforms.get(resource)
+            informer = Informer(self._api, resource, self._clock, transform=transform)
             self._full[resource] = self._start(informer, f"informer/{resource.group_resource}")
         return self._full[resource]
 
@@ -266,10 +272,22 @@ class InformerSet:
             self._metadata[resource] = self._start(informer, name)
         return self._metadata[resource]
 
-    def filtered(self, resource: GVR, *, namespace: str | None = None, field_selector: str = "") -> Informer:
-        """An informer of its own for a part of a collection."""
+    def separate(
+        self,
+        resource: GVR,
+        *,
+        namespace: str | None = None,
+        field_selector: str = "",
+        transform: Callable[[Object], Object] | None = None,
+    ) -> Informer:
+        """An informer of its own, for a part of a collection or for less of each object."""
         informer = Informer(
-            self._api, resource, self._clock, namespace=namespace, field_selector=field_selector
+            self._api,
+            resource,
+            self._clock,
+            namespace=namespace,
+            field_selector=field_selector,
+            transform=transform,
         )
         return self._start(informer, f"informer/{resource.group_resource}?{namespace or ''}{field_selector}")
 

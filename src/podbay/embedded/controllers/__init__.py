@@ -26,6 +26,7 @@ from podbay.embedded.controllers.base import (
     VOLUMES,
     Loop,
     Served,
+    outline_finished,
 )
 from podbay.embedded.controllers.claims import ClaimController, LocalStorage, Provisioner
 from podbay.embedded.controllers.event_expiry import EventExpiry
@@ -159,6 +160,7 @@ def run_controllers(
     Pass the informers of the scheduler and the nodes to share their copies.
     """
     informers = informers or InformerSet(api, group, clock)
+    informers.keep(PODS, outline_finished)
     controllers = _build(api, clock, options)
     for controller in controllers:
         controller.watch(informers)

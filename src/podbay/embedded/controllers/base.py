@@ -35,6 +35,7 @@ __all__ = [
     "Served",
     "find_served",
     "is_terminal",
+    "outline_finished",
     "record",
 ]
 
@@ -114,6 +115,19 @@ class Loop(Generic[K]):
 def is_terminal(pod: Object) -> bool:
     """The pod's containers have ended for good."""
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def outline_finished(pod: Object) -> Object:
+    """A pod as the control plane holds it: finished ones, which may be thousands, only in outline."""
+    pod["metadata"].pop("managedFields", None)
+    if not is_terminal(pod):
+        return pod
+    spec = pod["spec"]
+    claims = [v for v in spec.get("volumes") or () if v.get("persistentVolumeClaim") or v.get("ephemeral")]
+    kept = {k: spec[k] for k in ("nodeName", "schedulerName") if k in spec}
+    if claims:
+        kept["volumes"] = claims
+    return {**pod, "spec": kept, "status": {"phase": pod["status"]["phase"]}}
 
 
 async def record(

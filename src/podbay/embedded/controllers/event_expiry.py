@@ -29,7 +29,7 @@ class EventExpiry:
         self.loop: Loop[str] = Loop("event expiry", clock, self._reconcile)
 
     def watch(self, informers: InformerSet) -> None:
-        informers.metadata(EVENTS).add_handler(self._on_event)
+        informers.separate(EVENTS, transform=_outline).add_handler(self._on_event)
 
     def _on_event(self, old: Object | None, new: Object | None) -> None:
         if new is None:
@@ -56,6 +56,12 @@ class EventExpiry:
             if error.code != 404:
                 raise
         return None
+
+
+def _outline(event: Object) -> Object:
+    metadata = event["metadata"]
+    kept = ("name", "namespace", "creationTimestamp", "resourceVersion")
+    return {"metadata": {key: metadata[key] for key in kept}}
 
 
 def _created(event: Object) -> datetime:

@@ -43,7 +43,7 @@ class NodeLifecycle:
     def watch(self, informers: InformerSet) -> None:
         self._nodes, self._pods = informers.informer(NODES), informers.informer(PODS)
         self._pods.add_index("node", lambda pod: [pod["spec"].get("nodeName") or ""])
-        informers.filtered(LEASES, namespace=NODE_LEASES).add_handler(self._on_lease)
+        informers.separate(LEASES, namespace=NODE_LEASES).add_handler(self._on_lease)
         self._nodes.add_handler(self._on_node)
 
     def _on_lease(self, old: Object | None, new: Object | None) -> None:

@@ -82,7 +82,7 @@ class PerNamespace:
 
     def watch(self, informers: InformerSet) -> None:
         selector = f"metadata.name={self._wanted.name}"
-        self._objects = informers.filtered(self._wanted.resource, field_selector=selector)
+        self._objects = informers.separate(self._wanted.resource, field_selector=selector)
         self._namespaces = informers.informer(NAMESPACES)
         self._objects.add_handler(self._on_object)
         self._namespaces.add_handler(self._on_namespace)

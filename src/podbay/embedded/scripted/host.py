@@ -135,7 +135,7 @@ class ScriptedNodes:
         pod = self._pods[uid_of(obj)] = _Pod(life, node, status.get("podIP") or self._next_ip())
         if status.get("phase") in ("Succeeded", "Failed"):
             # Ended before this process began: play it to its end for the logs, report nothing.
-            life.advance(_finished_at(status, started))
+            life.advance(status.get("finished") or _finished_at(status, started))
             life.over = pod.reported = True
         else:
             self._push(pod, started)
@@ -311,6 +311,9 @@ _POD_FIELDS = {
 }
 
 
+_CONTAINER_FIELDS = ("name", "image", "resources", "restartPolicy")
+
+
 def _slim(pod: Object) -> Object:
     """What the script, the life and its reports need of a pod: thousands are held until they are deleted."""
     slim: Object = {
@@ -318,12 +321,16 @@ def _slim(pod: Object) -> Object:
         for part, names in _POD_FIELDS.items()
         if part in pod
     }
-    for field_name in ("containers", "initContainers"):
-        if field_name in pod["spec"]:
-            slim["spec"][field_name] = [
-                {k: c[k] for k in ("name", "image", "resources", "restartPolicy") if k in c}
-                for c in pod["spec"][field_name]
-            ]
+    over = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    kept = ("name", "restartPolicy") if over else _CONTAINER_FIELDS
+    for listed in ("containers", "initContainers"):
+        if listed in pod["spec"]:
+            slim["spec"][listed] = [{k: c[k] for k in kept if k in c} for c in pod["spec"][listed]]
+    if over and not pod["metadata"].get("deletionTimestamp"):
+        status = slim["status"]
+        finished = _finished_at(status, 0.0)
+        slim["status"] = {k: status[k] for k in ("phase", "startTime", "podIP") if k in status}
+        slim["status"]["finished"] = finished
     return slim
 
 

@@ -116,12 +116,19 @@ class PodLife:
     """Reason of a pod-wide end: DeadlineExceeded, or empty."""
     over: bool = False
     begins_at: float = field(init=False)
-    _rng: random.Random = field(init=False)
+    _draws: int = 0
 
     def __post_init__(self) -> None:
-        self._rng = random.Random(f"{self.seed}:{namespace_of(self.pod)}/{name_of(self.pod)}")
         self.containers = _containers(self.pod, self.rule)
-        self.begins_at = self.started_at + self.rule.delay + self._rng.random() * self.rule.delay_jitter
+        self.begins_at = self.started_at + self.rule.delay + self._jitter(self.rule.delay_jitter)
+
+    def _jitter(self, most: float) -> float:
+        """The pod's next random share of `most`. A generator kept per pod would be most of its memory."""
+        if not most:
+            return 0.0
+        self._draws += 1
+        seed = f"{self.seed}:{namespace_of(self.pod)}/{name_of(self.pod)}:{self._draws}"
+        return random.Random(seed).random() * most
 
     # --- reading ----------------------------------------------------------------------------------------------
 
@@ -214,7 +221,7 @@ class PodLife:
         container.reason = container.message = ""
         container.ready_at = at + attempt.ready_after
         container.ready = attempt.ready_after <= 0
-        container.until = at + attempt.run_seconds + self._rng.random() * attempt.jitter_seconds
+        container.until = at + attempt.run_seconds + self._jitter(attempt.jitter_seconds)
         if container.kind == "sidecar" and attempt.run_seconds == 0:
             # A sidecar without a script of its own serves until the pod ends.
             container.until = math.inf
