@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final, TypeAlias
 
@@ -26,7 +26,7 @@ PREFIX: Final = b"k8s\x00"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _NUMBERS: Final = frozenset({"bool", "int32", "int64", "uint8"})
 _END_OF_DATA: Final = "unexpected EOF"
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1)
 
 Step: TypeAlias = Callable[[dict[str, Any], int, "int | bytes"], None]
 """Puts one field (wire type, value) into the object."""
@@ -207,14 +207,14 @@ def _named_list_reader(type_: Type, name: str) -> Read:
 def _moment(data: bytes) -> str | None:
     if not data:
         return None
-    return _shift(_number(data, 1, "Seconds"), 0).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return _shift(_number(data, 1, "Seconds"), 0).isoformat(timespec="seconds") + "Z"
 
 
 def _micro_moment(data: bytes) -> str | None:
     if not data:
         return None
     moment = _shift(_number(data, 1, "Seconds"), _number(data, 2, "Nanos") // 1000)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.isoformat(timespec="microseconds") + "Z"
 
 
 def _shift(seconds: int, micros: int) -> datetime:
