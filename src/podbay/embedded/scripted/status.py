@@ -77,6 +77,7 @@ def _container_status(life: PodLife, container: ContainerLife, spec: Object) -> 
         status["containerID"] = _container_id(life, container.name, attempt)
         status["imageID"] = "sha256:" + sha256((spec.get("image") or "").encode()).hexdigest()
         status["resources"] = spec.get("resources") or {}
+        status["user"] = {"linux": {"uid": 0, "gid": 0, "supplementalGroups": [0]}}
     return status
 
 
@@ -176,6 +177,7 @@ def pod_status(life: PodLife, now: float, *, host_ip: str, pod_ip: str) -> Objec
         "hostIPs": [{"ip": host_ip}],
         "startTime": _moment(life.started_at),
         "containerStatuses": _statuses(life, "containers", ("main",)),
+        "resources": {},
     }
     if generation := life.pod["metadata"].get("generation"):
         status["observedGeneration"] = generation
