@@ -46,7 +46,7 @@ def struct_of(schema: Schema, api_version: str, kind: str) -> Struct | None:
 
 def write_object(schema: Schema, obj: Object) -> bytes:
     """A whole body: object, list or Status with apiVersion and kind. ValueError for a kind that has no protobuf form."""
-    api_version, kind = obj["apiVersion"], obj["kind"]
+    api_version, kind = obj.get("apiVersion", ""), obj["kind"]  # discovery tells no apiVersion
     struct = struct_of(schema, api_version, kind)
     if struct is None or not any(field.numbers for field in struct.fields.values()):
         raise ValueError(
@@ -137,14 +137,23 @@ def _value_writer(type_: Type) -> Write:
 
 def _number_writer(number: int) -> Write:
     tag = _tag(number, _VARINT)
-    small = tuple(tag + bytes((n,)) for n in range(128))
+    small = _heads(tag)
     return lambda value: small[value] if 0 <= value < 128 else tag + _varint(value)
 
 
 def _struct_writer(number: int, type_: Type) -> Write:
     """Compiles the struct on first use: most of the table is never touched by one cluster."""
     tag = _tag(number, _BYTES)
-    return lambda value: _field(tag, _writer(type_.struct)(value))
+    heads, compiled = _heads(tag), list[Write]()
+
+    def write(value: Object) -> bytes:
+        if not compiled:
+            compiled.append(_writer(type_.struct))
+        data = compiled[0](value)
+        length = len(data)
+        return (heads[length] if length < 128 else tag + _varint(length)) + data
+
+    return write
 
 
 def _list_writer(number: int, elem: Type) -> Write:
@@ -161,12 +170,24 @@ def _map_writer(number: int, elem: Type) -> Write:
 
 def _tagged(number: int, write: Write) -> Write:
     tag = _tag(number, _BYTES)
-    return lambda value: _field(tag, write(value))
+    heads = _heads(tag)
+
+    def write_tagged(value: Any) -> bytes:
+        data = write(value)
+        length = len(data)
+        return (heads[length] if length < 128 else tag + _varint(length)) + data
+
+    return write_tagged
 
 
 def _field(tag: bytes, data: bytes) -> bytes:
-    length = len(data)
-    return tag + (_SMALL[length] if length < 128 else _varint(length)) + data
+    return tag + _varint(len(data)) + data
+
+
+@cache
+def _heads(tag: bytes) -> tuple[bytes, ...]:
+    """The tag with each number that takes one byte behind it: nearly all lengths and numbers."""
+    return tuple(tag + bytes((n,)) for n in range(128))
 
 
 def _tag(number: int, wire: int) -> bytes:
@@ -182,9 +203,6 @@ def _varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
-
-
-_SMALL: Final = tuple(bytes((n,)) for n in range(128))
 
 
 @lru_cache(maxsize=2048)
