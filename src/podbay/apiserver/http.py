@@ -9,9 +9,9 @@ import asyncio
 import logging
 import ssl
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import parse_qs, unquote
 
 from aiohttp import web
@@ -19,9 +19,11 @@ from aiohttp import web
 from podbay.apiserver import encode, status
 from podbay.apiserver.auth.authenticate import fold_headers
 from podbay.apiserver.auth.certificates import CertificateSubject
+from podbay.apiserver.dispatch import not_found_page
+from podbay.apiserver.faults.gate import EXTENSIONS, FaultGate
 from podbay.apiserver.metrics import Metrics
-from podbay.apiserver.request import Request
-from podbay.apiserver.result import StreamResult, WatchResult
+from podbay.apiserver.request import Request, parse_request_info
+from podbay.apiserver.result import PlainResult, StreamResult, WatchResult
 from podbay.apiserver.watching import serve_watch
 from podbay.errors import ApiError, ConflictError, StateError
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from podbay.apiserver.core import Core
     from podbay.apiserver.dispatch import Dispatcher
 
-__all__ = ["HttpServer", "StreamServer"]
+__all__ = ["Extension", "HttpServer", "StreamServer", "read_body"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +42,14 @@ BODY_TIMEOUT = 60.0
 HEADER_LIMIT = 1 << 20
 """Bytes of one header line (Go: DefaultMaxHeaderBytes)."""
 SHUTDOWN_SECONDS = 2.0
+_CLIENT_GONE = 499
+"""Never sent: aiohttp wants a response from every handler."""
 
 StreamServer = Callable[[web.BaseRequest, Request, StreamResult], Awaitable[web.StreamResponse]]
+
+
+Extension = Callable[[web.BaseRequest, Request], Awaitable[web.StreamResponse | PlainResult | None]]
+"""Serves paths under /podbay.dev/; None when a path is not its own. It reads the body itself (read_body)."""
 
 
 class HttpServer:
@@ -57,10 +65,13 @@ class HttpServer:
         tls: ssl.SSLContext | None,
         streams: StreamServer,
         metrics: Metrics,
+        faults: FaultGate,
+        extensions: Sequence[Extension] = (),
     ) -> None:
         self._core, self._dispatcher = core, dispatcher
         self._host, self._wanted_port, self._tls = host, port, tls
         self._streams, self._metrics = streams, metrics
+        self._faults, self._extensions = faults, extensions
         self._runner: web.ServerRunner | None = None
         self.port = 0
 
@@ -113,15 +124,23 @@ class HttpServer:
             request.path = _decode_path(path)
             request.query = parse_qs(query, keep_blank_values=True)
             request.user = self._core.authenticator.authenticate(request.headers, _peer(raw))
-            request.body = await _read_body(raw)
-            response = await self._answer(raw, request, audit_id)
+            if request.path.startswith(EXTENSIONS):
+                response = await self._extend(raw, request, audit_id)
+            else:
+                request.body = await read_body(raw)
+                if not await self._faults.before(request):
+                    _drop(raw)
+                response = await self._answer(raw, request, audit_id)
         except ApiError as err:
             response = self._refuse(request, err, audit_id)
         except StateError as err:
             # The state file failed (disk full, damaged): nothing was written, and the client is told what to do.
             logger.error("%s %s: %s", raw.method, request.path, err)
             response = self._refuse(request, status.internal_error(str(err)), audit_id)
-        except (ConnectionError, asyncio.CancelledError):
+        except ConnectionError:
+            # The client is gone, or a fault cut it off: nobody is left to answer, and it is no error of ours.
+            return web.Response(status=_CLIENT_GONE)
+        except asyncio.CancelledError:
             raise
         except Exception:
             # The last line of defence: one request fails, the server lives on, and the log says why.
@@ -132,13 +151,25 @@ class HttpServer:
 
     async def _answer(self, raw: web.BaseRequest, request: Request, audit_id: str) -> web.StreamResponse:
         result = self._dispatcher.handle(request)
+        if not self._faults.after(request):
+            _drop(raw)
         if isinstance(result, WatchResult):
-            return await serve_watch(
-                self._core, raw, result, encode.line_encoder(self._core, request, result.type), audit_id
-            )
+            lines = encode.line_encoder(self._core, request, result.type)
+            return await serve_watch(self._core, raw, request, result, lines=lines, audit_id=audit_id)
         if isinstance(result, StreamResult):
             return await self._streams(raw, request, result)
         return _respond(encode.encode(self._core, result, request), audit_id)
+
+    async def _extend(self, raw: web.BaseRequest, request: Request, audit_id: str) -> web.StreamResponse:
+        """Paths of our own, which no Kubernetes has; authorised as non-resource URLs."""
+        self._core.authorizer.require(request.user, parse_request_info(request))
+        for extension in self._extensions:
+            answer = await extension(raw, request)
+            if isinstance(answer, PlainResult):
+                return _respond(encode.encode(self._core, answer, request), audit_id)
+            if answer is not None:
+                return answer
+        return _respond(encode.encode(self._core, not_found_page(), request), audit_id)
 
     def _refuse(self, request: Request, err: ApiError, audit_id: str) -> web.Response:
         response = _respond(encode.encode_error(request, err), audit_id)
@@ -147,6 +178,13 @@ class HttpServer:
         if err.code == 401:
             response.headers["WWW-Authenticate"] = 'Bearer realm="kubernetes"'
         return response
+
+
+def _drop(raw: web.BaseRequest) -> NoReturn:
+    """Break the connection without an answer, as a fault asks."""
+    if raw.transport is not None:
+        raw.transport.abort()
+    raise ConnectionResetError("dropped by a fault")
 
 
 def _respond(encoded: encode.Encoded, audit_id: str) -> web.Response:
@@ -185,7 +223,7 @@ def _peer(raw: web.BaseRequest) -> CertificateSubject | None:
     return CertificateSubject.of_der(der) if der else None
 
 
-async def _read_body(raw: web.BaseRequest) -> bytes:
+async def read_body(raw: web.BaseRequest) -> bytes:
     if not raw.can_read_body or raw.headers.get("Upgrade"):
         return b""
     if (raw.content_length or 0) > BODY_LIMIT:

@@ -49,6 +49,8 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | Object | list[Any] = b""
     user: User = ANONYMOUS
+    cut_after: int | None = None
+    """Bytes after which a fault cuts the stream that answers this request; None leaves it whole."""
 
     def param(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from aiohttp import web
+
 from podbay.aio.clock import Clock, SystemClock
 from podbay.apiserver.admission.chain import AdmissionChain, default_plugins
 from podbay.apiserver.auth.authenticate import Authenticator
@@ -22,7 +24,9 @@ from podbay.apiserver.auth.jwt import SigningKey, VerificationKey
 from podbay.apiserver.auth.tokens import TokenIssuer, TokenVerifier, bound_object_reader
 from podbay.apiserver.core import Core, StoreReader, name_suffix, new_uid
 from podbay.apiserver.dispatch import Dispatcher
-from podbay.apiserver.http import HttpServer
+from podbay.apiserver.faults.api import FAULTS_PATH, FaultApi
+from podbay.apiserver.faults.gate import FaultGate
+from podbay.apiserver.http import Extension, HttpServer, read_body
 from podbay.apiserver.kinds import all_resource_types
 from podbay.apiserver.local import LocalApi
 from podbay.apiserver.metrics import Metrics
@@ -30,7 +34,8 @@ from podbay.apiserver.openapi import OpenApi
 from podbay.apiserver.ownership import Ownership
 from podbay.apiserver.plain import PlainPaths
 from podbay.apiserver.registry import Registry
-from podbay.apiserver.request import User
+from podbay.apiserver.request import Request, User
+from podbay.apiserver.result import PlainResult
 from podbay.apiserver.schema.types import Schema
 from podbay.apiserver.storage import Store
 from podbay.apiserver.wire import serve_stream
@@ -71,6 +76,17 @@ class ApiServer:
         self.secure = True
         self.ready = False
         """Set by the cluster once controllers and nodes are up; /readyz reports it."""
+        self.faults = FaultGate()
+        self.extensions: list[Extension] = []
+        """More paths under /podbay.dev/, added by whoever runs the server (image archives, node faults)."""
+
+    async def extend(self, raw: web.BaseRequest, request: Request) -> web.StreamResponse | PlainResult | None:
+        """Ask the added extensions in turn."""
+        for extension in self.extensions:
+            answer = await extension(raw, request)
+            if answer is not None:
+                return answer
+        return None
 
     @property
     def url(self) -> str:
@@ -127,6 +143,8 @@ async def serve(options: ServerOptions) -> AsyncIterator[ApiServer]:
             tls=options.tls,
             streams=partial(serve_stream, core),
             metrics=metrics,
+            faults=server.faults,
+            extensions=(_fault_extension(server.faults), server.extend),
         )
         async with http:
             server.host, server.port, server.secure = options.host, http.port, options.tls is not None
@@ -137,6 +155,18 @@ async def serve(options: ServerOptions) -> AsyncIterator[ApiServer]:
                 compaction.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await compaction
+
+
+def _fault_extension(gate: FaultGate) -> Extension:
+    api = FaultApi(gate)
+
+    async def serve_faults(raw: web.BaseRequest, request: Request) -> PlainResult | None:
+        if not request.path.startswith(FAULTS_PATH):
+            return None
+        request.body = await read_body(raw)
+        return api(request)
+
+    return serve_faults
 
 
 async def _compact(store: Store, clock: Clock) -> None:

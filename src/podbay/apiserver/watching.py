@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from podbay.apiserver.request import Request
 from podbay.apiserver.result import WatchResult
+from podbay.apiserver.streaming import open_stream
 
 if TYPE_CHECKING:
     from podbay.apiserver.core import Core
@@ -40,17 +42,12 @@ def open_watcher(core: Core, result: WatchResult) -> Watcher:
 
 
 async def serve_watch(
-    core: Core, raw: web.BaseRequest, result: WatchResult, lines: Lines, audit_id: str
+    core: Core, raw: web.BaseRequest, request: Request, result: WatchResult, *, lines: Lines, audit_id: str
 ) -> web.StreamResponse:
     """Stream changes until the time-out, the client's end, or an ERROR event."""
     watcher = open_watcher(core, result)
     try:
-        response = web.StreamResponse(status=200)
-        response.headers["Content-Type"] = lines.content_type
-        response.headers["Audit-Id"] = audit_id
-        response.headers["Cache-Control"] = "no-cache, private"
-        response.enable_chunked_encoding()
-        await response.prepare(raw)
+        response = await open_stream(raw, request, lines.content_type, audit_id=audit_id)
         seconds = result.timeout_seconds or MIN_TIMEOUT * (1 + random.random())
         bookmarks = result.options.allow_bookmarks
         try:

@@ -71,9 +71,14 @@ class Requests:
         if bearer:
             sent["Authorization"] = f"Bearer {bearer}"
         connection = self._connect(anonymous=token is not None)
-        connection.request(method, path.replace(" ", "%20"), body=data, headers=sent)
-        response = connection.getresponse()
-        text = response.read().decode("utf-8", "replace")
+        try:
+            connection.request(method, path.replace(" ", "%20"), body=data, headers=sent)
+            response = connection.getresponse()
+            text = response.read().decode("utf-8", "replace")
+        except (http.client.HTTPException, OSError):
+            # The next call opens a fresh connection.
+            connection.close()
+            raise
         if token is not None:
             connection.close()
         try:
