@@ -6,6 +6,7 @@ Source: k8s.io/apiserver/pkg/endpoints/installer.go for which routes exist.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from podbay.apiserver import bodies, status
@@ -101,12 +102,25 @@ class Dispatcher:
         if sub.strategy is None and sub.handler is None:
             if request.method not in _STREAM_METHODS.get(sub.name, ()):
                 raise status.generic(405)
+            if sub.name != "log":
+                self._require_create(request, info, resource)
             return StreamResult(sub.name, get_object(self._core, resource, namespace, info.name).object())
         if info.verb not in sub.verbs:
             raise status.generic(405)
         if info.verb == "get":
             return get_object(self._core, resource, namespace, info.name)
         return self._write(request, info, resource, sub)
+
+    def _require_create(self, request: Request, info: RequestInfo, resource: ResourceType) -> None:
+        """A WebSocket is opened with GET, which RBAC sees as `get`; running things takes `create` all the same.
+
+        Source: pkg/registry/core/pod/rest/authorize.go (AuthorizePodWebsocketUpgradeCreatePermission).
+        """
+        if info.verb == "create":
+            return
+        decision = self._core.authorizer.authorize(request.user, replace(info, verb="create"))
+        if not decision.allowed:
+            raise status.forbidden(resource.group_resource, info.name, decision.reason)
 
     def _write(
         self, request: Request, info: RequestInfo, resource: ResourceType, sub: Subresource | None

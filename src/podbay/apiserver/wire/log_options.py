@@ -1,6 +1,7 @@
 """PodLogOptions: from query parameters to what a node is asked, or the refusal of kube-apiserver.
 
-Source: pkg/apis/core/validation ValidatePodLogOptions, pkg/registry/core/pod/strategy.go LogLocation.
+Source: pkg/apis/core/validation ValidatePodLogOptions, pkg/registry/core/pod/strategy.go LogLocation,
+k8s.io/apimachinery/pkg/apis/meta/v1/conversion.go for sinceTime.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from podbay.apiserver import field, status
 from podbay.apiserver.field import FieldError, Path, go_quote
 from podbay.apiserver.request import Request
 from podbay.apiserver.streams import LogOptions
+from podbay.apiserver.wire.query import choose_container, read_boolean, read_integer
 from podbay.objects.meta import Object, name_of
 
-__all__ = ["choose_container", "log_options"]
+__all__ = ["log_options"]
 
-_INT = re.compile(r"[+-]?[0-9]+\Z")
-_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:\d\d)\Z")
+_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
 _LAYOUT = "2006-01-02T15:04:05Z07:00"
-_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+_ZERO = datetime(1, 1, 1, tzinfo=UTC)
+"""Go's zero time: what an empty `sinceTime` means."""
+_ALL_SECONDS = 10**10
+"""So long ago (300 years) that there is no limit; a date that far back cannot be reckoned any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,23 +40,23 @@ class _Given:
 def log_options(request: Request, pod: Object, now: datetime) -> LogOptions:
     """Raises ApiError: 400 for values that cannot be read, 422 for values that make no sense, as recorded."""
     given = _Given(
-        tail_lines=_integer(request, "tailLines"),
-        limit_bytes=_integer(request, "limitBytes"),
-        since_seconds=_integer(request, "sinceSeconds"),
+        tail_lines=read_integer(request, "tailLines"),
+        limit_bytes=read_integer(request, "limitBytes"),
+        since_seconds=read_integer(request, "sinceSeconds"),
         since_time=_time(request, "sinceTime"),
         stream=request.param("stream") or None,
     )
     errors = list(_errors(given))
     if errors:
         raise status.invalid("", "PodLogOptions", name_of(pod), errors)
-    since = given.since_time
-    if given.since_seconds is not None:
+    since = given.since_time if given.since_time != _ZERO else None
+    if given.since_seconds is not None and given.since_seconds < _ALL_SECONDS:
         since = now - timedelta(seconds=given.since_seconds)
     return LogOptions(
         container=choose_container(pod, request.param("container")),
-        follow=_boolean(request, "follow"),
-        previous=_boolean(request, "previous"),
-        timestamps=_boolean(request, "timestamps"),
+        follow=read_boolean(request, "follow"),
+        previous=read_boolean(request, "previous"),
+        timestamps=read_boolean(request, "timestamps"),
         since=since,
         tail_lines=given.tail_lines,
         limit_bytes=given.limit_bytes,
@@ -73,51 +77,18 @@ def _errors(given: _Given) -> Iterable[FieldError]:
         yield field.forbidden(Path("stream"), "may not be specified")
 
 
-def choose_container(pod: Object, wanted: str) -> str:
-    """The container a request means. Raises ApiError 400 when the pod has none of that name, or several."""
-    spec = pod.get("spec") or {}
-    main = [c["name"] for c in spec.get("containers") or ()]
-    init = [c["name"] for c in spec.get("initContainers") or ()]
-    ephemeral = [c["name"] for c in spec.get("ephemeralContainers") or ()]
-    if wanted:
-        if wanted not in main + init + ephemeral:
-            raise status.bad_request(f"container {wanted} is not valid for pod {name_of(pod)}")
-        return wanted
-    if len(main) == 1:
-        return str(main[0])
-    default = ((pod.get("metadata") or {}).get("annotations") or {}).get(_DEFAULT_CONTAINER)
-    if default in main:
-        return str(default)
-    message = f"a container name must be specified for pod {name_of(pod)}, choose one of: [{' '.join(main)}]"
-    if init:
-        message += f" or one of the init containers: [{' '.join(init)}]"
-    raise status.bad_request(message)
-
-
-def _integer(request: Request, name: str) -> int | None:
-    text = request.param(name)
-    if not text:
-        return None
-    if not _INT.match(text):
-        raise status.bad_request(f"strconv.ParseInt: parsing {go_quote(text)}: invalid syntax")
-    value = int(text)
-    if not -(2**63) <= value < 2**63:
-        raise status.bad_request(f"strconv.ParseInt: parsing {go_quote(text)}: value out of range")
-    return value
-
-
-def _boolean(request: Request, name: str) -> bool:
-    return name in request.query and request.param(name).lower() not in ("0", "false")
-
-
 def _time(request: Request, name: str) -> datetime | None:
-    text = request.param(name)
-    if not text:
+    if name not in request.query:
         return None
+    text = request.param(name)
+    if text in ("", "null"):
+        return _ZERO
     match = _TIME.match(text)
     if match is None:
         raise status.bad_request(_time_error(text))
     year, month, day, hour, minute, second, fraction, zone = match.groups()
+    if year == "0000":
+        return _ZERO
     micros = int((fraction or "0")[:6].ljust(6, "0"))
     try:
         moment = datetime(
@@ -125,10 +96,13 @@ def _time(request: Request, name: str) -> datetime | None:
         )
     except ValueError as err:
         raise status.bad_request(f"parsing time {go_quote(text)}: {_out_of_range(match)}") from err
-    if zone != "Z":
-        sign = 1 if zone[0] == "+" else -1
-        moment -= sign * timedelta(hours=int(zone[1:3]), minutes=int(zone[4:6]))
-    return moment
+    if zone == "Z":
+        return moment
+    offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[4:6]))
+    try:
+        return moment - offset if zone[0] == "+" else moment + offset
+    except OverflowError:
+        return moment
 
 
 _STEPS = (
@@ -141,7 +115,7 @@ def _time_error(text: str) -> str:
     """Go's time.ParseError: the first piece of the layout that does not fit, and what was left there."""
     rest = text
     for piece, pattern in _STEPS:
-        match = re.match(pattern, rest)
+        match = re.match(pattern, rest, re.ASCII)
         if match is None:
             head = f"parsing time {go_quote(text)} as {go_quote(_LAYOUT)}: "
             return head + f"cannot parse {go_quote(rest)} as {go_quote(piece)}"
