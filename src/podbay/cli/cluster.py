@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from podbay.cli import fault
 from podbay.cli.output import Output, console, errors_as_sentences, print_json, print_table
 from podbay.embedded import process
 from podbay.embedded.home import ClusterHome, cluster_home, cluster_names
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="The embedded Kubernetes cluster of this machine.", no_args_is_help=True)
+app.add_typer(fault.app, name="fault")
 
 Name = Annotated[str, typer.Option("--name", "-n", help="Which cluster; several can run side by side.")]
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text or json.")]

@@ -5,21 +5,15 @@ A handful of reads over the wire with the cluster's own admin certificate; not a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
-import yaml
-
-from podbay.embedded.access import client_tls
 from podbay.embedded.home import ClusterHome
-from podbay.errors import StateError
+from podbay.embedded.remote import remote
+from podbay.errors import ApiError, StateError
 from podbay.objects.meta import Object
 
 __all__ = ["cluster_facts", "node_facts"]
 
-TIMEOUT = aiohttp.ClientTimeout(total=10)
 SCRIPTED_LABEL = "podbay.dev/scripted"
 
 
@@ -39,27 +33,20 @@ async def cluster_facts(home: ClusterHome) -> dict[str, Any]:
     }
     if recorded:
         try:
-            async with _reader(home) as read:
-                facts["version"] = (await read("/version"))["gitVersion"]
-                facts["nodes"] = len((await read("/api/v1/nodes"))["items"])
-                facts["pods"] = len((await read("/api/v1/pods"))["items"])
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            async with remote(home) as cluster:
+                facts["version"] = (await cluster.get("/version"))["gitVersion"]
+                facts["nodes"] = len((await cluster.get("/api/v1/nodes"))["items"])
+                facts["pods"] = len((await cluster.get("/api/v1/pods"))["items"])
+        except (ApiError, StateError):
             facts["state"] = "not answering"
     return facts
 
 
 async def node_facts(home: ClusterHome) -> list[dict[str, Any]]:
     """One row a node. Raises StateError when the cluster is not running or does not answer."""
-    if not home.is_running():
-        raise StateError(
-            f"cluster {home.name!r} is not running. Start it: podbay cluster start --name {home.name}"
-        )
-    try:
-        async with _reader(home) as read:
-            nodes = (await read("/api/v1/nodes"))["items"]
-            pods = (await read("/api/v1/pods"))["items"]
-    except (aiohttp.ClientError, TimeoutError, OSError) as err:
-        raise StateError(f"cluster {home.name!r} does not answer: {err}. Its log is {home.log}") from err
+    async with remote(home) as cluster:
+        nodes = (await cluster.get("/api/v1/nodes"))["items"]
+        pods = (await cluster.get("/api/v1/pods"))["items"]
     return [_node_row(node, pods) for node in nodes]
 
 
@@ -83,21 +70,3 @@ def _node_row(node: Object, pods: list[Object]) -> dict[str, Any]:
         "pods": f"{active}/{allocatable.get('pods', '-')}",
         "taints": ",".join(taints) or "-",
     }
-
-
-@asynccontextmanager
-async def _reader(home: ClusterHome) -> AsyncIterator[Any]:
-    """A function that reads a path of the cluster's API as its administrator."""
-    config = yaml.safe_load(home.kubeconfig.read_text())
-    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-    context = client_tls(cluster, user)
-    assert context is not None
-    connector = aiohttp.TCPConnector(ssl=context)
-    async with aiohttp.ClientSession(connector=connector, timeout=TIMEOUT) as session:
-
-        async def read(path: str) -> Object:
-            async with session.get(cluster["server"] + path) as response:
-                response.raise_for_status()
-                return await response.json()  # type: ignore[no-any-return]
-
-        yield read
