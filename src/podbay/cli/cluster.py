@@ -153,6 +153,26 @@ def kubeconfig(
 
 
 @app.command()
+def load(
+    image: Annotated[
+        str, typer.Argument(help="A tar file (docker save, OCI layout), or an image of your engine.")
+    ],
+    name: Name = "podbay",
+    output: OutputOption = Output.text,
+) -> None:
+    """Give an image to the cluster's nodes, so that pods need no image registry for it."""
+    with errors_as_sentences():
+        from podbay.embedded.loading import load_image
+
+        loaded = asyncio.run(load_image(cluster_home(name), image))
+        if output is Output.json:
+            print_json(loaded)
+            return
+        for item in loaded:
+            console.print(f"{item['node']}: {', '.join(item['references']) or item['id']}")
+
+
+@app.command()
 def nodes(name: Name = "podbay", output: OutputOption = Output.text) -> None:
     """List the nodes of a running cluster."""
     with errors_as_sentences():

@@ -30,6 +30,7 @@ from podbay.apiserver.server import ApiServer, ServerOptions, serve
 from podbay.embedded.bootstrap import bootstrap
 from podbay.embedded.controllers import ControllerOptions, run_controllers, served_resources
 from podbay.embedded.home import ClusterHome
+from podbay.embedded.images import image_extension
 from podbay.embedded.kubeconfig import render_kubeconfig, write_kubeconfig
 from podbay.embedded.nodes import NodeFactory, default_nodes
 from podbay.embedded.pki import Pki
@@ -148,6 +149,7 @@ class EmbeddedCluster:
         group = await stack.enter_async_context(TaskGroup(f"cluster/{self.name}"))
         await self._start_control_plane(server, group, pki)
         hosts = [make() for make in options.nodes]
+        server.extensions.append(image_extension(hosts))
         for host in hosts:
             server.core.nodes.update(host.streams)
             group.start(
