@@ -36,7 +36,14 @@ def configmap(name: str) -> dict[str, Any]:
 
 def test_a_refusal_hits_as_often_as_declared(api: Requests, podbay_namespace: str) -> None:
     path = f"/api/v1/namespaces/{podbay_namespace}/configmaps"
-    declare(api, do="refuse", status=429, retry_after=1, count=2, match={"verb": "create", "resource": "configmaps"})
+    declare(
+        api,
+        do="refuse",
+        status=429,
+        retry_after=1,
+        count=2,
+        match={"verb": "create", "resource": "configmaps"},
+    )
     answers = [api.call("POST", path, configmap(f"c{i}")) for i in range(3)]
     assert [code for code, _ in answers] == [429, 429, 201]
     assert answers[0][1]["details"]["retryAfterSeconds"] == 1
@@ -70,6 +77,23 @@ def test_a_watch_is_cut_at_a_byte(api: Requests, podbay_namespace: str) -> None:
         api.call("GET", f"{path}?watch=1&timeoutSeconds=5")
     assert len(cut.value.partial) == 100
     assert cut.value.partial.startswith(b'{"type":"ADDED"')
+
+
+def test_tokens_issued_so_far_expire_and_new_ones_are_good(api: Requests, podbay_namespace: str) -> None:
+    path = f"/api/v1/namespaces/{podbay_namespace}/serviceaccounts/default/token"
+
+    def token() -> str:
+        code, answer = api.call(
+            "POST", path, {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
+        )
+        assert code == 201, answer
+        return str(answer["status"]["token"])
+
+    old = token()
+    assert api.call("GET", "/api", token=old)[0] == 200
+    assert api.call("POST", f"{FAULTS}/expire-tokens")[0] == 200
+    assert api.call("GET", "/api", token=old)[0] == 401
+    assert api.call("GET", "/api", token=token())[0] == 200
 
 
 def test_only_administrators_declare_faults(podbay_cluster: Environment) -> None:

@@ -24,7 +24,7 @@ from podbay.apiserver.auth.jwt import SigningKey, VerificationKey
 from podbay.apiserver.auth.tokens import TokenIssuer, TokenVerifier, bound_object_reader
 from podbay.apiserver.core import Core, StoreReader, name_suffix, new_uid
 from podbay.apiserver.dispatch import Dispatcher
-from podbay.apiserver.faults.api import FAULTS_PATH, FaultApi
+from podbay.apiserver.faults.api import EXPIRE_TOKENS_PATH, FAULTS_PATH, FaultApi
 from podbay.apiserver.faults.gate import FaultGate
 from podbay.apiserver.http import Extension, HttpServer, read_body
 from podbay.apiserver.kinds import all_resource_types
@@ -144,7 +144,7 @@ async def serve(options: ServerOptions) -> AsyncIterator[ApiServer]:
             streams=partial(serve_stream, core),
             metrics=metrics,
             faults=server.faults,
-            extensions=(_fault_extension(server.faults), server.extend),
+            extensions=(_fault_extension(core, server.faults), server.extend),
         )
         async with http:
             server.host, server.port, server.secure = options.host, http.port, options.tls is not None
@@ -157,13 +157,19 @@ async def serve(options: ServerOptions) -> AsyncIterator[ApiServer]:
                     await compaction
 
 
-def _fault_extension(gate: FaultGate) -> Extension:
+def _fault_extension(core: Core, gate: FaultGate) -> Extension:
     api = FaultApi(gate)
 
     async def serve_faults(raw: web.BaseRequest, request: Request) -> PlainResult | None:
         if not request.path.startswith(FAULTS_PATH):
             return None
         request.body = await read_body(raw)
+        if request.method == "POST" and request.path == EXPIRE_TOKENS_PATH:
+            now = core.now().timestamp()
+            core.authenticator.expire_tokens(now)
+            # Issue times are whole seconds; whoever asks for a token after this answer gets a good one.
+            await core.clock.sleep(int(now) + 1 - now)
+            return PlainResult(b"{}\n", content_type="application/json")
         return api(request)
 
     return serve_faults

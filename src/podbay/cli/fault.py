@@ -101,6 +101,14 @@ def drop(
     _declare(name, match, count, do="drop", after=after)
 
 
+@app.command("expire-tokens")
+def expire_tokens(name: Name = "podbay") -> None:
+    """Let every service account token issued so far count as expired."""
+    with errors_as_sentences():
+        _send(name, "POST", f"{PATH}/expire-tokens")
+        console.print("Every service account token issued so far has expired.")
+
+
 @app.command("list")
 def list_faults(name: Name = "podbay", output: OutputOption = Output.text) -> None:
     """Show the faults that stand."""

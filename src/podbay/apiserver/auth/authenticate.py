@@ -69,6 +69,10 @@ class Authenticator:
             raise status.unauthorized()
         return check.user
 
+    def expire_tokens(self, now: float) -> None:
+        """Let every service account token issued up to the second of `now` (Unix time) count as expired."""
+        self._tokens.issued_after = int(now)
+
     def check_token(self, token: str, audiences: Sequence[str] | None = None) -> TokenCheck:
         """Judge a bearer token as TokenReview does; audiences None means this server's own."""
         found: User | None = None

@@ -185,6 +185,8 @@ class TokenVerifier:
     read: BoundObjectReader
     issuer: str = ISSUER
     audiences: tuple[str, ...] = (ISSUER,)
+    issued_after: int = -1
+    """Unix second; tokens issued up to it count as expired (a fault expires them all at once)."""
     _cache: OrderedDict[bytes, _Verified] = field(default_factory=OrderedDict, init=False, repr=False)
 
     def check(self, token: str, audiences: Sequence[str] | None = None) -> TokenCheck:
@@ -198,6 +200,8 @@ class TokenVerifier:
         if not shared:
             message = f"token audiences {quote_list(offered)} is invalid for the target audiences {quote_list(wanted)}"
             return TokenCheck(error=message)
+        if verified.issued <= self.issued_after:
+            return TokenCheck(error="service account token has expired")
         now = self.clock.now()
         error = _time_error(verified, now.timestamp()) or self._binding_error(verified.binding, now)
         return TokenCheck(error=error) if error else TokenCheck(verified.user, shared)

@@ -16,9 +16,10 @@ from podbay.apiserver.request import Request
 from podbay.apiserver.result import PlainResult
 from podbay.errors import InvalidInputError
 
-__all__ = ["FAULTS_PATH", "FaultApi"]
+__all__ = ["EXPIRE_TOKENS_PATH", "FAULTS_PATH", "FaultApi"]
 
 FAULTS_PATH = f"{EXTENSIONS}v1/faults"
+EXPIRE_TOKENS_PATH = f"{FAULTS_PATH}/expire-tokens"
 
 
 class FaultApi:
