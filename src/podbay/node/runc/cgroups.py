@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,25 +38,29 @@ def find_cgroups(mountinfo: str) -> Cgroups:
     """Read the machine's hierarchies from the text of /proc/self/mountinfo."""
     v1: dict[str, Path] = {}
     unified: Path | None = None
+    everything: list[Path] = []
     for line in mountinfo.splitlines():
         found = _MOUNT.match(line)
         if found is None:
             continue
+        everything.append(Path(found["path"]))
         if found["kind"] == "cgroup2":
             unified = Path(found["path"])
         for controller in found["options"].split(","):
             if found["kind"] == "cgroup" and controller in _V1_CONTROLLERS:
                 v1[controller] = Path(found["path"])
     if "memory" in v1 or "cpu" in v1:
-        return Cgroups(v1, None)
-    return Cgroups({}, unified)
+        return Cgroups(v1, None, everything)
+    return Cgroups({}, unified, everything)
 
 
 class Cgroups:
     """The hierarchies in use. Groups are named by their path from the root ("podbay/node/pod/container")."""
 
-    def __init__(self, v1: Mapping[str, Path], v2: Path | None) -> None:
+    def __init__(self, v1: Mapping[str, Path], v2: Path | None, everything: Sequence[Path] = ()) -> None:
         self._v1 = dict(v1)
+        # runc puts containers into hierarchies without controllers too (systemd's, an idle version 2).
+        self._everything = tuple(everything)
         self._v2 = v2
 
     @property
@@ -140,7 +144,7 @@ class Cgroups:
     def remove(self, group: str) -> bool:
         """Remove the group with those below it. False when the kernel still holds on to it."""
         deadline = time.monotonic() + _REMOVE_SECONDS
-        remaining = self.paths(group)
+        remaining = [path / group for path in self._everything]
         while True:
             remaining = [path for path in remaining if not _remove_tree(path)]
             if not remaining:
@@ -182,7 +186,7 @@ class Cgroups:
     def groups_below(self, group: str) -> Iterator[str]:
         """Names of the groups directly below, wherever they exist."""
         names: set[str] = set()
-        for path in self.paths(group):
+        for path in (base / group for base in self._everything):
             try:
                 names.update(entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False))
             except FileNotFoundError:

@@ -62,12 +62,14 @@ class Netlink:
         self._ask(_NEWLINK, _CREATE | _EXCL, _link() + _name(_IFLA_IFNAME, name) + info)
 
     def add_veth(self, name: str, *, master: int, peer: str, peer_namespace: int) -> None:
-        """A pair of links, both up: name here in the bridge with index master, peer in the given namespace."""
-        other = _link(up=True) + _name(_IFLA_IFNAME, peer) + _number(_IFLA_NET_NS_FD, peer_namespace)
+        """A pair of links: name here in the bridge with index master, and up; peer in the given namespace."""
+        other = _link() + _name(_IFLA_IFNAME, peer) + _number(_IFLA_NET_NS_FD, peer_namespace)
         data = _attribute(_INFO_DATA, _attribute(_VETH_PEER, other))
         info = _attribute(_IFLA_LINKINFO, _name(_INFO_KIND, "veth") + data)
-        body = _link(up=True) + _name(_IFLA_IFNAME, name) + _number(_IFLA_MASTER, master) + info
+        body = _link() + _name(_IFLA_IFNAME, name) + _number(_IFLA_MASTER, master) + info
         self._ask(_NEWLINK, _CREATE | _EXCL, body)
+        # Neither end can be brought up before both are made.
+        self._ask(_NEWLINK, 0, _link(up=True) + _name(_IFLA_IFNAME, name))
 
     def set_up(self, index: int) -> None:
         """Bring a link up."""
@@ -88,7 +90,10 @@ class Netlink:
         packed = socket.inet_aton(address)
         body = struct.pack("=BBBBi", socket.AF_INET, prefix, 0, 0, index)
         body += _attribute(_IFA_LOCAL, packed) + _attribute(_IFA_ADDRESS, packed)
-        self._ask(_NEWADDR, _CREATE, body)
+        try:
+            self._ask(_NEWADDR, _CREATE | _EXCL, body)
+        except FileExistsError:
+            pass
 
     def add_default_route(self, index: int, gateway: str) -> None:
         """All IPv4 traffic goes by gateway."""

@@ -75,6 +75,9 @@ class PodNetwork:
 
     def _make_bridge(self) -> None:
         if self.subnet is None:
+            # A bridge whose range is not known any more would only be in the way.
+            with Netlink() as link:
+                link.delete_link(self.bridge)
             self.subnet = choose_subnet(Path("/proc/net/route").read_text())
         if self.subnet is None:
             raise OSError("every range from 10.88.0.0/16 to 10.119.0.0/16 is in use")
@@ -122,6 +125,7 @@ class PodNetwork:
             os.close(namespace)
         with Netlink() as inside:
             index = socket.if_nametoindex("eth0")
+            inside.set_up(index)
             inside.add_address(index, address, self.subnet.prefixlen)
             inside.add_default_route(index, self.gateway)
 

@@ -28,21 +28,32 @@ class Snapshots:
     def __init__(self, layers: Path, *, user_namespace: bool = False) -> None:
         self._layers = layers
         self._extra = ",userxattr" if user_namespace else ""
+        self._volatile = ""
         self.overlay = False
         self.problem = ""
 
     def probe(self, scratch: Path) -> None:
         """Find out whether overlayfs works below the state directory."""
+        # Unmounting would wait for the disk otherwise; what a container wrote need not survive a power cut.
+        for volatile in (",volatile", ""):
+            try:
+                self._try(scratch, volatile)
+                self.overlay, self.problem, self._volatile = True, "", volatile
+                return
+            except OSError as error:
+                reason = error.strerror or str(error)
+                self.problem = (
+                    f"file trees are copied for each container, for overlayfs does not work here: {reason}"
+                )
+
+    def _try(self, scratch: Path, volatile: str) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
         try:
             for name in ("lower", "upper", "work", "merged"):
                 (scratch / name).mkdir(parents=True)
-            options = f"lowerdir={scratch}/lower,upperdir={scratch}/upper,workdir={scratch}/work{self._extra}"
-            kernel.mount("overlay", scratch / "merged", "overlay", 0, options)
+            options = f"lowerdir={scratch}/lower,upperdir={scratch}/upper,workdir={scratch}/work"
+            kernel.mount("overlay", scratch / "merged", "overlay", 0, options + self._extra + volatile)
             kernel.detach(scratch / "merged")
-            self.overlay = True
-        except OSError as error:
-            self.problem = f"file trees are copied for each container, for overlayfs does not work here: {error.strerror}"
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -83,7 +94,7 @@ class Snapshots:
             shown = base.stat()
             os.chmod(upper, stat.S_IMODE(shown.st_mode))  # noqa: PTH101
             os.chown(upper, shown.st_uid, shown.st_gid)
-            options += f",upperdir={upper},workdir={work}"
+            options += f",upperdir={upper},workdir={work}{self._volatile}"
         options += self._extra
         if len(options) > _OPTIONS_MAX:
             raise StartError("CreateContainerError", f"the image has too many layers ({len(layers)})")
