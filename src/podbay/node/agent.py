@@ -1,0 +1,281 @@
+"""The node agent: registers the node, gives every pod bound to it a worker, and passes on what they must know.
+
+A NodeHost (embedded/nodes.py). After a restart it takes over what it finds: containers that run go on, ended ones keep
+status and logs, what belongs to no pod is removed. Leaving stops no container. Source: pkg/kubelet/kubelet.go.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from podbay.aio.clock import Clock
+from podbay.aio.informer import Informer, metadata_only
+from podbay.aio.tasks import TaskGroup
+from podbay.apiserver.streams import NodeStreams
+from podbay.errors import PodbayError, RuntimeUnavailableError, StartError
+from podbay.node.fields import NodeFacts
+from podbay.node.handlers import Handlers
+from podbay.node.labels import POD_UID, VOLUMES
+from podbay.node.machine import Machine, look_at_machine
+from podbay.node.observed import ContainerStatus, RuntimeInfo, RuntimeState, SandboxStatus
+from podbay.node.parts import PODS, NodeParts
+from podbay.node.podworker import PodWorker
+from podbay.node.pulling import ImagePuller
+from podbay.node.recorder import EventRecorder
+from podbay.node.references import CONFIG_MAPS, SECRETS, object_names
+from podbay.node.registration import NodeRegistration
+from podbay.node.restarts import RestartBackoff
+from podbay.node.runtime import Runtime
+from podbay.node.shortfalls import shortfalls
+from podbay.node.streams import AgentStreams
+from podbay.node.volumes.keeper import PodVolumes, VolumeKeeper
+from podbay.node.volumes.tokens import PodTokens
+from podbay.objects.api import ClusterApi
+from podbay.objects.meta import Object, name_of, namespace_of, uid_of
+from podbay.objects.resource import GVR
+
+__all__ = ["AgentOptions", "NodeAgent"]
+
+log = logging.getLogger(__name__)
+
+_SERVICES = GVR("", "v1", "services")
+_RETRY_SECONDS = 1.0
+
+OpenRuntime = Callable[[Clock], AbstractAsyncContextManager[Runtime]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentOptions:
+    """name is the node's; storage where it keeps its data; runtime opens the container runtime."""
+
+    name: str
+    storage: Path
+    runtime: OpenRuntime
+    api_address: tuple[str, int] | None = None
+    """Where pods reach the API server; None: at the `kubernetes` service's own address."""
+
+
+@dataclass(slots=True)
+class _Running:
+    """What exists while the agent runs."""
+
+    parts: NodeParts
+    group: TaskGroup
+    workers: dict[str, PodWorker] = field(default_factory=dict)
+    sandboxes: dict[str, str] = field(default_factory=dict)
+    """Pod uid by sandbox id."""
+
+
+class NodeAgent:
+    """One node whose pods are containers. `run` lives until it is cancelled."""
+
+    def __init__(self, options: AgentOptions) -> None:
+        self._options = options
+        self._running: _Running | None = None
+        agent_streams: NodeStreams = AgentStreams(self.worker, lambda: self._runtime)
+        self.streams: dict[str, NodeStreams] = {options.name: agent_streams}
+
+    def worker(self, uid: str) -> PodWorker | None:
+        """The worker of the pod with this uid."""
+        return self._running.workers.get(uid) if self._running is not None else None
+
+    @property
+    def _runtime(self) -> Runtime | None:
+        return self._running.parts.runtime if self._running is not None else None
+
+    async def run(self, api: ClusterApi, clock: Clock) -> None:
+        """Open the runtime, register, adopt, and follow pods and containers."""
+        async with self._options.runtime(clock) as runtime, TaskGroup(f"node/{self._options.name}") as group:
+            info = await runtime.info()
+            machine = look_at_machine(self._options.storage)
+            services = Informer(api, _SERVICES, clock)
+            parts = self._parts(api, clock, runtime=runtime, info=info, machine=machine, services=services)
+            self._running = running = _Running(parts, group)
+            group.start("events", parts.recorder.run())
+            group.start("services", services.run())
+            await services.synced.wait()
+            registration = NodeRegistration(
+                api, clock, name=self._options.name, machine=machine, runtime=info
+            )
+            try:
+                await self._follow(running, registration)
+            finally:
+                self._running = None
+
+    def _parts(
+        self,
+        api: ClusterApi,
+        clock: Clock,
+        *,
+        runtime: Runtime,
+        info: RuntimeInfo,
+        machine: Machine,
+        services: Informer,
+    ) -> NodeParts:
+        name = self._options.name
+        facts = NodeFacts(name=name, ip=machine.address, allocatable=machine.capacity())
+        recorder = EventRecorder(api, clock, node=name)
+        tokens = PodTokens(api, clock)
+        volumes = PodVolumes(
+            api=api, runtime=runtime, tokens=tokens, node=facts, host_paths=info.features.host_paths
+        )
+        return NodeParts(
+            api=api,
+            clock=clock,
+            runtime=runtime,
+            runtime_name=info.name,
+            recorder=recorder,
+            puller=ImagePuller(runtime, clock, recorder),
+            volumes=VolumeKeeper(volumes),
+            tokens=tokens,
+            handlers=Handlers(runtime, reaches_pods=info.features.pod_ip_from_host),
+            backoff=RestartBackoff(),
+            facts=facts,
+            hostname=machine.hostname,
+            machine_memory=machine.memory,
+            services=lambda: list(services.store.values()),
+            api_address=self._options.api_address,
+            read_profile=self._read_profile,
+            warnings=lambda pod: shortfalls(pod, info.features),
+        )
+
+    def _read_profile(self, name: str) -> Mapping[str, Any]:
+        path = self._options.storage / "seccomp" / name
+        try:
+            profile = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            message = f"failed to load seccomp profile {path}: {error}"
+            raise StartError("CreateContainerError", message) from error
+        return profile if isinstance(profile, dict) else {}
+
+    async def _follow(self, running: _Running, registration: NodeRegistration) -> None:
+        parts, group = running.parts, running.group
+        selector = f"spec.nodeName={self._options.name}"
+        pods = Informer(parts.api, PODS, parts.clock, field_selector=selector)
+        group.start("pods", pods.run())
+        await pods.synced.wait()
+        await self._adopt_all(running, pods)
+        for resource, kind in ((SECRETS, "secrets"), (CONFIG_MAPS, "configmaps")):
+            informer = Informer(parts.api, resource, parts.clock, transform=metadata_only)
+            informer.add_handler(self._on_object(running, kind))
+            group.start(kind, informer.run())
+        await registration.register()
+        group.start("heartbeat", registration.run())
+        await self._follow_runtime(running)
+
+    # --- pods ---------------------------------------------------------------------------------------------------
+
+    async def _adopt_all(self, running: _Running, pods: Informer) -> None:
+        """Workers for the pods there are, with what the runtime has of them; the rest is removed."""
+        state = await running.parts.runtime.list()
+        by_uid = {uid_of(pod): pod for pod in pods.store.values()}
+        for pod in by_uid.values():
+            self._start(running, pod, state)
+        for sandbox in state.sandboxes:
+            if sandbox.pod_uid not in by_uid:
+                await self._remove_stray(running.parts, sandbox)
+        known = set(by_uid)
+
+        def changed(old: Object | None, new: Object | None) -> None:
+            if new is not None and uid_of(new) in known:
+                # Seen before: the first call repeats what was adopted.
+                known.discard(uid_of(new))
+                return
+            self._on_pod(running, old, new)
+
+        pods.add_handler(changed)
+
+    async def _remove_stray(self, parts: NodeParts, sandbox: SandboxStatus) -> None:
+        log.info("removing what is left of pod %s/%s", sandbox.pod_namespace, sandbox.pod_name)
+        await parts.runtime.remove_sandbox(sandbox.id)
+        for volume in filter(None, sandbox.labels.get(VOLUMES, "").split(",")):
+            await parts.runtime.remove_volume(volume)
+
+    def _on_pod(self, running: _Running, old: Object | None, new: Object | None) -> None:
+        if new is None:
+            assert old is not None
+            if (gone := running.workers.get(uid_of(old))) is not None:
+                gone.removed()
+            return
+        if old is not None and uid_of(old) != uid_of(new) and (before := running.workers.get(uid_of(old))):
+            before.removed()
+        worker = running.workers.get(uid_of(new))
+        if worker is not None:
+            worker.update(new)
+        else:
+            self._start(running, new, RuntimeState((), ()))
+
+    def _start(self, running: _Running, pod: Object, state: RuntimeState) -> None:
+        uid = uid_of(pod)
+        sandboxes = sorted((s for s in state.sandboxes if s.pod_uid == uid), key=lambda s: s.attempt)
+        ids = {s.id for s in sandboxes}
+        worker = PodWorker(
+            running.parts,
+            pod,
+            sandbox=sandboxes[-1] if sandboxes else None,
+            containers=[c for c in state.containers if c.sandbox_id in ids],
+            old_sandboxes=[s.id for s in sandboxes[:-1]],
+        )
+        running.workers[uid] = worker
+        running.group.start(f"pod/{namespace_of(pod)}/{name_of(pod)}", self._supervise(running, uid, worker))
+
+    async def _supervise(self, running: _Running, uid: str, worker: PodWorker) -> None:
+        """Run a worker; one that fails for a reason nobody foresaw is replaced by one that starts from what exists."""
+        try:
+            await worker.run()
+        except Exception:
+            log.exception(
+                "pod %s/%s: its worker failed", namespace_of(worker.record.pod), name_of(worker.record.pod)
+            )
+            await running.parts.clock.sleep(_RETRY_SECONDS)
+            self._start(running, worker.record.pod, await running.parts.runtime.list())
+            return
+        if running.workers.get(uid) is worker:
+            del running.workers[uid]
+
+    # --- what pods name, what containers do -----------------------------------------------------------------------
+
+    def _on_object(self, running: _Running, kind: str) -> Callable[[Object | None, Object | None], None]:
+        def changed(old: Object | None, new: Object | None) -> None:
+            obj = new if new is not None else old
+            assert obj is not None
+            for worker in running.workers.values():
+                pod = worker.record.pod
+                if namespace_of(pod) == namespace_of(obj) and (kind, name_of(obj)) in object_names(pod):
+                    worker.objects_changed()
+
+        return changed
+
+    async def _follow_runtime(self, running: _Running) -> None:
+        """Pass on what the runtime tells; subscribe again, and look at everything, when it was lost."""
+        runtime, clock = running.parts.runtime, running.parts.clock
+        while True:
+            try:
+                events = await runtime.events()
+                try:
+                    state = await runtime.list()
+                    for sandbox in state.sandboxes:
+                        self._observe(running, sandbox)
+                    for container in state.containers:
+                        self._observe(running, container)
+                    async for change in events:
+                        self._observe(running, change)
+                finally:
+                    await events.aclose()
+            except RuntimeUnavailableError as error:
+                log.warning("node %s: %s", self._options.name, error)
+            except PodbayError:
+                log.exception("node %s: following the runtime", self._options.name)
+            await clock.sleep(_RETRY_SECONDS)
+
+    def _observe(self, running: _Running, item: ContainerStatus | SandboxStatus) -> None:
+        uid = item.pod_uid if isinstance(item, SandboxStatus) else item.labels.get(POD_UID, "")
+        worker = running.workers.get(uid)
+        if worker is not None:
+            worker.observe(item)

@@ -1,0 +1,328 @@
+"""One pod on this node: looks at what is, decides, acts, reports, and looks again when something changed.
+
+Nothing is polled: runtime events, API changes, probe results and timers wake the worker. Order of a look: report, then
+act, as the kubelet's syncPod does. Source: pkg/kubelet/kubelet.go (SyncPod, SyncTerminatingPod, SyncTerminatedPod).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from podbay.aio.alarm import Alarm
+from podbay.aio.tasks import TaskGroup
+from podbay.errors import ApiError, PodbayError, StartError
+from podbay.node.actions import Actions, Stop, decide
+from podbay.node.ending import PodEnding
+from podbay.node.messages import read_messages
+from podbay.node.mounting import PodMounts
+from podbay.node.observed import ContainerState, ContainerStatus, SandboxStatus
+from podbay.node.parts import NodeParts
+from podbay.node.podspec import find_container, grace_period, is_terminal, pod_text
+from podbay.node.probing import PodProbes
+from podbay.node.record import PodRecord
+from podbay.node.references import read_objects
+from podbay.node.reporting import StatusReporter
+from podbay.node.sandbox import lacks_cluster_dns, sandbox_spec
+from podbay.node.starting import ContainerStarter
+from podbay.node.stopping import stop_container
+from podbay.node.times import parse_time
+from podbay.node.view import Outcome
+from podbay.node.volumes.keeper import runtime_volumes
+from podbay.objects.meta import Object, uid_of
+
+__all__ = ["PodWorker"]
+
+log = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 1.0
+"""After an API or runtime that did not answer."""
+_SANDBOX_RETRY_SECONDS = 10.0
+_DEADLINE = "Pod was active on the node longer than the specified deadline"
+
+
+class PodWorker:
+    """Runs one pod until it is gone. The methods beside `run` tell it what happened; they return at once."""
+
+    def __init__(
+        self,
+        parts: NodeParts,
+        pod: Object,
+        *,
+        sandbox: SandboxStatus | None = None,
+        containers: Sequence[ContainerStatus] = (),
+        old_sandboxes: Sequence[str] = (),
+    ) -> None:
+        self.record = PodRecord(pod=pod, sandbox=sandbox)
+        for status in containers:
+            self.record.note(status)
+        self._parts = parts
+        self._reporter = StatusReporter(parts, self.record)
+        self._starter = ContainerStarter(parts, self.record)
+        self._mounts = PodMounts(parts, self.record)
+        self._old_sandboxes = list(old_sandboxes)
+        self._changed = asyncio.Event()
+        self._must_end = asyncio.Event()
+        self._gone = False
+        self._finished = False
+        self._retry_at = 0.0
+        self._objects_changed = False
+        if is_terminal(pod) and not any(s.state == ContainerState.RUNNING for s in containers):
+            self.record.ended = True
+        self._check_deletion()
+
+    # --- what others tell ---------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> Object:
+        """The status reported last."""
+        return self._reporter.last
+
+    def update(self, pod: Object) -> None:
+        """The API's object changed."""
+        self.record.pod = pod
+        self._check_deletion()
+        self._changed.set()
+
+    def removed(self) -> None:
+        """The API's object is gone: stop everything."""
+        self._gone = True
+        self._must_end.set()
+        self._changed.set()
+
+    def observe(self, status: ContainerStatus | SandboxStatus) -> None:
+        """The runtime tells something about this pod."""
+        if isinstance(status, SandboxStatus):
+            if self.record.sandbox is None or self.record.sandbox.id == status.id:
+                self.record.sandbox = status
+                self._changed.set()
+        elif self.record.note(status):
+            self._changed.set()
+
+    def objects_changed(self) -> None:
+        """A Secret or ConfigMap that the pod names changed."""
+        self._objects_changed = True
+        self._changed.set()
+
+    def evict(self, outcome: Outcome) -> None:
+        """The node ends the pod."""
+        if self.record.outcome is None and not self.record.ended:
+            self.record.outcome = outcome
+            self._must_end.set()
+            self._changed.set()
+
+    def _check_deletion(self) -> None:
+        if self.record.pod["metadata"].get("deletionTimestamp"):
+            self._must_end.set()
+
+    # --- the loop -----------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Live with the pod; returns when nothing of it is left on the node."""
+        alarm = Alarm(self._parts.clock, self._changed.set, name=f"pod/{uid_of(self.record.pod)}")
+        async with TaskGroup(f"pod/{uid_of(self.record.pod)}") as group:
+            self._group = group
+            self._probes = PodProbes(self._parts, self.record, group, self._changed.set)
+            try:
+                while not self._finished:
+                    self._changed.clear()
+                    await self._step()
+                    if self._finished:
+                        break
+                    seconds = self._next_look()
+                    if seconds is not None:
+                        alarm.set(self._parts.clock.monotonic() + seconds)
+                    await self._changed.wait()
+            finally:
+                await alarm.aclose()
+
+    def _next_look(self) -> float | None:
+        now = self._parts.clock.monotonic()
+        times = [
+            t for t in (self.record.next_look(now, self._wall()), self._deadline_seconds()) if t is not None
+        ]
+        if self._retry_at > now:
+            times.append(self._retry_at - now)
+        if not self.record.ended:
+            times += [
+                t for t in (self._mounts.next_look(), self._parts.tokens.renew_seconds(self.record.pod)) if t
+            ]
+        return max(0.0, min(times)) if times else None
+
+    def _wall(self) -> float:
+        return self._parts.clock.now().timestamp()
+
+    async def _step(self) -> None:
+        """One look. Errors of the API or the runtime are tried again after a while."""
+        try:
+            if self._must_end.is_set():
+                await self._end()
+            elif not self.record.ended:
+                await self._sync_interruptibly()
+        except (ApiError, PodbayError) as error:
+            log.warning("pod %s: %s", pod_text(self.record.pod), error)
+            self._retry_at = self._parts.clock.monotonic() + _RETRY_SECONDS
+
+    async def _sync_interruptibly(self) -> None:
+        """A look that a deletion cuts short, whatever it is waiting for."""
+        failed: list[PodbayError] = []
+
+        async def look() -> None:
+            try:
+                await self._sync()
+            except PodbayError as error:
+                failed.append(error)
+
+        service = self._group.start("sync", look())
+        await _first(service.done, self._must_end)
+        if not service.done.is_set():
+            await service.aclose()
+            self._changed.set()
+        if failed:
+            raise failed[0]
+
+    async def _sync(self) -> None:
+        record, parts = self.record, self._parts
+        if self._past_deadline():
+            return
+        await read_messages(parts.runtime, record, self._wall())
+        await self._remove_outdated()
+        if not await self._reporter.report():
+            self.removed()
+            return
+        await self._probes.follow()
+        await self._refresh_volumes()
+        view = record.view(parts.clock.monotonic(), self._wall())
+        actions = decide(view)
+        if actions.finish:
+            self._must_end.set()
+            self._changed.set()
+            return
+        await self._carry_out(actions)
+
+    def _deadline_seconds(self) -> float | None:
+        seconds = self.record.pod["spec"].get("activeDeadlineSeconds")
+        started = self.status.get("startTime")
+        if seconds is None or not started or self.record.ended or self._must_end.is_set():
+            return None
+        return parse_time(started) + float(seconds) - self._wall()
+
+    def _past_deadline(self) -> bool:
+        left = self._deadline_seconds()
+        if left is None or left > 0:
+            return False
+        self._parts.recorder.pod(self.record.pod, "Normal", "DeadlineExceeded", _DEADLINE)
+        self.evict(Outcome("DeadlineExceeded", _DEADLINE))
+        return True
+
+    # --- acting -------------------------------------------------------------------------------------------------
+
+    async def _carry_out(self, actions: Actions) -> None:
+        if actions.stop:
+            await asyncio.gather(*(self._stop(stop) for stop in actions.stop))
+            self._changed.set()
+        if actions.new_sandbox and not await self._make_sandbox():
+            return
+        if actions.new_sandbox:
+            self._changed.set()
+            return
+        for name in actions.start:
+            if not self._starter.is_due(name):
+                continue
+            prepared = await self._mounts.ready()
+            if prepared is None:
+                return
+            if await self._starter.start(name, prepared):
+                await self._probes.follow()
+            self._changed.set()
+
+    async def _stop(self, stop: Stop) -> None:
+        container = find_container(self.record.pod["spec"], stop.name)
+        assert container is not None
+        grace = float(grace_period(self.record.pod))
+        if stop.cause:
+            own = (container.get(f"{stop.cause}Probe") or {}).get("terminationGracePeriodSeconds")
+            grace = grace if own is None else float(own)
+        await stop_container(
+            self._parts, self.record, container, stop.container_id, message=stop.message, grace=grace
+        )
+
+    async def _make_sandbox(self) -> bool:
+        """Volumes and sandbox, at once; False when something is missing, a retry is set then."""
+        parts, record = self._parts, self.record
+        if self._retry_at > parts.clock.monotonic():
+            return False
+        if not await self._mounts.look():
+            return False
+        if lacks_cluster_dns(record.pod):
+            text = f'pod: "{pod_text(record.pod)}". kubelet does not have ClusterDNS IP configured and cannot create '
+            policy = record.pod["spec"].get("dnsPolicy") or "ClusterFirst"
+            text += f'Pod using "{policy}" policy. Falling back to "Default" policy.'
+            parts.recorder.pod(record.pod, "Warning", "MissingClusterDNS", text)
+        for warning in parts.warnings(record.pod):
+            parts.recorder.pod(record.pod, "Warning", "NotSupportedHere", warning)
+        attempt = record.sandbox.attempt + 1 if record.sandbox is not None else 0
+        spec = sandbox_spec(
+            record.pod, attempt=attempt, volumes=runtime_volumes(record.pod), node_hostname=parts.hostname
+        )
+        results = await asyncio.gather(
+            parts.runtime.create_sandbox(spec), self._mounts.make(), return_exceptions=True
+        )
+        sandbox, mounted = results
+        if isinstance(sandbox, SandboxStatus):
+            if record.sandbox is not None:
+                self._old_sandboxes.append(record.sandbox.id)
+            record.sandbox = sandbox
+        elif isinstance(sandbox, StartError):
+            text = f"Failed to create pod sandbox: {sandbox}"
+            parts.recorder.pod(record.pod, "Warning", "FailedCreatePodSandBox", text)
+            self._retry_at = parts.clock.monotonic() + _SANDBOX_RETRY_SECONDS
+        else:
+            raise sandbox
+        if isinstance(mounted, BaseException) and not isinstance(mounted, StartError):
+            raise mounted
+        return isinstance(sandbox, SandboxStatus)
+
+    async def _refresh_volumes(self) -> None:
+        if not self._objects_changed and (self._parts.tokens.renew_seconds(self.record.pod) or 1.0) > 0:
+            return
+        self._objects_changed = False
+        self.record.retry_all()
+        self._mounts.retry_now()
+        if self.record.sandbox is not None:
+            objects = await read_objects(self._parts.api, self.record.pod)
+            await self._parts.volumes.refresh(self.record.pod, objects)
+
+    async def _remove_outdated(self) -> None:
+        for status in self.record.outdated():
+            await self._parts.runtime.remove_container(status.id)
+
+    async def _end(self) -> None:
+        ending = PodEnding(self._parts, self.record, self._group, self._changed)
+        if not self.record.ended:
+            await self._probes.stop()
+            await ending.stop_all(override=self._grace_override())
+            self.record.ended = True
+            await read_messages(self._parts.runtime, self.record, self._wall())
+        if not self._gone and not await self._reporter.report(final=True):
+            self._gone = True
+        if self._gone or self.record.pod["metadata"].get("deletionTimestamp"):
+            await ending.clean_up(self._old_sandboxes, delete=not self._gone)
+            self._finished = True
+            return
+        self._must_end.clear()
+
+    def _grace_override(self) -> float | None:
+        evicted = self.record.outcome is not None and self.record.outcome.reason == "Evicted"
+        return 0.0 if evicted else None
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Return when one of the events is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -1,0 +1,57 @@
+"""Writing a pod's status to the API: only when it changed, on top of what others wrote meanwhile.
+
+Source: pkg/kubelet/status/status_manager.go.
+"""
+
+from __future__ import annotations
+
+from podbay.errors import ApiError
+from podbay.node.parts import PODS, NodeParts
+from podbay.node.record import PodRecord
+from podbay.node.status import final_status, pod_status
+from podbay.objects.equality import semantically_equal
+from podbay.objects.meta import Object, name_of, namespace_of, uid_of
+
+__all__ = ["StatusReporter"]
+
+
+class StatusReporter:
+    """Reports one pod. `last` is what was reported last, for answers that must not wait for the API's watch."""
+
+    def __init__(self, parts: NodeParts, record: PodRecord) -> None:
+        self._parts, self._record = parts, record
+        self.last: Object = record.pod.get("status") or {}
+
+    async def report(self, *, final: bool = False) -> bool:
+        """Make the API show what the record says; False when the pod is gone. Raises other ApiErrors."""
+        parts, record = self._parts, self._record
+        try:
+            current = await parts.api.get(PODS, name_of(record.pod), namespace=namespace_of(record.pod))
+        except ApiError as error:
+            if error.code == 404:
+                return False
+            raise
+        if uid_of(current) != uid_of(record.pod):
+            return False
+        record.pod = _lean(current)
+        status = self._status(final=final)
+        self.last = status
+        if semantically_equal(status, current.get("status") or {}):
+            return True
+        # In one process nothing comes between the reading and this; elsewhere the version refuses a lost update.
+        await parts.api.update(
+            PODS, {**current, "status": status}, namespace=namespace_of(current), subresource="status"
+        )
+        return True
+
+    def _status(self, *, final: bool) -> Object:
+        parts, record = self._parts, self._record
+        now = parts.clock.now()
+        view = record.view(parts.clock.monotonic(), now.timestamp())
+        make = final_status if final else pod_status
+        return make(view, now, host_ip=parts.facts.ip, runtime=parts.runtime_name)
+
+
+def _lean(pod: Object) -> Object:
+    """The pod without its field managers, which nothing here reads."""
+    return {**pod, "metadata": {k: v for k, v in pod["metadata"].items() if k != "managedFields"}}
