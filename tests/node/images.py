@@ -48,7 +48,8 @@ class Layer:
         return self.add(name, type=tarfile.SYMTYPE, linkname=target, mode=0o777)
 
     def link(self, name: str, target: str) -> Layer:
-        return self.add(name, type=tarfile.LNKTYPE, linkname=target)
+        # Engines set the mode of a link as well, which is that of the file.
+        return self.add(name, type=tarfile.LNKTYPE, linkname=target, mode=0o755)
 
     def tar(self) -> bytes:
         buffer = io.BytesIO()

@@ -215,7 +215,8 @@ class Sandboxes:
         """Whether its namespaces and its pause process are still there."""
         files = self._layout.sandbox(sandbox.id)
         paths = [Path(path) for path in sandbox.namespaces(files).values() if path]
-        if not all(path.is_mount() for path in paths):
+        # A namespace lies on a file system of its own; where its mount is gone there is an empty file.
+        if not all(path.exists() and path.stat().st_dev != files.path.stat().st_dev for path in paths):
             return False
         return (
             not sandbox.spec.share_processes

@@ -1,0 +1,62 @@
+"""The runtimes under test: how each is opened on a state directory, and what it would leave behind.
+
+A further runtime is one more entry here; the suite itself knows none of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from engines import DOCKER, PODMAN
+
+from podbay.node.runc.runtime import RuncRuntime
+from podbay.node.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class RuntimeKind:
+    """One runtime. `left` names what exists on the machine because of a state directory."""
+
+    name: str
+    open: Callable[[Path], AbstractAsyncContextManager[Runtime]]
+    left: Callable[[Path], set[str]]
+    available: Callable[[], bool]
+
+
+def _runc_left(base: Path) -> set[str]:
+    found = {f"mount {line.split()[4]}" for line in _mounts() if str(base) in line.split()[4]}
+    found |= {f"link {name}" for _, name in socket.if_nameindex() if name.startswith(("pb", "pv"))}
+    found |= {f"cgroup {path}" for path in Path("/sys/fs/cgroup").glob("*/podbay/*/") if path.is_dir()}
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if str(base) in line and int(process.name) != os.getpid():
+            found.add(f"process {process.name} {line[:80]}")
+    for name in ("sandboxes", "containers", "volumes", "exits", "runc"):
+        found |= {f"file {path}" for path in (base / name).glob("*")}
+    return found
+
+
+def _mounts() -> list[str]:
+    return Path("/proc/self/mountinfo").read_text().splitlines()
+
+
+def _has_runc() -> bool:
+    return os.geteuid() == 0 and shutil.which("runc") is not None and shutil.which("conmon") is not None
+
+
+KINDS = {
+    "runc": RuntimeKind("runc", RuncRuntime, _runc_left, _has_runc),
+    "docker": RuntimeKind("docker", DOCKER.open, DOCKER.left, DOCKER.available),
+    "podman": RuntimeKind("podman", PODMAN.open, PODMAN.left, PODMAN.available),
+}
+PARAMETERS = [pytest.param(kind, id=kind.name, marks=pytest.mark.root) for kind in KINDS.values()]
