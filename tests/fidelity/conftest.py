@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import images
 import pytest
 
 from podbay.embedded.cluster import ClusterOptions
@@ -21,3 +23,9 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[Environment]:
     nodes = (lambda: ScriptedNodes([ScriptedNode(name="node")], FOREVER),)
     with Environment.start(ClusterOptions(nodes=nodes)) as environment:
         yield environment
+
+
+@pytest.fixture(scope="session")
+def busybox_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """localhost/bb:1, the image of the recordings."""
+    return images.busybox().archive(tmp_path_factory.mktemp("images") / "bb.tar", "localhost/bb:1")

@@ -12,9 +12,10 @@ from typing import Protocol
 
 from podbay.aio.clock import Clock
 from podbay.apiserver.streams import NodeStreams
+from podbay.embedded.containers import RuntimeChoice, check_runtime, container_agent
 from podbay.objects.api import ClusterApi
 
-__all__ = ["NodeFactory", "NodeHost", "default_nodes", "scripted_nodes"]
+__all__ = ["NodeFactory", "NodeHost", "container_nodes", "default_nodes", "scripted_nodes"]
 
 
 class NodeHost(Protocol):
@@ -36,6 +37,17 @@ def default_nodes() -> tuple[NodeFactory, ...]:
     from podbay.embedded.scripted import ScriptedNode, ScriptedNodes
 
     return (lambda: ScriptedNodes([ScriptedNode(name="podbay")]),)
+
+
+def container_nodes(
+    home: Path | None = None, runtime: RuntimeChoice = "auto", *, name: str = "podbay"
+) -> tuple[NodeFactory, ...]:
+    """One node whose pods are containers; home is the cluster's directory, None for one that leaves nothing behind.
+
+    Raises RuntimeUnavailableError when there is no container runtime, naming the package to install.
+    """
+    check_runtime()
+    return (lambda: container_agent(name, home / "node" if home is not None else None, runtime),)
 
 
 def scripted_nodes(path: Path) -> tuple[NodeFactory, ...]:

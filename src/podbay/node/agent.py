@@ -9,16 +9,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from podbay.aio.clock import Clock
 from podbay.aio.informer import Informer, metadata_only
 from podbay.aio.tasks import TaskGroup
 from podbay.apiserver.streams import NodeStreams
-from podbay.errors import PodbayError, RuntimeUnavailableError, StartError
+from podbay.errors import ClosedError, PodbayError, RuntimeUnavailableError, StartError
 from podbay.node.fields import NodeFacts
 from podbay.node.handlers import Handlers
 from podbay.node.labels import POD_UID, VOLUMES
@@ -47,15 +48,18 @@ log = logging.getLogger(__name__)
 _SERVICES = GVR("", "v1", "services")
 _RETRY_SECONDS = 1.0
 
-OpenRuntime = Callable[[Clock], AbstractAsyncContextManager[Runtime]]
+OpenRuntime = Callable[[Path, Clock], AbstractAsyncContextManager[Runtime]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentOptions:
-    """name is the node's; storage where it keeps its data; runtime opens the container runtime."""
+    """name is the node's; runtime opens the container runtime on a directory.
+
+    storage is where the node keeps its data; None: nothing is kept, containers and files go when the agent ends.
+    """
 
     name: str
-    storage: Path
+    storage: Path | None
     runtime: OpenRuntime
     api_address: tuple[str, int] | None = None
     """Where pods reach the API server; None: at the `kubernetes` service's own address."""
@@ -77,6 +81,7 @@ class NodeAgent:
 
     def __init__(self, options: AgentOptions) -> None:
         self._options = options
+        self._storage = options.storage or Path()
         self._running: _Running | None = None
         agent_streams: NodeStreams = AgentStreams(self.worker, lambda: self._runtime)
         self.streams: dict[str, NodeStreams] = {options.name: agent_streams}
@@ -86,14 +91,35 @@ class NodeAgent:
         return self._running.workers.get(uid) if self._running is not None else None
 
     @property
+    def runtime(self) -> Runtime:
+        """The container runtime. Raises ClosedError while the agent does not run."""
+        if self._runtime is None:
+            raise ClosedError(f"node {self._options.name!r} is not running")
+        return self._runtime
+
+    @property
     def _runtime(self) -> Runtime | None:
         return self._running.parts.runtime if self._running is not None else None
 
     async def run(self, api: ClusterApi, clock: Clock) -> None:
         """Open the runtime, register, adopt, and follow pods and containers."""
-        async with self._options.runtime(clock) as runtime, TaskGroup(f"node/{self._options.name}") as group:
+        with ExitStack() as stack:
+            kept = self._options.storage
+            self._storage = kept or Path(stack.enter_context(TemporaryDirectory(prefix="podbay-node-")))
+            # Processes in containers pass through it on their way to volumes, whoever they run as.
+            self._storage.mkdir(parents=True, exist_ok=True)
+            self._storage.chmod(0o711)
+            async with self._options.runtime(self._storage / "runtime", clock) as runtime:
+                try:
+                    await self._run_on(runtime, api, clock)
+                finally:
+                    if kept is None:
+                        await runtime.reset()
+
+    async def _run_on(self, runtime: Runtime, api: ClusterApi, clock: Clock) -> None:
+        async with TaskGroup(f"node/{self._options.name}") as group:
             info = await runtime.info()
-            machine = look_at_machine(self._options.storage)
+            machine = look_at_machine(self._storage)
             services = Informer(api, _SERVICES, clock)
             parts = self._parts(api, clock, runtime=runtime, info=info, machine=machine, services=services)
             self._running = running = _Running(parts, group)
@@ -146,7 +172,7 @@ class NodeAgent:
         )
 
     def _read_profile(self, name: str) -> Mapping[str, Any]:
-        path = self._options.storage / "seccomp" / name
+        path = self._storage / "seccomp" / name
         try:
             profile = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
