@@ -1,0 +1,79 @@
+"""The configuration of the tiny Airflow that these tests run: everything in one directory, loopback only.
+
+Environment variables and no file, because worker pods get the same ones.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["AirflowHome"]
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class AirflowHome:
+    """An empty directory for Airflow, the port of its API server and the cluster that it talks to."""
+
+    directory: Path
+    port: int
+    kubeconfig: Path
+    sidecar_image: str
+    """What upstream's operator runs beside the task to hand its result out; it needs sh and trap."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def dags(self) -> Path:
+        return HERE / "dags"
+
+    def write(self) -> dict[str, str]:
+        """Make the pod template; the settings as environment variables. Holds secrets."""
+        settings = self._core() | self._quiet() | self._executor()
+        template = self.directory / "pod_template.json"
+        settings["AIRFLOW__KUBERNETES_EXECUTOR__POD_TEMPLATE_FILE"] = str(template)
+        return settings
+
+    def _core(self) -> dict[str, str]:
+        extra = {"kube_config_path": str(self.kubeconfig), "xcom_sidecar_container_image": self.sidecar_image}
+        return {
+            "AIRFLOW_HOME": str(self.directory),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(self.dags),
+            "AIRFLOW__CORE__FERNET_KEY": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__PORT": str(self.port),
+            "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps({"conn_type": "kubernetes", "extra": extra}),
+        }
+
+    def _quiet(self) -> dict[str, str]:
+        return {
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
+            "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "AIRFLOW__API__WORKERS": "1",
+            "PYTHONWARNINGS": "ignore",
+        }
+
+    def _executor(self) -> dict[str, str]:
+        section = "AIRFLOW__KUBERNETES_EXECUTOR__"
+        return {
+            # Both in one scheduler; each DAG says which one it wants, LocalExecutor being the default.
+            "AIRFLOW__CORE__EXECUTOR": "LocalExecutor,KubernetesExecutor",
+            f"{section}NAMESPACE": "airflow-workers",
+            f"{section}IN_CLUSTER": "False",
+            f"{section}CONFIG_FILE": str(self.kubeconfig),
+        }
