@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,15 @@ Name = Annotated[str, typer.Option("--name", "-n", help="Which cluster; several 
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text or json.")]
 
 
+class Runtime(StrEnum):
+    """--runtime of start; `none` leaves only the nodes that --nodes declares."""
+
+    auto = "auto"
+    docker = "docker"
+    runc = "runc"
+    none = "none"
+
+
 @app.command()
 def start(
     name: Name = "podbay",
@@ -36,15 +46,20 @@ def start(
         int, typer.Option(min=0, max=65535, help="Port of the API; 0 keeps the last one or picks a free one.")
     ] = 0,
     nodes: Annotated[
-        Path | None, typer.Option(help="YAML file that declares virtual nodes.", exists=True, dir_okay=False)
+        Path | None,
+        typer.Option(help="YAML file that declares scripted nodes, besides.", exists=True, dir_okay=False),
     ] = None,
+    runtime: Annotated[
+        Runtime,
+        typer.Option(help="What runs pods: a reachable engine, runc, the first that is there, or nothing."),
+    ] = Runtime.auto,
     foreground: Annotated[bool, typer.Option("--foreground", "-f", help="Stay here until Ctrl-C.")] = False,
     output: OutputOption = Output.text,
 ) -> None:
     """Start a cluster; it is ready when the command returns."""
     with errors_as_sentences():
         home = cluster_home(name)
-        words = process.to_arguments(host=host, port=port, nodes=nodes)
+        words = process.to_arguments(host=host, port=port, nodes=nodes, runtime=runtime.value)
         if foreground:
             from podbay.embedded.arguments import parse_arguments
             from podbay.embedded.serve import run_foreground

@@ -8,18 +8,25 @@ from pathlib import Path
 
 from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.home import cluster_home
-from podbay.embedded.nodes import default_nodes, scripted_nodes
+from podbay.embedded.nodes import NodeFactory, container_nodes, scripted_nodes
 
 __all__ = ["parse_arguments"]
 
 
 def parse_arguments(words: Sequence[str]) -> ClusterOptions:
-    """The options of one cluster process. Raises InvalidInputError for a nodes file that cannot be read."""
+    """The options of one cluster process. Raises InvalidInputError for a nodes file that cannot be read, and
+    RuntimeUnavailableError when pods are to be containers and nothing here runs any."""
     parser = argparse.ArgumentParser(prog="podbay cluster", description="internal: one cluster process")
     parser.add_argument("--name", required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--nodes", type=Path)
+    parser.add_argument("--runtime", default="auto")
     given = parser.parse_args(words)
-    nodes = scripted_nodes(given.nodes) if given.nodes is not None else default_nodes()
-    return ClusterOptions(home=cluster_home(given.name), host=given.host, port=given.port, nodes=nodes)
+    home = cluster_home(given.name)
+    nodes: tuple[NodeFactory, ...] = ()
+    if given.runtime != "none":
+        nodes += container_nodes(home.directory, given.runtime)
+    if given.nodes is not None:
+        nodes += scripted_nodes(given.nodes)
+    return ClusterOptions(home=home, host=given.host, port=given.port, nodes=nodes)

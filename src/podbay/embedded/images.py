@@ -10,7 +10,7 @@ import asyncio
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -20,36 +20,27 @@ from podbay.apiserver.http import Extension
 from podbay.apiserver.request import Request
 from podbay.apiserver.result import PlainResult
 from podbay.errors import InvalidInputError, PodbayError
+from podbay.node.agent import NodeAgent
+from podbay.node.observed import Image
 
-__all__ = ["ImageHost", "image_extension"]
+__all__ = ["PATH", "image_extension"]
 
 PATH = "/podbay.dev/v1/images"
 _CHUNK = 1 << 20
 
 
-@runtime_checkable
-class ImageHost(Protocol):
-    """A NodeHost that keeps images. Each image is described by node, id and references."""
-
-    async def images(self) -> Sequence[dict[str, Any]]: ...
-
-    async def load_images(self, archive: Path) -> Sequence[dict[str, Any]]:
-        """Raises InvalidInputError for a file that is no image archive."""
-        ...
-
-
 def image_extension(hosts: Sequence[object]) -> Extension:
-    """Serves PATH for the hosts that keep images."""
-    keepers = [host for host in hosts if isinstance(host, ImageHost)]
+    """Serves PATH for those of the hosts that run containers."""
+    agents = [host for host in hosts if isinstance(host, NodeAgent)]
 
     async def serve(raw: web.BaseRequest, request: Request) -> PlainResult | None:
         if request.path != PATH:
             return None
         try:
             if request.method == "GET":
-                return _answer([image for host in keepers for image in await host.images()])
+                return _answer([_row(a, image) for a in agents for image in await a.runtime.images()])
             if request.method == "POST":
-                return _answer(await _load(raw, keepers))
+                return _answer(await _load(raw, agents))
         except InvalidInputError as err:
             raise status.bad_request(str(err)) from err
         except PodbayError as err:
@@ -59,8 +50,8 @@ def image_extension(hosts: Sequence[object]) -> Extension:
     return serve
 
 
-async def _load(raw: web.BaseRequest, keepers: Sequence[ImageHost]) -> list[dict[str, Any]]:
-    if not keepers:
+async def _load(raw: web.BaseRequest, agents: Sequence[NodeAgent]) -> list[dict[str, Any]]:
+    if not agents:
         raise InvalidInputError(
             "no node of this cluster runs containers, so there is nowhere to load an image to"
         )
@@ -68,7 +59,20 @@ async def _load(raw: web.BaseRequest, keepers: Sequence[ImageHost]) -> list[dict
         async for chunk in raw.content.iter_chunked(_CHUNK):
             await asyncio.to_thread(file.write, chunk)
         await asyncio.to_thread(file.flush)
-        return [image for host in keepers for image in await host.load_images(Path(file.name))]
+        archive = Path(file.name)
+        return [_row(a, image) for a in agents for image in await a.runtime.load_images(archive)]
+
+
+def _row(agent: NodeAgent, image: Image) -> dict[str, Any]:
+    """An image on a node, as the API tells it; size in bytes."""
+    (node,) = agent.streams
+    return {
+        "node": node,
+        "id": image.id,
+        "references": list(image.tags),
+        "size": image.size,
+        "architecture": image.architecture,
+    }
 
 
 def _answer(images: Sequence[dict[str, Any]]) -> PlainResult:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from podbay.embedded.home import ClusterHome
-from podbay.embedded.images import PATH
 from podbay.embedded.remote import remote
 from podbay.errors import InvalidInputError
 
 __all__ = ["load_image"]
+
+PATH = "/podbay.dev/v1/images"
+"""The same as on the server's side, whose parts are too heavy to load for it."""
 
 
 async def load_image(home: ClusterHome, image: str) -> list[dict[str, Any]]:

@@ -33,9 +33,9 @@ READY_FD = "PODBAY_READY_FD"
 _LOG_TAIL = 2000
 
 
-def to_arguments(*, host: str, port: int, nodes: Path | None) -> list[str]:
+def to_arguments(*, host: str, port: int, nodes: Path | None, runtime: str) -> list[str]:
     """Words that parse_arguments turns into the same options."""
-    words = ["--host", host, "--port", str(port)]
+    words = ["--host", host, "--port", str(port), "--runtime", runtime]
     if nodes is not None:
         words += ["--nodes", str(nodes.absolute())]
     return words
