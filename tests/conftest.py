@@ -15,6 +15,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Most suites look at the API; those that need containers start clusters of their own.
+    config.option.podbay_nodes = "scripted"
     chosen = config.getoption("--cluster")
     if chosen is not None:
         config.option.podbay_cluster = chosen

@@ -106,9 +106,11 @@ def reset(
             return
         if not yes:
             typer.confirm(f"Delete cluster {name} and all its objects?", abort=True)
+        from podbay.embedded.containers import remove_containers
         from podbay.embedded.kubeconfig import default_kubeconfig_path, remove_from_kubeconfig
 
         process.stop(home)
+        asyncio.run(remove_containers(home.directory / "node"))
         remove_from_kubeconfig(default_kubeconfig_path(), name)
         home.remove()
         console.print(f"Cluster {name} is gone.")

@@ -9,14 +9,14 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from podbay.aio.clock import Clock
+from podbay.aio.clock import Clock, SystemClock
 from podbay.errors import RuntimeUnavailableError
 
 if TYPE_CHECKING:
     from podbay.node.agent import NodeAgent
     from podbay.node.runtime import Runtime
 
-__all__ = ["RuntimeChoice", "check_runtime", "container_agent", "runtime_available"]
+__all__ = ["RuntimeChoice", "check_runtime", "container_agent", "remove_containers", "runtime_available"]
 
 RuntimeChoice: TypeAlias = Literal["auto", "runc"]
 
@@ -59,3 +59,12 @@ def _open_runc(base: Path, clock: Clock) -> AbstractAsyncContextManager[Runtime]
     from podbay.node.runc.runtime import RuncRuntime
 
     return RuncRuntime(base, clock=clock)
+
+
+async def remove_containers(storage: Path) -> None:
+    """End and remove every container, sandbox and volume that a stopped agent left in storage."""
+    base = storage / "runtime"
+    if not base.is_dir():
+        return
+    async with _open_runc(base, SystemClock()) as runtime:
+        await runtime.reset()

@@ -15,7 +15,14 @@ from podbay.apiserver.streams import NodeStreams
 from podbay.embedded.containers import RuntimeChoice, check_runtime, container_agent
 from podbay.objects.api import ClusterApi
 
-__all__ = ["NodeFactory", "NodeHost", "container_nodes", "default_nodes", "scripted_nodes"]
+__all__ = [
+    "NodeFactory",
+    "NodeHost",
+    "container_nodes",
+    "default_nodes",
+    "one_scripted_node",
+    "scripted_nodes",
+]
 
 
 class NodeHost(Protocol):
@@ -33,7 +40,15 @@ NodeFactory = Callable[[], NodeHost]
 
 
 def default_nodes() -> tuple[NodeFactory, ...]:
-    """What a cluster has when nobody declares nodes: one scripted node whose pods succeed at once."""
+    """What a cluster has when nobody says otherwise: one node that runs containers and leaves nothing behind.
+
+    Raises RuntimeUnavailableError when there is no container runtime, naming the package to install.
+    """
+    return container_nodes()
+
+
+def one_scripted_node() -> tuple[NodeFactory, ...]:
+    """One node whose pods succeed at once without any container: for tests of what surrounds pods."""
     from podbay.embedded.scripted import ScriptedNode, ScriptedNodes
 
     return (lambda: ScriptedNodes([ScriptedNode(name="podbay")]),)

@@ -66,7 +66,12 @@ def start_background(home: ClusterHome, arguments: Sequence[str]) -> dict[str, A
         finally:
             os.close(write_end)
         os.set_blocking(read_end, False)
-        report = _read_report(ready.fileno(), child)
+        try:
+            report = _read_report(ready.fileno(), child)
+        except BaseException:
+            # Ctrl-C while it starts: what nobody waits for any more must not stay behind.
+            child.terminate()
+            raise
     if report is None:
         tail = home.log.read_text(errors="replace")[-_LOG_TAIL:].strip()
         raise StateError(

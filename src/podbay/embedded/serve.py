@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -50,7 +51,8 @@ def _facts(cluster: EmbeddedCluster) -> dict[str, Any]:
 def _report(message: dict[str, Any]) -> None:
     descriptor = os.environ.pop(READY_FD, None)
     if descriptor is not None:
-        with os.fdopen(int(descriptor), "wb") as pipe:
+        # Whoever asked may be gone; the cluster is there all the same and `podbay cluster status` finds it.
+        with contextlib.suppress(BrokenPipeError), os.fdopen(int(descriptor), "wb") as pipe:
             pipe.write(orjson.dumps(message) + b"\n")
 
 

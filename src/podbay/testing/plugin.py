@@ -13,13 +13,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from podbay.embedded.cluster import ClusterOptions
     from podbay.testing.environment import Environment
 
 __all__ = ["podbay_cluster", "podbay_namespace", "pytest_addoption"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.getgroup("podbay").addoption(
+    group = parser.getgroup("podbay")
+    group.addoption(
+        "--podbay-nodes",
+        choices=("containers", "scripted"),
+        default="containers",
+        help="What runs pods of an embedded cluster: containers (default), or a script that lets them succeed at once.",
+    )
+    group.addoption(
         "--podbay-cluster",
         metavar="KUBECONFIG",
         default="embedded",
@@ -36,8 +44,15 @@ def podbay_cluster(request: pytest.FixtureRequest) -> Iterator[Environment]:
     if chosen != "embedded":
         yield Environment.from_kubeconfig(Path(chosen))
         return
-    with Environment.start() as environment:
+    with Environment.start(_options(request.config.getoption("--podbay-nodes"))) as environment:
         yield environment
+
+
+def _options(nodes: str) -> ClusterOptions:
+    from podbay.embedded.cluster import ClusterOptions
+    from podbay.embedded.nodes import default_nodes, one_scripted_node
+
+    return ClusterOptions(nodes=default_nodes() if nodes == "containers" else one_scripted_node())
 
 
 @pytest.fixture
