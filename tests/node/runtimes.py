@@ -5,6 +5,7 @@ A further runtime is one more entry here; the suite itself knows none of them.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import socket
@@ -32,8 +33,12 @@ class RuntimeKind:
 
 def _runc_left(base: Path) -> set[str]:
     found = {f"mount {line.split()[4]}" for line in _mounts() if str(base) in line.split()[4]}
-    found |= {f"link {name}" for _, name in socket.if_nameindex() if name.startswith(("pb", "pv"))}
-    found |= {f"cgroup {path}" for path in Path("/sys/fs/cgroup").glob("*/podbay/*/") if path.is_dir()}
+    # The node's own mark: other clusters may run on this machine.
+    node = hashlib.sha256(str(base).encode()).hexdigest()[:12]
+    links = (f"pb{node[:10]}", f"pv{node[:5]}")
+    found |= {f"link {name}" for _, name in socket.if_nameindex() if name.startswith(links)}
+    groups = [*Path("/sys/fs/cgroup").glob(f"*/podbay/{node}"), Path(f"/sys/fs/cgroup/podbay/{node}")]
+    found |= {f"cgroup {path}" for path in groups if path.exists()}
     for process in Path("/proc").glob("[0-9]*"):
         try:
             line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode()

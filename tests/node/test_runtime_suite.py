@@ -10,12 +10,12 @@ import signal
 import time
 
 import pytest
-from pods import ENDED, PodMaker
 
 from podbay.errors import StartError
 from podbay.node.observed import ContainerState
 from podbay.node.runtime import Runtime
 from podbay.node.specs import HostAlias, Limits
+from pods import ENDED, PodMaker
 
 MIB = 1 << 20
 

@@ -37,6 +37,8 @@ class ExecProcess:
     """A started command: the runc process, our ends of its streams (-1: none), the command's own process."""
 
     runc: subprocess.Popen[bytes]
+    pidfd: int
+    """Readable once runc has ended."""
     stdin: int
     stdout: int
     stderr: int
@@ -51,7 +53,8 @@ class _Ends:
 
     def close(self, descriptors: list[int]) -> None:
         for descriptor in descriptors:
-            os.close(descriptor)
+            if descriptor >= 0:
+                os.close(descriptor)
         descriptors.clear()
 
 
@@ -69,23 +72,28 @@ def start_exec(launcher: Launcher, identity: str, files: ContainerFiles, spec: E
             runc = subprocess.Popen(
                 command, stdin=descriptors[0], stdout=descriptors[1], stderr=descriptors[2], cwd="/"
             )
+            # Opened before anybody waits for the process, while its id cannot mean another one.
+            pidfd = os.pidfd_open(runc.pid)
             ends.close(ends.theirs)
-            return _started(runc, ends, own, spec)
+            return _started(runc, pidfd, ends, own, spec)
         except BaseException:
             ends.close(ends.theirs)
             ends.close(ends.ours)
             raise
 
 
-def _started(runc: subprocess.Popen[bytes], ends: _Ends, own: ContainerFiles, spec: ExecSpec) -> ExecProcess:
+def _started(
+    runc: subprocess.Popen[bytes], pidfd: int, ends: _Ends, own: ContainerFiles, spec: ExecSpec
+) -> ExecProcess:
     pid = _await_pid(runc, own)
     if pid is None:
+        os.close(pidfd)
         message = runtime_message(own) or f"runc ended with {runc.returncode}"
         raise StartError("ExecError", _PREFIX + message, exit_code=126)
     ours = list(ends.ours)
     if spec.tty:
-        return ExecProcess(runc, ours[0] if spec.stdin else -1, ours[0], -1, ours[0], pid)
-    return ExecProcess(runc, ours[0], ours[1], ours[2], -1, pid)
+        return ExecProcess(runc, pidfd, ours[0] if spec.stdin else -1, ours[0], -1, ours[0], pid)
+    return ExecProcess(runc, pidfd, ours[0], ours[1], ours[2], -1, pid)
 
 
 def _await_pid(runc: subprocess.Popen[bytes], own: ContainerFiles) -> int | None:
@@ -147,12 +155,11 @@ class RuncExecSession:
         self._reader = PipeReader(outputs)
         self._ended = asyncio.Event()
         self._code = 0
-        self._pidfd = os.pidfd_open(process.runc.pid)
-        self._loop.add_reader(self._pidfd, self._note_end)
+        self._loop.add_reader(process.pidfd, self._note_end)
 
     def _note_end(self) -> None:
-        self._loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
+        self._loop.remove_reader(self._process.pidfd)
+        os.close(self._process.pidfd)
         code = self._process.runc.wait()
         self._code = code if code >= 0 else 128 - code
         self._ended.set()

@@ -56,6 +56,9 @@ class PodTable:
         self._final: dict[str, ContainerStatus] = {}
         self._locks: dict[str, threading.RLock] = {}
         self._guard = threading.Lock()
+        # An end is recorded by one thread, and never in a directory that is being deleted.
+        self._ends = threading.RLock()
+        self._removing: set[str] = set()
 
     def load(self) -> list[str]:
         """Read what exists, finish or clear away what was caught half-way; gives the addresses in use."""
@@ -148,10 +151,10 @@ class PodTable:
                 raise StartError("CreateContainerError", f'failed to find sandbox "{sandbox_id}": not found')
             existing = self._containers.get(container_id(sandbox_id, spec.name, spec.attempt))
             if existing is not None:
-                return self.observe(existing.id) or self._run.observe(existing)
+                return self._must_observe(existing.id)
             container = self._run.create(sandbox, spec)
             self._containers[container.id] = container
-            return self._run.observe(container)
+            return self._must_observe(container.id)
 
     def start_container(self, identity: str) -> ContainerStatus:
         container = self._containers.get(identity)
@@ -161,8 +164,7 @@ class PodTable:
             try:
                 self._containers[identity] = self._run.start(container)
             finally:
-                status = self.observe(identity)
-        assert status is not None
+                status = self._must_observe(identity)
         if status.state is ContainerState.RUNNING:
             self._publish(status)
         return status
@@ -172,9 +174,14 @@ class PodTable:
         if container is None:
             return
         with self._pod(container.sandbox_id):
-            self._run.remove(identity, container.cgroup)
-            self._containers.pop(identity, None)
-            self._final.pop(identity, None)
+            with self._ends:
+                self._removing.add(identity)
+            try:
+                self._run.remove(identity, container.cgroup)
+                self._containers.pop(identity, None)
+                self._final.pop(identity, None)
+            finally:
+                self._removing.discard(identity)
         self._forget(identity)
 
     def kill(self, identity: str, number: int) -> None:
@@ -184,48 +191,40 @@ class PodTable:
 
     def observe(self, identity: str) -> ContainerStatus | None:
         """The container's state now; tells of its end when that is new."""
-        final = self._final.get(identity)
-        container = self._containers.get(identity)
-        if final is not None or container is None:
-            return final
-        status = self._run.observe(container)
-        if status.state in _FINAL:
-            # Two threads may see the end at once; it is told once.
-            if self._final.setdefault(identity, status) is status:
+        with self._ends:
+            final = self._final.get(identity)
+            container = self._containers.get(identity)
+            if final is not None or container is None or identity in self._removing:
+                return final
+            status = self._run.observe(container)
+            if status.state in _FINAL:
+                self._final[identity] = status
                 self._publish(status)
+            return status
+
+    def _must_observe(self, identity: str) -> ContainerStatus:
+        status = self.observe(identity)
+        if status is None:
+            raise StartError("StartError", f'container "{identity}" was removed')
         return status
 
     def note_end(self, identity: str) -> None:
         """An exit file has appeared."""
-        container = self._containers.get(identity)
-        if container is not None:
-            with self._pod(container.sandbox_id):
-                self.observe(identity)
-            return
+        self.observe(identity)
         sandbox = self._sandboxes.get(identity)
         if sandbox is not None:
             self._publish(sandbox.status(ready=self._make.ready(sandbox)))
 
     def check_all(self) -> None:
         """Look at every container that has not ended; a net under the exit files."""
-        for identity in [i for i in self._containers if i not in self._final]:
-            container = self._containers.get(identity)
-            if container is not None and container.process is not None:
-                status = self._run.observe(container)
-                if status.state in _FINAL:
-                    self.note_end(identity)
+        for identity in list(self._containers):
+            self.observe(identity)
 
     def state(self) -> RuntimeState:
         """All of it."""
         sandboxes = [s.status(ready=self._make.ready(s)) for s in list(self._sandboxes.values())]
-        statuses = [self._final.get(c.id) or self._quiet(c) for c in self.containers()]
-        return RuntimeState(sandboxes, statuses)
-
-    def _quiet(self, container: Container) -> ContainerStatus:
-        status = self._run.observe(container)
-        if status.state in _FINAL:
-            return self.observe(container.id) or status
-        return status
+        statuses = [self.observe(identity) for identity in list(self._containers)]
+        return RuntimeState(sandboxes, [status for status in statuses if status is not None])
 
     def usage(self, *, disk: bool) -> list[Usage]:
         """What running containers use."""
