@@ -43,14 +43,17 @@ class ExecOptions:
 
 
 class ExecSession(Protocol):
-    """A running exec or attach. Whoever opened it calls `aclose`, also after the process has ended."""
+    """A running exec or attach. Whoever opened it calls `aclose`, also after the process has ended.
+
+    `write`, `output` and `wait` are awaited at the same time, each by one task.
+    """
 
     async def write(self, data: bytes) -> None:
-        """Bytes for the process's stdin; waits while its pipe is full; ignored once it has ended."""
+        """Bytes for the process's stdin; waits while its pipe is full; ignored once it or its stdin has ended."""
         ...
 
     async def close_stdin(self) -> None:
-        """Half-close: the process reads end of file."""
+        """Half-close: the process reads end of file. Not called when the client just disappears."""
         ...
 
     async def resize(self, width: int, height: int) -> None:
@@ -62,28 +65,43 @@ class ExecSession(Protocol):
         ...
 
     async def wait(self) -> int:
-        """The exit code, 128+signal for a killed process."""
+        """The exit code, 128+signal for a killed process; as soon as the process itself has ended.
+
+        A child that still holds the output open must not delay it. Raises StartError when the command turns out not
+        to have been started.
+        """
         ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Let go: kill what exec has started, leave alone what attach has found. May be called twice; must be quick."""
+        ...
 
 
 class PortStream(Protocol):
-    """One forwarded connection to a port inside the pod."""
+    """One forwarded connection to a port inside the pod. ConnectionError means that the pod's side cut it off."""
 
     async def read(self) -> bytes:
         """The next chunk, empty at end of stream."""
         ...
 
-    async def write(self, data: bytes) -> None: ...
+    async def write(self, data: bytes) -> None:
+        """Waits while the pod does not read."""
+        ...
 
-    async def close_write(self) -> None: ...
+    async def close_write(self) -> None:
+        """Half-close: the pod reads end of file; its answer can still be read."""
+        ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self) -> None:
+        """Let go of the connection. May be called twice; must be quick."""
+        ...
 
 
 class NodeStreams(Protocol):
-    """One node's answers. Every method raises ApiError with the kubelet's words (container not found, …)."""
+    """One node's answers. Every method raises ApiError with the kubelet's words (container not found, …).
+
+    A cancelled call leaves nothing open. objects.container_log decides which attempt a log request means.
+    """
 
     async def logs(self, pod: Object, options: LogOptions) -> AsyncGenerator[bytes, None]:
         """Open the log; awaiting it raises every refusal. The bytes are those the kubelet sends, newline included.
@@ -92,8 +110,14 @@ class NodeStreams(Protocol):
         """
         ...
 
-    async def exec(self, pod: Object, options: ExecOptions) -> ExecSession: ...
+    async def exec(self, pod: Object, options: ExecOptions) -> ExecSession:
+        """Run options.command (never empty). StartError with the runtime's words when it cannot be started."""
+        ...
 
-    async def attach(self, pod: Object, options: ExecOptions) -> ExecSession: ...
+    async def attach(self, pod: Object, options: ExecOptions) -> ExecSession:
+        """Join the container's first process; several clients may. Ends with the container."""
+        ...
 
-    async def port_forward(self, pod: Object, port: int) -> PortStream: ...
+    async def port_forward(self, pod: Object, port: int) -> PortStream:
+        """Connect to a port of the pod. ApiError with the runtime's words when nobody listens there."""
+        ...

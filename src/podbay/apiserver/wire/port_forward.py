@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from typing import Protocol
 
+from podbay.aio.race import cancel_all, closing
 from podbay.apiserver.streams import PortStream
 from podbay.errors import ApiError
 from podbay.objects.meta import Object, name_of
@@ -47,7 +47,7 @@ async def forward_port(
     """Serve one connection to its end. Gives back what went wrong in a kubelet's words, "" when nothing did."""
     try:
         stream = await connect()
-        async with aclosing(stream):
+        async with closing(stream):
             await _carry(client, stream)
     except ApiError as err:
         return f"error forwarding port {port} to pod {name_of(pod)}, uid : {err.message}"
@@ -78,9 +78,7 @@ async def _carry(client: ClientPair, stream: PortStream) -> None:
                 return
         upstream.result()
     finally:
-        upstream.cancel()
-        downstream.cancel()
-        await asyncio.gather(upstream, downstream, return_exceptions=True)
+        await cancel_all((upstream, downstream))
 
 
 async def _upstream(client: ClientPair, stream: PortStream, moved: asyncio.Event) -> None:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from podbay.aio.race import race
+from podbay.aio.race import cancel_all, race
 from podbay.apiserver.streams import PortStream
 from podbay.apiserver.wire.duplex import Duplex
 from podbay.apiserver.wire.port_forward import forward_port
@@ -47,9 +47,7 @@ class PortForwarding:
         try:
             await race(self._connection.serve(), self._pings())
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await cancel_all(self._tasks)
 
     async def _pings(self) -> None:
         while True:

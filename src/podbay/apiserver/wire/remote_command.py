@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
 from typing import Literal, Protocol
 
-from podbay.aio.race import race
+from podbay.aio.race import cancel_all, closing, race
 from podbay.apiserver.streams import ExecSession
 from podbay.apiserver.wire import command_status
 from podbay.errors import ApiError, StartError
@@ -67,7 +66,7 @@ async def run_session(
 
 async def run_command(streams: CommandStreams, session: ExecSession, outcome: Outcome) -> None:
     """Run a session that was opened to its end; it is closed in every case. ConnectionError passes."""
-    async with aclosing(session):
+    async with closing(session):
         status = await race(_command(session, streams, outcome), _input(session, streams), _pings(streams))
     if status is not None:
         await streams.finish(status)
@@ -126,10 +125,7 @@ async def _relay(session: ExecSession, streams: CommandStreams) -> int:
             await streams.send(*chunk)
         return await exited
     finally:
-        waiting = [task for task in (pending, exited) if task is not None]
-        for task in waiting:
-            task.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await cancel_all(task for task in (pending, exited) if task is not None)
 
 
 _Chunk = tuple[Literal["stdout", "stderr"], bytes]

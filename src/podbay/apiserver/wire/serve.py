@@ -6,11 +6,11 @@ Source: pkg/registry/core/pod/rest/log.go, k8s.io/apiserver/pkg/registry/generic
 from __future__ import annotations
 
 import logging
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from podbay.aio.race import closing
 from podbay.apiserver.request import Request
 from podbay.apiserver.result import StreamResult
 from podbay.apiserver.wire.log_options import log_options
@@ -42,7 +42,7 @@ async def _serve_log(core: Core, raw: web.BaseRequest, request: Request, pod: Ob
         # A pod that is not bound has no log yet; kube-apiserver says so with an empty answer.
         return web.Response(status=204)
     # A client that goes away cancels this handler, which closes the log; a slow one holds up `write`.
-    async with aclosing(await node.logs(pod, options)) as chunks:
+    async with closing(await node.logs(pod, options)) as chunks:
         response = web.StreamResponse(status=200)
         response.headers["Content-Type"] = "text/plain"
         response.headers["Cache-Control"] = "no-cache, private"

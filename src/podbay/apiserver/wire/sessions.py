@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import WSCloseCode, web
 
-from podbay.aio.race import race
+from podbay.aio.race import race, to_the_end
 from podbay.apiserver import status
 from podbay.apiserver.request import Request
 from podbay.apiserver.result import StreamResult
@@ -161,7 +161,7 @@ async def _start_first(stack: AsyncExitStack, start: Start) -> Start:
             raise failed
 
         return fail
-    stack.push_async_callback(session.aclose)
+    stack.push_async_callback(lambda: to_the_end(session.aclose()))
 
     async def started() -> ExecSession:
         return session

@@ -29,6 +29,8 @@ class LocalNode:
         self.log: list[bytes] = []
         self.log_ended = False
         self.log_changed = asyncio.Event()
+        self.produced = 0
+        """Bytes of output that were taken from processes so far."""
         self.main: ProcessSession | None = None
         """What attach finds."""
 
@@ -134,6 +136,7 @@ class ProcessSession:
 
     async def _read_pipe(self, name: Literal["stdout", "stderr"], pipe: asyncio.StreamReader) -> None:
         while data := await pipe.read(65536):
+            self._node.produced += len(data)
             await self._chunks.put((name, data))
         await self._chunks.put(None)
 
@@ -198,9 +201,9 @@ class ProcessSession:
         await asyncio.gather(*self._readers, return_exceptions=True)
         if self._terminal is not None:
             os.close(self._terminal)
-        if self.process.stdin is not None:
-            self.process.stdin.close()
-        await self.process.wait()
+        await self.wait()
+        # Pipes that are full, or held by others, would keep the transport open.
+        self.process._transport.close()
         self._node.open.discard(self)
 
 

@@ -14,8 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from conftest import RUNNING, Wire
-from local_node import ProcessSession, shell
+from wire_cluster import RUNNING, Wire
+from wire_node import ProcessSession, shell
 
 from podbay.apiserver.streams import ExecOptions
 
