@@ -28,6 +28,8 @@ class LogWriter:
         self._timestamps = options.timestamps
         self._stream = {"Stdout": "stdout", "Stderr": "stderr"}.get(options.stream, "")
         self._left = options.limit_bytes
+        # A piece of a line gets no time stamp of its own: conmon writes a piece for each write that ends in no newline.
+        self._at_line_start = True
 
     @property
     def full(self) -> bool:
@@ -40,8 +42,9 @@ class LogWriter:
         for line in lines:
             if self._stream and line.stream != self._stream:
                 continue
-            if self._timestamps:
+            if self._timestamps and self._at_line_start:
                 parts.append(_stamp(line.time_ns))
+            self._at_line_start = not line.partial or line.data.endswith(b"\n") or not line.data
             parts.append(line.data)
             if not line.partial:
                 parts.append(b"\n")
