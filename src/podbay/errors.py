@@ -8,6 +8,8 @@ PodbayError
 ├── RuntimeUnavailableError   no container runtime, or the one there cannot do what is asked
 ├── PullError           an image could not be had; carries the kubelet's reason
 ├── StartError          a container could not be created or started; carries the runtime's words
+├── UnreachableError    an API server could not be reached, or the connection broke before its answer was whole
+├── CredentialError     no credentials for a cluster could be had: a plugin or file failed; names it
 └── ClosedError         a component was used before it was opened or after it was closed
 
 Every message says what happened, to which object, and what to do.
@@ -22,12 +24,14 @@ __all__ = [
     "ApiError",
     "ClosedError",
     "ConflictError",
+    "CredentialError",
     "InvalidInputError",
     "PodbayError",
     "PullError",
     "RuntimeUnavailableError",
     "StartError",
     "StateError",
+    "UnreachableError",
 ]
 
 
@@ -130,6 +134,24 @@ class StartError(PodbayError):
         super().__init__(message)
         self.reason = reason
         self.exit_code = exit_code
+
+
+class UnreachableError(PodbayError):
+    """The network failed, not the server's judgement. Raised by `kube.transport` alone.
+
+    kind is one of "dns", "refused", "tls", "timeout", "broken", "silent". maybe_sent tells that the request may have
+    taken effect all the same; permanent that trying again cannot help (a certificate that does not verify).
+    """
+
+    def __init__(self, kind: str, message: str, *, maybe_sent: bool = False, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.maybe_sent = maybe_sent
+        self.permanent = permanent
+
+
+class CredentialError(PodbayError):
+    """Credentials for a cluster could not be had; no request was sent. The message names plugin or file and the fix."""
 
 
 class ClosedError(PodbayError):

@@ -1,0 +1,168 @@
+"""Does what an AuthFlow asks for: reads token files, runs plugins, mints tokens. One at a time for all who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+from pathlib import Path
+
+from podbay.aio.clock import Clock
+from podbay.errors import CredentialError
+from podbay.kube import exec_plugin
+from podbay.kube.auth import (
+    AuthFlow,
+    Fetch,
+    Issued,
+    Mint,
+    ReadTokenFile,
+    RunPlugin,
+    Use,
+    bearer,
+    read_token_file,
+)
+from podbay.kube.config import ClusterConfig, ExecPlugin
+
+__all__ = ["Credentials"]
+
+log = logging.getLogger(__name__)
+
+PLUGIN_SECONDS = 60.0
+"""How long a plugin may take: cold starts of cloud CLIs take ten seconds, a login page that nobody sees for ever."""
+OUTPUT_LIMIT = 1 << 20
+
+
+class Credentials:
+    """The current credential of one cluster. `current` waits for a renewal when one is due."""
+
+    def __init__(
+        self, config: ClusterConfig, clock: Clock, *, plugin_seconds: float = PLUGIN_SECONDS
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._flow = AuthFlow(config)
+        self._lock = asyncio.Lock()
+        self._plugin_seconds = plugin_seconds
+        self.fetches = 0
+        """Files read, plugins run and tokens minted so far."""
+
+    async def current(self) -> Issued:
+        """What the next request carries. Raises CredentialError; no request may be sent then."""
+        step = self._flow.begin(self._clock.now())
+        if isinstance(step, Use):
+            return step.issued
+        async with self._lock:
+            # Whoever waited for the lock finds the work done.
+            while not isinstance(step := self._flow.begin(self._clock.now()), Use):
+                await self._renew(step)
+        return step.issued
+
+    def refused(self, issued: Issued) -> bool:
+        """The server answered 401 to issued; says whether `current` may give something better."""
+        return self._flow.refused(issued, self._clock.now())
+
+    async def _renew(self, step: Fetch) -> None:
+        self.fetches += 1
+        try:
+            issued = await self._fetch(step)
+        except CredentialError as err:
+            self._flow.failed(err, self._clock.now())
+            log.warning("renewing credentials failed, the old ones are still good: %s", err)
+            return
+        self._flow.supply(issued, self._clock.now())
+
+    async def _fetch(self, step: Fetch) -> Issued:
+        if isinstance(step, ReadTokenFile):
+            return await asyncio.to_thread(_read_file, step.path)
+        if isinstance(step, RunPlugin):
+            output = await self._run(step.plugin)
+            return exec_plugin.read_exec_credential(output, step.plugin, self._config.origin)
+        return await self._mint(step)
+
+    async def _mint(self, step: Mint) -> Issued:
+        try:
+            async with asyncio.timeout(self._plugin_seconds):
+                minted = await step.source.mint()
+        except TimeoutError:
+            raise CredentialError(
+                f"{self._config.origin}: {step.source.name} gave no token within {self._plugin_seconds:.0f} s"
+            ) from None
+        return Issued(bearer(minted.token.reveal()), expires=minted.expires)
+
+    async def _run(self, plugin: ExecPlugin) -> bytes:
+        origin = self._config.origin
+        environment = {
+            **os.environ,
+            **{name: value.reveal() for name, value in plugin.env},
+            "KUBERNETES_EXEC_INFO": exec_plugin.exec_info(plugin, self._config),
+        }
+        command = _locate(plugin, environment)
+        if command is None:
+            raise exec_plugin.missing(plugin, origin)
+        try:
+            # A session of its own: `sh -c python …` leaves a child behind when only the shell is killed.
+            process = await asyncio.create_subprocess_exec(
+                command,
+                *plugin.args,
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            raise exec_plugin.missing(plugin, origin) from None
+        except OSError as err:
+            raise CredentialError(
+                f"{origin}: credential plugin {plugin.command!r} cannot be run: {err.strerror}"
+            ) from err
+        whole = False
+        try:
+            async with asyncio.timeout(self._plugin_seconds):
+                stdout, stderr = await asyncio.gather(_drain(process.stdout), _drain(process.stderr))
+                code = await process.wait()
+            whole = True
+        except TimeoutError:
+            raise exec_plugin.hung(plugin, origin, self._plugin_seconds) from None
+        finally:
+            if not whole:
+                await _end(process)
+        if code != 0:
+            raise exec_plugin.failed(plugin, origin, code, stderr)
+        return stdout
+
+
+def _read_file(path: Path) -> Issued:
+    try:
+        text = path.read_text()
+    except OSError as err:
+        raise CredentialError(f"token file {path} cannot be read: {err.strerror}") from err
+    return read_token_file(text, path)
+
+
+def _locate(plugin: ExecPlugin, environment: dict[str, str]) -> str | None:
+    if "/" in plugin.command:
+        # client-go: a relative path with a slash counts from the kubeconfig's directory.
+        path = Path(plugin.command)
+        return str(path if path.is_absolute() or plugin.directory is None else plugin.directory / path)
+    return shutil.which(plugin.command, path=environment.get("PATH"))
+
+
+async def _drain(stream: asyncio.StreamReader | None) -> bytes:
+    """All of a pipe, of which the last part is kept when it is too much."""
+    assert stream is not None
+    kept = b""
+    while chunk := await stream.read(1 << 16):
+        kept = (kept + chunk)[-OUTPUT_LIMIT:]
+    return kept
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Kill the plugin and its children (a shell may be gone while its child holds the pipes), and reap it."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    await process.wait()
