@@ -102,8 +102,8 @@ class PodEnding:
                 if all(s.id not in present for s in self._running()):
                     return
 
-    async def clean_up(self, old_sandboxes: list[str], *, delete: bool) -> None:
-        """Remove sandbox, containers and volumes, then the API's object. May be repeated."""
+    async def clean_up(self, old_sandboxes: list[str]) -> None:
+        """Remove sandbox, containers and volumes. May be repeated."""
         record, parts = self._record, self._parts
         for sandbox in [*old_sandboxes, *([record.sandbox.id] if record.sandbox is not None else [])]:
             await parts.runtime.remove_sandbox(sandbox)
@@ -112,11 +112,13 @@ class PodEnding:
         parts.puller.forget(record.pod)
         for status in record.all():
             parts.backoff.forget(f"{uid_of(record.pod)}/{status.name}")
-        if not delete:
-            return
+
+    async def release(self) -> None:
+        """Tell the API that the pod has ended, so that its object may go."""
+        record = self._record
         options = {"gracePeriodSeconds": 0, "preconditions": {"uid": uid_of(record.pod)}}
         try:
-            await parts.api.delete(
+            await self._parts.api.delete(
                 PODS, name_of(record.pod), namespace=namespace_of(record.pod), options=options
             )
         except ApiError as error:

@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 _RETRY_SECONDS = 1.0
 """After an API or runtime that did not answer."""
 _SANDBOX_RETRY_SECONDS = 10.0
+_RELEASE_SECONDS = 2.0
+"""How long an ended pod that finalizers hold keeps its grace period in the API (the kubelet: up to ten seconds)."""
 _DEADLINE = "Pod was active on the node longer than the specified deadline"
 
 
@@ -67,6 +69,7 @@ class PodWorker:
         self._gone = False
         self._finished = False
         self._retry_at = 0.0
+        self._release_at = 0.0
         self._objects_changed = False
         if is_terminal(pod) and not any(s.state == ContainerState.RUNNING for s in containers):
             self.record.ended = True
@@ -307,11 +310,21 @@ class PodWorker:
             await read_messages(self._parts.runtime, self.record, self._wall())
         if not self._gone and not await self._reporter.report(final=True):
             self._gone = True
-        if self._gone or self.record.pod["metadata"].get("deletionTimestamp"):
-            await ending.clean_up(self._old_sandboxes, delete=not self._gone)
+        metadata = self.record.pod["metadata"]
+        if not self._gone and metadata.get("deletionTimestamp") and metadata.get("finalizers"):
+            # Others hold the object: status and logs stay until it is gone.
+            if self._release_at == 0.0:
+                self._release_at = self._retry_at = self._parts.clock.monotonic() + _RELEASE_SECONDS
+            elif self._release_at <= self._parts.clock.monotonic():
+                await ending.release()
+                self._must_end.clear()
+        elif self._gone or metadata.get("deletionTimestamp"):
+            await ending.clean_up(self._old_sandboxes)
+            if not self._gone:
+                await ending.release()
             self._finished = True
-            return
-        self._must_end.clear()
+        else:
+            self._must_end.clear()
 
     def _grace_override(self) -> float | None:
         evicted = self.record.outcome is not None and self.record.outcome.reason == "Evicted"

@@ -99,6 +99,8 @@ def _assemble(
         "containerStatuses": mains,
         "resources": _pod_resources(pod, over=over),
     }
+    if requests := pod_requests(pod):
+        status["allocatedResources"] = {name: str(quantity) for name, quantity in requests.items()}
     status.setdefault("startTime", moment)
     if generation := pod["metadata"].get("generation"):
         status["observedGeneration"] = generation

@@ -28,7 +28,7 @@ from podbay.node.runc.cgroups import Cgroups
 from podbay.node.runc.launch import Launched, Launcher
 from podbay.node.runc.layout import ContainerFiles, Layout, container_id
 from podbay.node.runc.mounts import find_devices, find_mounts, release_sub_paths
-from podbay.node.runc.process import is_running, send, wait_gone
+from podbay.node.runc.process import is_running, send, wait_executed, wait_gone
 from podbay.node.runc.sandboxes import Sandbox
 from podbay.node.runc.snapshots import Snapshots
 from podbay.node.runc.spec import BoundMount, Machine, Surroundings, build_config, process_arguments
@@ -38,6 +38,8 @@ from podbay.node.specs import ContainerSpec
 
 __all__ = ["Container", "Containers"]
 
+_EXECUTE_SECONDS = 1.0
+"""How long a process may take from being let go to executing its command."""
 _LOST_EXIT_CODE = 255
 """As containerd reports a container whose end nobody saw."""
 _KILL_SECONDS = 10.0
@@ -302,6 +304,8 @@ class Containers:
             return
         if number == signal.SIGKILL and self._cgroups.version:
             self._cgroups.kill(container.cgroup)
+        elif number != signal.SIGKILL:
+            wait_executed(process.pid, _EXECUTE_SECONDS)
         send(process.pid, process.ticks, number)
 
     def read(self, identity: str) -> Container | None:

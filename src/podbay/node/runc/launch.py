@@ -23,6 +23,7 @@ from podbay.node.runc.process import start_ticks
 
 __all__ = ["Launched", "Launcher", "Programs", "find_programs", "runtime_message"]
 
+_CONMON_PRIORITY = -10
 _CREATE_SECONDS = 60.0
 """runc makes a container in milliseconds; longer means a machine that is stuck."""
 _PREFIX = "failed to create containerd task: failed to create shim task: OCI runtime create failed: "
@@ -107,6 +108,7 @@ class Launcher:
             pid = self._read_pid(reader, files)
         finally:
             os.close(reader)
+        self._prefer_conmon(files)
         # A process that was killed in the meantime leaves an exit file; no ticks then.
         return Launched(pid, start_ticks(pid) or 0)
 
@@ -130,6 +132,16 @@ class Launcher:
             "--no-sync-log",
             *options,
         ]
+
+    def _prefer_conmon(self, files: ContainerFiles) -> None:
+        """Let conmon run as soon as there is something to log: two streams keep their order only if it is not late."""
+        process = self._conmon_process(files)
+        if process is None:
+            return
+        try:
+            os.setpriority(os.PRIO_PROCESS, process, _CONMON_PRIORITY)
+        except (PermissionError, ProcessLookupError):
+            pass
 
     def _read_pid(self, reader: int, files: ContainerFiles) -> int:
         data = b""

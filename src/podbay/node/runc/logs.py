@@ -17,11 +17,14 @@ from pathlib import Path
 from podbay.node.kernel import IN_CREATE, IN_MODIFY, IN_MOVED_TO
 from podbay.node.observed import LogLine
 from podbay.node.runc.inotify import FileWatch
+from podbay.node.runc.line_order import LineOrder
 from podbay.node.specs import LogQuery
 
 __all__ = ["LineParser", "follow_log", "log_size", "rotate_log"]
 
 _CHUNK = 256 << 10
+_UNORDERED = 8
+"""How many lines may stand behind one that is shown after them."""
 _POLL_SECONDS = 1.0
 """A change that inotify did not tell of is seen after that."""
 
@@ -122,6 +125,8 @@ async def follow_log(
             if successor is not None:
                 reader.move_to(successor)
             elif over or not query.follow:
+                if lines := reader.rest():
+                    yield lines
                 return
             else:
                 await _wait(changed)
@@ -145,6 +150,8 @@ class _LogReader:
         self._query = query
         self._descriptor = -1
         self._parser = LineParser()
+        self._order = LineOrder()
+        self._skip = 0
 
     def open(self) -> bool:
         """Open the current file at the place the query asks for. False when there is none."""
@@ -153,7 +160,11 @@ class _LogReader:
         except FileNotFoundError:
             return False
         if self._query.tail_lines is not None:
-            os.lseek(self._descriptor, _tail_offset(self._descriptor, self._query.tail_lines), os.SEEK_SET)
+            # A few more, since the last lines written need not be the last ones shown.
+            asked = self._query.tail_lines
+            offset, found = _tail_offset(self._descriptor, asked + _UNORDERED)
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+            self._skip = max(0, found - asked)
         return True
 
     def close(self) -> None:
@@ -164,9 +175,17 @@ class _LogReader:
         data = os.read(self._descriptor, _CHUNK)
         if not data:
             return None
-        lines = self._parser.feed(data)
+        return self._chosen(self._order.feed(self._parser.feed(data)))
+
+    def rest(self) -> list[LogLine]:
+        """What the log ends with, unfinished as it is."""
+        return self._chosen(self._order.flush())
+
+    def _chosen(self, lines: Sequence[LogLine]) -> list[LogLine]:
+        skipped = min(self._skip, len(lines))
+        self._skip -= skipped
         since = self._query.since_ns
-        return [line for line in lines if line.time_ns >= since] if since else lines
+        return [line for line in lines[skipped:] if line.time_ns >= since]
 
     def successor(self) -> Path | None:
         """The file that took over from the open one."""
@@ -198,8 +217,8 @@ def _inode(path: Path) -> int:
         return 0
 
 
-def _tail_offset(descriptor: int, lines: int) -> int:
-    """Where the last complete lines begin."""
+def _tail_offset(descriptor: int, lines: int) -> tuple[int, int]:
+    """Where the last complete lines begin, and how many there are (fewer in a short file)."""
     position = end = os.fstat(descriptor).st_size
     missing = lines + 1
     while position > 0:
@@ -209,7 +228,7 @@ def _tail_offset(descriptor: int, lines: int) -> int:
             missing -= 1
             end = start + found + 1
             if not missing:
-                return end
+                return end, lines
             block = block[:found]
         position = start
-    return 0 if missing else end
+    return (0 if missing else end), lines + 1 - missing

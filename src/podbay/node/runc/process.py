@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 from pathlib import Path
 
-__all__ = ["is_running", "send", "start_ticks", "wait_gone"]
+__all__ = ["is_running", "send", "start_ticks", "wait_executed", "wait_gone"]
 
 
 def start_ticks(process: int) -> int | None:
@@ -44,6 +45,18 @@ def send(process: int, ticks: int, number: int) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def wait_executed(process: int, seconds: float) -> None:
+    """Wait until a container's first process is its command and no longer runc, which would take signals for its own."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if not Path(f"/proc/{process}/comm").read_text().startswith("runc:["):
+                return
+        except (FileNotFoundError, ProcessLookupError):
+            return
+        time.sleep(0.0005)
 
 
 def wait_gone(process: int, seconds: float) -> bool:
