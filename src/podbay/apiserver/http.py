@@ -73,6 +73,8 @@ class HttpServer:
         self._streams, self._metrics = streams, metrics
         self._faults, self._extensions = faults, extensions
         self._runner: web.ServerRunner | None = None
+        self._endless: set[asyncio.Task[object]] = set()
+        """Handlers of watches and streams, which a stopping server need not wait for."""
         self.port = 0
 
     async def __aenter__(self) -> HttpServer:
@@ -113,6 +115,8 @@ class HttpServer:
         traceback: TracebackType | None,
     ) -> None:
         if self._runner is not None:
+            for task in self._endless:
+                task.cancel()
             await self._runner.cleanup()
             self._runner = None
 
@@ -153,12 +157,18 @@ class HttpServer:
         result = self._dispatcher.handle(request)
         if not self._faults.after(request):
             _drop(raw)
-        if isinstance(result, WatchResult):
+        if not isinstance(result, WatchResult | StreamResult):
+            return _respond(encode.encode(self._core, result, request), audit_id)
+        task = asyncio.current_task()
+        assert task is not None
+        self._endless.add(task)
+        try:
+            if isinstance(result, StreamResult):
+                return await self._streams(raw, request, result)
             lines = encode.line_encoder(self._core, request, result.type)
             return await serve_watch(self._core, raw, request, result, lines=lines, audit_id=audit_id)
-        if isinstance(result, StreamResult):
-            return await self._streams(raw, request, result)
-        return _respond(encode.encode(self._core, result, request), audit_id)
+        finally:
+            self._endless.discard(task)
 
     async def _extend(self, raw: web.BaseRequest, request: Request, audit_id: str) -> web.StreamResponse:
         """Paths of our own, which no Kubernetes has; authorised as non-resource URLs."""
