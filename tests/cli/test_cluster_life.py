@@ -234,7 +234,11 @@ def test_nodes(shell: Shell, tmp_path: Path) -> None:
 
 
 def test_names(shell: Shell) -> None:
-    for command in (["start", "--name=../up"], ["reset", "--yes", "--name=.."], ["status", f"--name={'a' * 41}"]):
+    for command in (
+        ["start", "--name=../up"],
+        ["reset", "--yes", "--name=.."],
+        ["status", f"--name={'a' * 41}"],
+    ):
         assert "is not usable" in shell.refused("cluster", *command)
 
 

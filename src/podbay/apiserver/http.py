@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import ssl
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
@@ -100,7 +101,7 @@ class HttpServer:
         except OSError as err:
             await runner.cleanup()
             raise ConflictError(
-                f"cannot listen on {self._host}:{self._wanted_port}: {err.strerror}. "
+                f"cannot listen on {self._host}:{self._wanted_port}: {os.strerror(err.errno or 0)}. "
                 "Stop what uses the port or choose another with --port (0 picks a free one)."
             ) from err
         sockets = site._server.sockets  # type: ignore[union-attr]

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from podbay.embedded.home import unusable
 from podbay.errors import PodbayError
 
 __all__ = ["Output", "console", "errors_as_sentences", "print_json", "print_table"]
@@ -43,9 +44,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 @contextmanager
 def errors_as_sentences() -> Iterator[None]:
-    """Turn our own errors into one message on stderr and exit code 1; anything else is a bug and shows itself."""
+    """Turn our own errors and those of files into one message on stderr and exit code 1.
+
+    Anything else is a bug and shows itself.
+    """
     try:
         yield
+    except OSError as err:
+        errors.print(f"error: {unusable(err)}", markup=False)
+        raise typer.Exit(1) from err
     except PodbayError as err:
         errors.print(f"error: {err}", markup=False)
         raise typer.Exit(1) from err

@@ -23,7 +23,7 @@ import orjson
 
 from podbay.errors import ConflictError, InvalidInputError, StateError
 
-__all__ = ["ClusterHome", "cluster_home", "cluster_names", "podbay_home"]
+__all__ = ["ClusterHome", "cluster_home", "cluster_names", "podbay_home", "unusable"]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?\Z")
 
@@ -55,6 +55,16 @@ def cluster_names(home: Path | None = None) -> list[str]:
         return sorted(p.name for p in root.iterdir() if p.is_dir() and _NAME.match(p.name))
     except FileNotFoundError:
         return []
+    except OSError as err:
+        raise unusable(err) from err
+
+
+def unusable(err: OSError) -> StateError:
+    """What to say of a file that cannot be used for a reason nobody has foreseen."""
+    subject = f"{err.filename}: " if err.filename else ""
+    return StateError(
+        f"{subject}{err.strerror or err}. Correct that, or set PODBAY_HOME to a directory that is yours."
+    )
 
 
 @dataclass(frozen=True, slots=True)

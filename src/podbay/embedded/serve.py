@@ -17,6 +17,7 @@ import orjson
 from podbay import __version__
 from podbay.embedded.arguments import parse_arguments
 from podbay.embedded.cluster import ClusterOptions, EmbeddedCluster
+from podbay.embedded.home import unusable
 from podbay.embedded.process import READY_FD
 from podbay.errors import PodbayError
 
@@ -65,7 +66,8 @@ def main(arguments: Sequence[str]) -> int:
     try:
         options = parse_arguments(arguments)
         asyncio.run(run_foreground(options, lambda cluster: _report(_facts(cluster))))
-    except PodbayError as err:
+    except (PodbayError, OSError) as error:
+        err = unusable(error) if isinstance(error, OSError) else error
         _report({"error": str(err)})
         logging.getLogger("podbay").error("%s", err)
         return 1

@@ -26,6 +26,8 @@ import yaml
 
 from podbay.embedded.scripted.script import Script, duration
 from podbay.errors import InvalidInputError
+from podbay.objects.names import dns1123_subdomain_errors
+from podbay.objects.quantity import Quantity
 
 __all__ = ["SCRIPTED_LABEL", "Failure", "NodesFile", "ScriptedNode", "load_nodes_file", "read_nodes"]
 
@@ -86,7 +88,7 @@ def load_nodes_file(path: Path) -> NodesFile:
     except OSError as error:
         raise InvalidInputError(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"{path}: not YAML: {error}") from error
+        raise InvalidInputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     return read_nodes(data, str(path))
 
 
@@ -123,11 +125,34 @@ def _read_node(data: Any, where: str) -> list[ScriptedNode]:
         _read_failure(f, f"{where}.failures[{i}]") for i, f in enumerate(data.get("failures") or ())
     )
     name, count = str(data["name"]), data.get("count")
+    _check_words(name, fields, where)
     if count is None:
         return [ScriptedNode(name=name, **fields)]
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
         raise InvalidInputError(f"{where}.count: {count!r} is not a number of nodes")
     return [ScriptedNode(name=f"{name}-{i}", **fields) for i in range(count)]
+
+
+def _check_words(name: str, fields: Mapping[str, Any], where: str) -> None:
+    """What the API would refuse anyhow, said with its place in the file."""
+    faults = [(f"{where}.name", message) for message in dns1123_subdomain_errors(name)]
+    for group in ("capacity", "allocatable"):
+        for resource, amount in fields.get(group, {}).items():
+            try:
+                Quantity.parse(amount)
+            except ValueError as error:
+                faults.append((f"{where}.{group}.{resource}", f"{amount!r}: {error}"))
+    for i, taint in enumerate(fields.get("taints") or ()):
+        if not isinstance(taint, Mapping) or not taint.get("key"):
+            faults.append((f"{where}.taints[{i}].key", "required"))
+        elif taint.get("effect") not in _EFFECTS:
+            known = ", ".join(_EFFECTS)
+            faults.append((f"{where}.taints[{i}].effect", f"{taint.get('effect')!r} is not one of {known}"))
+    if faults:
+        raise InvalidInputError(": ".join(faults[0]))
+
+
+_EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
 def _text(value: Any) -> str:
