@@ -28,11 +28,11 @@ from podbay.aio.tasks import TaskGroup
 from podbay.apiserver.request import User
 from podbay.apiserver.server import ApiServer, ServerOptions, serve
 from podbay.embedded.bootstrap import bootstrap
-from podbay.embedded.controllers import ControllerOptions, run_controllers, served_resources
+from podbay.embedded.controllers import ControllerOptions, LocalStorage, run_controllers, served_resources
 from podbay.embedded.home import ClusterHome
 from podbay.embedded.images import image_extension
 from podbay.embedded.kubeconfig import render_kubeconfig, write_kubeconfig
-from podbay.embedded.nodes import NodeFactory, default_nodes
+from podbay.embedded.nodes import NodeFactory, ServerReacher, default_nodes
 from podbay.embedded.pki import Pki
 from podbay.embedded.private_files import write_private
 from podbay.embedded.scheduler import SchedulerOptions, start_scheduler
@@ -147,11 +147,14 @@ class EmbeddedCluster:
         api = server.api()
         await bootstrap(api, server.core.registry, port=server.port)
         group = await stack.enter_async_context(TaskGroup(f"cluster/{self.name}"))
-        await self._start_control_plane(server, group, pki)
+        storage = LocalStorage(str(directory / "volumes"))
+        await self._start_control_plane(server, group, pki, storage)
         hosts = [make() for make in options.nodes]
         server.extensions.append(image_extension(hosts))
         for host in hosts:
             server.core.nodes.update(host.streams)
+            if isinstance(host, ServerReacher):
+                host.reach_server(server.host, server.port)
             group.start(
                 "nodes/" + ",".join(host.streams), host.run(server.api(agent="kubelet"), options.clock)
             )
@@ -161,15 +164,16 @@ class EmbeddedCluster:
             self.home.remember_port(server.port)
             write_kubeconfig(self.home.kubeconfig, self.kubeconfig())
 
-    async def _start_control_plane(self, server: ApiServer, group: TaskGroup, pki: Pki) -> None:
+    async def _start_control_plane(
+        self, server: ApiServer, group: TaskGroup, pki: Pki, storage: LocalStorage
+    ) -> None:
         clock = self.options.clock
         # One set of watched copies serves controllers and scheduler.
         informers = InformerSet(server.api(agent="podbay"), group, clock)
         manager = server.api(_SYSTEM, agent="kube-controller-manager")
         served = served_resources(server.core.registry)
-        controllers = run_controllers(
-            manager, group, clock, ControllerOptions(served=served, root_ca=pki.ca_pem), informers=informers
-        )
+        options = ControllerOptions(served=served, root_ca=pki.ca_pem, provisioner=storage)
+        controllers = run_controllers(manager, group, clock, options, informers=informers)
         scheduler = start_scheduler(
             server.api(_SYSTEM, agent="kube-scheduler"),
             group,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from podbay.aio.clock import Clock
 from podbay.apiserver.streams import NodeStreams
@@ -18,6 +18,7 @@ from podbay.objects.api import ClusterApi
 __all__ = [
     "NodeFactory",
     "NodeHost",
+    "ServerReacher",
     "container_nodes",
     "default_nodes",
     "one_scripted_node",
@@ -34,6 +35,15 @@ class NodeHost(Protocol):
         ...
 
     async def run(self, api: ClusterApi, clock: Clock) -> None: ...
+
+
+@runtime_checkable
+class ServerReacher(Protocol):
+    """A NodeHost whose pods reach the API server."""
+
+    def reach_server(self, host: str, port: int) -> None:
+        """Where the server listens on this machine; called before `run`."""
+        ...
 
 
 NodeFactory = Callable[[], NodeHost]

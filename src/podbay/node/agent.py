@@ -20,6 +20,7 @@ from podbay.aio.informer import Informer, metadata_only
 from podbay.aio.tasks import TaskGroup
 from podbay.apiserver.streams import NodeStreams
 from podbay.errors import ClosedError, PodbayError, RuntimeUnavailableError, StartError
+from podbay.node.api_gate import ApiGate, ServiceAddress
 from podbay.node.fields import NodeFacts
 from podbay.node.handlers import Handlers
 from podbay.node.labels import POD_UID, VOLUMES
@@ -61,8 +62,6 @@ class AgentOptions:
     name: str
     storage: Path | None
     runtime: OpenRuntime
-    api_address: tuple[str, int] | None = None
-    """Where pods reach the API server; None: at the `kubernetes` service's own address."""
 
 
 @dataclass(slots=True)
@@ -83,8 +82,13 @@ class NodeAgent:
         self._options = options
         self._storage = options.storage or Path()
         self._running: _Running | None = None
+        self._server: tuple[str, int] | None = None
         agent_streams: NodeStreams = AgentStreams(self.worker, lambda: self._runtime)
         self.streams: dict[str, NodeStreams] = {options.name: agent_streams}
+
+    def reach_server(self, host: str, port: int) -> None:
+        """Where the API server listens on this machine, for pods that ask for it. Call it before `run`."""
+        self._server = (host, port)
 
     def worker(self, uid: str) -> PodWorker | None:
         """The worker of the pod with this uid."""
@@ -121,11 +125,11 @@ class NodeAgent:
             info = await runtime.info()
             machine = look_at_machine(self._storage)
             services = Informer(api, _SERVICES, clock)
+            group.start("services", services.run())
+            await services.synced.wait()
             parts = self._parts(api, clock, runtime=runtime, info=info, machine=machine, services=services)
             self._running = running = _Running(parts, group)
             group.start("events", parts.recorder.run())
-            group.start("services", services.run())
-            await services.synced.wait()
             registration = NodeRegistration(
                 api, clock, name=self._options.name, machine=machine, runtime=info
             )
@@ -133,6 +137,7 @@ class NodeAgent:
                 await self._follow(running, registration)
             finally:
                 self._running = None
+                await parts.gate.aclose()
 
     def _parts(
         self,
@@ -166,10 +171,19 @@ class NodeAgent:
             hostname=machine.hostname,
             machine_memory=machine.memory,
             services=lambda: list(services.store.values()),
-            api_address=self._options.api_address,
+            gate=ApiGate(runtime, self._service_address(services)),
+            server=self._server,
             read_profile=self._read_profile,
             warnings=lambda pod: shortfalls(pod, info.features),
         )
+
+    def _service_address(self, services: Informer) -> ServiceAddress | None:
+        """The `kubernetes` service's address, and what is behind it."""
+        service = services.get("kubernetes", "default")
+        if service is None or self._server is None:
+            return None
+        spec = service["spec"]
+        return ServiceAddress(spec["clusterIP"], int(spec["ports"][0]["port"]), self._server)
 
     def _read_profile(self, name: str) -> Mapping[str, Any]:
         path = self._storage / "seccomp" / name

@@ -106,6 +106,7 @@ class PodEnding:
         """Remove sandbox, containers and volumes. May be repeated."""
         record, parts = self._record, self._parts
         for sandbox in [*old_sandboxes, *([record.sandbox.id] if record.sandbox is not None else [])]:
+            await parts.gate.close(sandbox)
             await parts.runtime.remove_sandbox(sandbox)
         await parts.volumes.remove(runtime_volumes(record.pod))
         parts.tokens.forget(record.pod)

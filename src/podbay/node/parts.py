@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from podbay.aio.clock import Clock
+from podbay.node.api_gate import ApiGate
 from podbay.node.fields import NodeFacts
 from podbay.node.handlers import Handlers
 from podbay.node.pulling import ImagePuller
@@ -42,7 +43,9 @@ class NodeParts:
     hostname: str
     machine_memory: int
     services: Callable[[], Sequence[Object]]
-    api_address: tuple[str, int] | None
+    gate: ApiGate
+    server: tuple[str, int] | None
+    """Where the API server listens on this machine."""
     read_profile: ReadProfile
     warnings: Callable[[Object], Sequence[str]]
     """What the pod asks for and this node cannot do, one sentence each."""

@@ -196,6 +196,9 @@ class PodWorker:
             return
         await self._probes.follow()
         await self._refresh_volumes()
+        if record.sandbox is not None:
+            # After a restart of the agent nobody listens yet.
+            await parts.gate.open(record.sandbox)
         view = record.view(parts.clock.monotonic(), self._wall())
         actions = decide(view)
         if actions.finish:
@@ -277,6 +280,7 @@ class PodWorker:
             if record.sandbox is not None:
                 self._old_sandboxes.append(record.sandbox.id)
             record.sandbox = sandbox
+            await parts.gate.open(sandbox)
         elif isinstance(sandbox, StartError):
             text = f"Failed to create pod sandbox: {sandbox}"
             parts.recorder.pod(record.pod, "Warning", "FailedCreatePodSandBox", text)

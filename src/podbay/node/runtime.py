@@ -11,9 +11,10 @@ remove, stop and kill. RuntimeUnavailableError comes from any method when the en
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from podbay.apiserver.streams import ExecSession, PortStream
 from podbay.node.observed import (
@@ -35,7 +36,7 @@ from podbay.node.specs import (
     VolumeSpec,
 )
 
-__all__ = ["Images", "Pods", "Runtime", "RuntimeEvents", "Streams", "Volumes"]
+__all__ = ["Images", "PodListeners", "Pods", "Runtime", "RuntimeEvents", "Streams", "Volumes"]
 
 
 class RuntimeEvents(Protocol):
@@ -181,6 +182,18 @@ class Streams(Protocol):
 
     async def read_message(self, container_id: str, limit: int) -> bytes:
         """The last limit bytes of the termination message file; empty when there is none."""
+        ...
+
+
+@runtime_checkable
+class PodListeners(Protocol):
+    """What some runtimes can do beside: have this process listen inside a pod."""
+
+    async def listen(self, sandbox_id: str, address: str, port: int) -> socket.socket | None:
+        """A listening TCP socket on an IPv4 address of the pod alone; None for pods on the machine's network.
+
+        ConflictError when the address is taken there. Whoever asked closes it, before the sandbox is removed.
+        """
         ...
 
 

@@ -141,7 +141,8 @@ class ContainerStarter:
             services=parts.services(),
             node=parts.facts,
             pod_ips=ips,
-            api_address=parts.api_address,
+            # Pods on the machine's network reach the server where it is.
+            api_address=parts.server if record.pod["spec"].get("hostNetwork") else None,
         )
         ready = Ready(
             image=image,

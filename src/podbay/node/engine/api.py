@@ -7,6 +7,7 @@ engines refuse new ones. Specification: docs.docker.com/reference/api/engine.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -114,7 +115,8 @@ class Engine:
         answer = await self.get(path, query)
         if answer.ok:
             return answer.json()
-        if answer.status == 404:
+        # Podman has 500 as well for what was removed while it looked.
+        if answer.status == 404 or "no such" in answer.message.lower():
             return None
         # Anything else says nothing about whether it exists.
         raise RuntimeUnavailableError(f"{self._who()} does not answer GET {path}: {answer.message}")
@@ -240,16 +242,41 @@ class Stream:
         async for chunk in self._response.content.iter_any():
             yield chunk
 
-    async def objects(self) -> AsyncGenerator[dict[str, Any], None]:
+    def objects(self) -> Objects:
         """One JSON object a line."""
-        rest = b""
-        async for chunk in self.chunks():
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                if line.strip():
-                    yield orjson.loads(line)
-        if rest.strip():
-            yield orjson.loads(rest)
+        return Objects(self._engine, self._response)
+
+
+class Objects:
+    """JSON objects as they arrive. The stream may be closed while `anext` waits; that ends it."""
+
+    def __init__(self, engine: Engine, response: aiohttp.ClientResponse) -> None:
+        self._engine = engine
+        self._response = response
+        self._lines: deque[bytes] = deque()
+        self._rest = b""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        while not self._lines:
+            try:
+                chunk = await self._response.content.readany()
+            except (aiohttp.ClientError, OSError) as error:
+                raise self._engine.lost(error) from error
+            if not chunk and not self._rest:
+                raise StopAsyncIteration
+            *lines, self._rest = (self._rest + chunk if chunk else self._rest + b"\n").split(b"\n")
+            self._lines.extend(line for line in lines if line.strip())
+        try:
+            found: dict[str, Any] = orjson.loads(self._lines.popleft())
+        except orjson.JSONDecodeError as error:
+            raise self._engine.lost(error) from error
+        return found
+
+    def close(self) -> None:
+        self._response.close()
 
 
 def _limits(total: float | None) -> aiohttp.ClientTimeout:

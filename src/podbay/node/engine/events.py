@@ -6,14 +6,13 @@ stream is filtered here by action: engines name actions differently ("die", "die
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
 import orjson
 
 from podbay.errors import RuntimeUnavailableError
-from podbay.node.engine.api import Engine, Query
+from podbay.node.engine.api import Engine, Objects, Query
 from podbay.node.engine.labels import KIND, NODE
 from podbay.node.engine.pods import PodsOnEngine
 from podbay.node.engine.status import sandbox_status
@@ -21,7 +20,7 @@ from podbay.node.observed import ContainerStatus, SandboxStatus
 
 __all__ = ["EngineEvents"]
 
-_TELLING = frozenset({"create", "start", "die", "died", "oom"})
+_TELLING = frozenset({"start", "die", "died", "oom"})
 """Actions that change a state; of a removal there is nothing left to tell."""
 
 
@@ -33,7 +32,7 @@ class EngineEvents:
         self._pods = pods
         self._node = node
         self._stack = AsyncExitStack()
-        self._objects: Any = None
+        self._objects: Objects | None = None
         self._over = False
 
     async def open(self) -> Self:
@@ -56,22 +55,18 @@ class EngineEvents:
         return self
 
     async def __anext__(self) -> ContainerStatus | SandboxStatus:
-        while not self._over:
-            try:
+        try:
+            while self._objects is not None and not self._over:
                 event = await anext(self._objects, None)
                 if event is None:
                     raise self._engine.lost(EOFError("the stream of events has ended"))
                 found = await self._look(event)
-            except RuntimeUnavailableError:
+                if found is not None:
+                    return found
+        except RuntimeUnavailableError:
+            if not self._over:
                 await self.aclose()
                 raise
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                await self.aclose()
-                raise self._engine.lost(error) from error
-            if found is not None:
-                return found
         raise StopAsyncIteration
 
     async def _look(self, event: dict[str, Any]) -> ContainerStatus | SandboxStatus | None:
@@ -87,5 +82,5 @@ class EngineEvents:
     async def aclose(self) -> None:
         self._over = True
         if self._objects is not None:
-            await self._objects.aclose()
+            self._objects.close()
         await self._stack.aclose()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from podbay.errors import RuntimeUnavailableError
 from podbay.node.engine.api import Answer, Engine
-from podbay.node.engine.hijack import Duplex, demultiplexed
+from podbay.node.engine.hijack import Duplex, read_frame
 from podbay.node.engine.keeper_image import PROGRAM
 
 __all__ = ["Entry", "RemoteFiles"]
@@ -59,7 +59,6 @@ class RemoteFiles:
     async def aclose(self) -> None:
         duplex, self._duplex = self._duplex, None
         if duplex is not None:
-            await self._frames.aclose()
             await duplex.aclose()
 
     async def make_directory(self, path: str, *, mode: int = 0o755, uid: int = 0, gid: int = 0) -> bool:
@@ -131,15 +130,14 @@ class RemoteFiles:
         if self._duplex is None or self._duplex.ended:
             await self.aclose()
             self._duplex = await self._connect()
-            self._frames = demultiplexed(self._duplex)
             self._pieces = b""
         await self._duplex.write(struct.pack(">I", len(payload)) + payload)
-        size = int.from_bytes(await self._read(4), "big")
-        return await self._read(size)
+        size = int.from_bytes(await self._read(self._duplex, 4), "big")
+        return await self._read(self._duplex, size)
 
-    async def _read(self, size: int) -> bytes:
+    async def _read(self, duplex: Duplex, size: int) -> bytes:
         while len(self._pieces) < size:
-            piece = await anext(self._frames, None)
+            piece = await read_frame(duplex)
             if piece is None:
                 raise RuntimeUnavailableError(
                     f"the keeper's connection at {self._engine.endpoint} broke; it is made anew"

@@ -13,7 +13,7 @@ from typing import Literal
 
 from podbay.node.engine.endpoint import Endpoint
 
-__all__ = ["Duplex", "demultiplexed", "open_duplex"]
+__all__ = ["Duplex", "Piece", "demultiplexed", "open_duplex", "read_frame"]
 
 Piece = tuple[Literal["stdout", "stderr"], bytes]
 
@@ -77,17 +77,20 @@ class Duplex:
             pass
 
 
+async def read_frame(duplex: Duplex) -> Piece | None:
+    """The next of the engine's frames (stream number, three zero bytes, length, data); None at the end."""
+    head = await duplex.read_exactly(8)
+    if len(head) < 8:
+        return None
+    size = int.from_bytes(head[4:], "big")
+    data = await duplex.read_exactly(size)
+    return ("stderr" if head[0] == 2 else "stdout", data) if len(data) == size else None
+
+
 async def demultiplexed(duplex: Duplex) -> AsyncGenerator[Piece, None]:
-    """Take apart the engine's frames: stream number, three zero bytes, length, data."""
-    while len(head := await duplex.read_exactly(8)) == 8:
-        left = int.from_bytes(head[4:], "big")
-        name: Literal["stdout", "stderr"] = "stderr" if head[0] == 2 else "stdout"
-        while left:
-            data = await duplex.read_exactly(min(left, _CHUNK))
-            if not data:
-                return
-            left -= len(data)
-            yield name, data
+    """All frames to the end."""
+    while (piece := await read_frame(duplex)) is not None:
+        yield piece
 
 
 async def open_duplex(

@@ -84,7 +84,7 @@ class Names:
 
     def sandbox(self, spec: SandboxSpec) -> str:
         identity = _digest(f"{spec.pod_uid}\0{spec.attempt}")[:12]
-        return f"{self._base}_{_readable(spec.pod_namespace)}_{_readable(spec.pod_name)}_{identity}"
+        return f"{self._base}_pod_{_readable(spec.pod_uid)}_{identity}"
 
     def container(self, sandbox: Mapping[str, str], sandbox_id: str, spec: ContainerSpec) -> str:
         """sandbox is the labels of the sandbox's own container."""

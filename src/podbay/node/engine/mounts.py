@@ -22,6 +22,8 @@ __all__ = ["Mounts", "message_path"]
 
 _PROPAGATION = {"private": "rprivate", "host_to_container": "rslave", "bidirectional": "rshared"}
 _IMAGES = "images"
+_POD_FILES = {"hosts": "/etc/hosts", "hostname": "/etc/hostname", "resolv.conf": "/etc/resolv.conf"}
+"""Files in a sandbox's directory, which not every sandbox has all of."""
 _RECURSIVE_API = (1, 44)
 """Since then ReadOnlyForceRecursive exists."""
 
@@ -44,7 +46,7 @@ class Mounts:
         """All mounts of a container; its message file and the pod's own files among them."""
         found = [await self._one(mount) for mount in spec.mounts]
         taken = {mount["Target"] for mount in found}
-        for name, target in (("hosts", "/etc/hosts"), ("resolv.conf", "/etc/resolv.conf")):
+        for name, target in _POD_FILES.items():
             place = self._keeper.disk(f"sandboxes/{sandbox_id}/{name}")
             if target not in taken and await self._keeper.files.look(place.in_keeper) is not None:
                 found.append(await self._keeper.mount(place, target, read_only=spec.security.read_only_root))

@@ -31,7 +31,13 @@ from podbay.node.engine.labels import (
     sandbox_labels,
 )
 from podbay.node.engine.mounts import Mounts, message_path
-from podbay.node.engine.status import Memory, container_status, sandbox_status, was_started
+from podbay.node.engine.status import (
+    Memory,
+    container_status,
+    sandbox_status,
+    start_message,
+    was_started,
+)
 from podbay.node.observed import ContainerStatus, ImageConfig, RuntimeState, SandboxStatus
 from podbay.node.pod_files import hosts_text, resolv_conf_text
 from podbay.node.specs import ContainerSpec, SandboxSpec
@@ -96,6 +102,7 @@ class PodsOnEngine:
             # Pods in the host's network see the engine's machine's own file, which only the engine knows.
             named = spec if spec.hostname else replace(spec, hostname=hostname)
             await files.write_file(f"{base}/hosts", hosts_text(named, status.ips, "").encode())
+            await files.write_file(f"{base}/hostname", f"{named.hostname}\n".encode())
         resolver = resolv_conf_text(spec.dns, "")
         if resolver:
             await files.write_file(f"{base}/resolv.conf", resolver.encode())
@@ -139,8 +146,9 @@ class PodsOnEngine:
             return status
         started = await self._engine.post(f"/containers/{container_id}/start")
         if not started.ok:
-            self._remember(container_id, start_error=started.message)
-            raise StartError("StartError", started.message)
+            message = start_message(started.message)
+            self._remember(container_id, start_error=message)
+            raise StartError("StartError", message)
         return self.status_of(await self.inspect(container_id) or found)
 
     async def stop_container(self, container_id: str, grace: float) -> None:

@@ -79,6 +79,7 @@ class EngineRuntime:
         self._engine = Engine(endpoint)
         self._node = node
         self._parts: _Parts | None = None
+        self._local = False
 
     async def __aenter__(self) -> Self:
         engine = await self._engine.__aenter__()
@@ -92,6 +93,7 @@ class EngineRuntime:
             described = runtime_info(
                 engine.version, info, podman=engine.podman, network=network, same_machine=same
             )
+            self._local = same
             self._parts = _Parts(engine, self._node, described, network)
             await self._parts.keeper.running()
         except BaseException:
@@ -187,7 +189,12 @@ class EngineRuntime:
         size = await self._open().pods.inspect(identity, size=True) if disk else None
         if stats is None:
             return None
-        return usage_of(identity, stats, rootfs_bytes=None if size is None else int(size.get("SizeRw") or 0))
+        if size is None:
+            return usage_of(identity, stats)
+        log_bytes = (
+            await asyncio.to_thread(_log_bytes, str(size.get("LogPath") or "")) if self._local else None
+        )
+        return usage_of(identity, stats, rootfs_bytes=int(size.get("SizeRw") or 0), log_bytes=log_bytes)
 
     def logs(self, container_id: str, query: LogQuery) -> AsyncGenerator[Sequence[LogLine], None]:
         return read_log(self._engine, self._open().pods, container_id, query)
@@ -226,3 +233,13 @@ class EngineRuntime:
 def _major(version: str) -> int:
     head = version.partition(".")[0]
     return int(head) if head.isdigit() else 0
+
+
+def _log_bytes(path: str) -> int | None:
+    """Size of a log with its older parts; None where only the engine may look."""
+    try:
+        return (
+            sum(one.stat().st_size for one in Path(path).parent.glob(f"{Path(path).name}*")) if path else None
+        )
+    except OSError:
+        return None

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, Literal
+from typing import Any
 
 from podbay.errors import ConflictError, RuntimeUnavailableError, StartError
 from podbay.node.engine.api import Answer, Engine
-from podbay.node.engine.hijack import Duplex, demultiplexed
+from podbay.node.engine.hijack import Duplex, Piece, demultiplexed, read_frame
 from podbay.node.engine.keeper_image import PROGRAM
 from podbay.node.engine.pods import PodsOnEngine
 from podbay.node.specs import ExecSpec
@@ -24,9 +24,6 @@ _GONE = 137
 """Exit code of what was removed while somebody waited for it."""
 _ENGINE_WORDS = (b"OCI runtime exec failed", b"exec failed:", b"crun: ", b"runc: ")
 """How an engine begins when it writes to stdout itself that a command cannot be started."""
-
-Name = Literal["stdout", "stderr"]
-Piece = tuple[Name, bytes]
 
 
 class EngineSession:
@@ -109,18 +106,17 @@ class FailedSession:
 class EnginePort:
     """One connection to a port of a pod; see podbay.apiserver.streams.PortStream."""
 
-    def __init__(self, duplex: Duplex, pieces: AsyncGenerator[Piece, None], first: bytes) -> None:
+    def __init__(self, duplex: Duplex, first: bytes) -> None:
         self._duplex = duplex
-        self._pieces = pieces
         self._first = first
 
     async def read(self) -> bytes:
         if self._first:
             first, self._first = self._first, b""
             return first
-        async for name, data in self._pieces:
-            if name == "stdout":
-                return data
+        while (piece := await read_frame(self._duplex)) is not None:
+            if piece[0] == "stdout":
+                return piece[1]
         return b""
 
     async def write(self, data: bytes) -> None:
@@ -130,7 +126,6 @@ class EnginePort:
         await self._duplex.close_write()
 
     async def aclose(self) -> None:
-        await self._pieces.aclose()
         await self._duplex.aclose()
 
 
@@ -215,13 +210,11 @@ async def connect(engine: Engine, sandbox_id: str, port: int) -> EnginePort:
         opened = await engine.hijack(f"/exec/{made.json()['Id']}/start", {"Detach": False})
     if isinstance(opened, Answer):
         raise RuntimeUnavailableError(f"the pod's sandbox {sandbox_id[:12]} does not run: {opened.message}")
-    pieces = demultiplexed(opened)
-    first = await anext(pieces, ("stdout", b""))
+    first = await read_frame(opened) or ("stdout", b"")
     if not first[1].startswith(b"+"):
-        await pieces.aclose()
         await opened.aclose()
         raise ConflictError(f"failed to connect to localhost:{port} inside the pod: connection refused")
-    return EnginePort(opened, pieces, first[1][1:])
+    return EnginePort(opened, first[1][1:])
 
 
 async def _plain(duplex: Duplex) -> AsyncGenerator[Piece, None]:

@@ -5,6 +5,7 @@ Specification: docs.docker.com/reference/api/engine, "ContainerInspect".
 
 from __future__ import annotations
 
+import re
 from calendar import timegm
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,13 +25,15 @@ from podbay.node.engine.labels import (
 )
 from podbay.node.observed import ContainerState, ContainerStatus, ResolvedUser, SandboxStatus
 
-__all__ = ["Memory", "container_status", "nanoseconds", "sandbox_status", "was_started"]
+__all__ = ["Memory", "container_status", "nanoseconds", "sandbox_status", "start_message", "was_started"]
 
 _LOST_EXIT_CODE = 255
 """As containerd reports a container whose end nobody saw."""
 _NEVER_RAN_EXIT_CODE = 128
 """As the kubelet reports a container whose process could not be started."""
 _KILLED = 137
+_ADDED = re.compile(r": unknown$|: OCI (runtime|permission)[^:]*$|: (container|executable) not found[^:]*$")
+"""What containerd and Podman put behind the words of the program that failed."""
 _STARTED = ("running", "paused", "stopping", "restarting")
 _ENDED = ("exited", "stopped", "dead", "removing")
 
@@ -66,7 +69,7 @@ def container_status(found: Mapping[str, Any], memory: Memory) -> ContainerStatu
     )
     word = str(state.get("Status", "")).lower()
     if not was_started(found):
-        error = memory.start_error or state.get("Error") or ""
+        error = memory.start_error or start_message(state.get("Error") or "")
         return replace(known, **_never_ran(error, state, created)) if error else known
     started = nanoseconds(state.get("StartedAt", ""))
     if word in _STARTED:
@@ -83,6 +86,11 @@ def container_status(found: Mapping[str, Any], memory: Memory) -> ContainerStatu
 def was_started(found: Mapping[str, Any]) -> bool:
     """Whether the container's process has ever run."""
     return nanoseconds(found["State"].get("StartedAt", "")) > 0
+
+
+def start_message(words: str) -> str:
+    """The engine's words on a failed start, down to those of the program that failed."""
+    return _ADDED.sub("", words.strip())
 
 
 def _never_ran(error: str, state: Mapping[str, Any], created: int) -> dict[str, Any]:

@@ -12,7 +12,13 @@ from podbay.node.observed import Features, RuntimeInfo, Usage
 __all__ = ["is_same_machine", "runtime_info", "usage_of"]
 
 
-def usage_of(container_id: str, stats: Mapping[str, Any], *, rootfs_bytes: int | None = None) -> Usage:
+def usage_of(
+    container_id: str,
+    stats: Mapping[str, Any],
+    *,
+    rootfs_bytes: int | None = None,
+    log_bytes: int | None = None,
+) -> Usage:
     """stats is the answer to GET /containers/{id}/stats."""
     memory = stats.get("memory_stats") or {}
     used = memory.get("usage")
@@ -26,6 +32,7 @@ def usage_of(container_id: str, stats: Mapping[str, Any], *, rootfs_bytes: int |
         memory_working_set_bytes=None if used is None else max(0, used - cache),
         pids=(stats.get("pids_stats") or {}).get("current"),
         rootfs_bytes=rootfs_bytes,
+        log_bytes=log_bytes,
     )
 
 

@@ -105,7 +105,7 @@ def is_index(manifest: Mapping[str, Any], media_type: str = "") -> bool:
 
 def refuse_schema1(manifest: Mapping[str, Any], media_type: str) -> None:
     """InvalidInputError for the manifest form that registries stopped writing in 2017."""
-    if manifest.get("schemaVersion") == 1 or "manifest.v1+" in media_type:
+    if manifest.get("schemaVersion") == 1 or "distribution.manifest.v1" in media_type:
         raise InvalidInputError(
             f'media type "{media_type}" is no longer supported, please rebuild the image as '
             f'"{_MANIFESTS[1]}" or "{_MANIFESTS[0]}"'

@@ -174,7 +174,7 @@ class ImageStore:
         if len(identities) != len(layers):
             raise InvalidInputError(f"the image has {len(layers)} layers and {len(identities)} diff_ids")
         names = [_layer_name(identity) for identity in identities]
-        with self._reserved(names):
+        with self.reserved(identities):
             for name, identity, opener in zip(names, identities, layers, strict=True):
                 self._add_layer(name, identity, opener)
             with self._lock:
@@ -198,12 +198,21 @@ class ImageStore:
             self._write_index()
             self._drop_unused_layers()
 
+    def find_digest(self, digest: str) -> StoredImage | None:
+        """By repository digest ("name@sha256:…")."""
+        return next((image for image in self.images() if digest in image.digests), None)
+
+    def has_layer(self, identity: str) -> bool:
+        """Whether a layer is unpacked here; it stays while it is reserved."""
+        return (self.layers / _layer_name(identity)).is_dir()
+
+    def reserved(self, identities: Iterable[str]) -> AbstractContextManager[None]:
+        """Keep layers (diff ids) from being deleted, present or coming."""
+        return _Reservation(self, [_layer_name(identity) for identity in identities])
+
     def untagged(self) -> list[StoredImage]:
         """Images whose last tag moved elsewhere, and that were not pulled by digest."""
         return [image for image in self.images() if not image.tags and not image.digests]
-
-    def _reserved(self, names: Sequence[str]) -> AbstractContextManager[None]:
-        return _Reservation(self, names)
 
     def _add_layer(self, name: str, identity: str, opener: LayerOpener) -> None:
         with self._lock:

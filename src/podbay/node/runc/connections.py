@@ -8,8 +8,9 @@ from pathlib import Path
 
 from podbay.errors import ConflictError
 from podbay.node.runc.namespaces import in_namespace
+from podbay.node.runc.netlink import Netlink
 
-__all__ = ["PodConnection", "connect_in_pod"]
+__all__ = ["PodConnection", "connect_in_pod", "listen_in_pod"]
 
 _CHUNK = 64 << 10
 
@@ -64,3 +65,26 @@ def connect_in_pod(namespace: Path | None, port: int) -> socket.socket:
         raise ConflictError(message)
 
     return connect() if namespace is None else in_namespace(namespace, "net", connect)
+
+
+def listen_in_pod(namespace: Path, address: str, port: int) -> socket.socket:
+    """Listen on an IPv4 address that the pod's loopback device is given for it. ConflictError. Blocks."""
+
+    def listen() -> socket.socket:
+        with Netlink() as link:
+            link.add_address(socket.if_nametoindex("lo"), address, 32)
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((address, port))
+            listener.listen()
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+        return listener
+
+    try:
+        return in_namespace(namespace, "net", listen)
+    except OSError as error:
+        raise ConflictError(f"cannot listen on {address}:{port} inside the pod: {error.strerror}") from error

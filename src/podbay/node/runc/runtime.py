@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -33,7 +34,7 @@ from podbay.node.observed import (
     Usage,
 )
 from podbay.node.runc.attach import AttachSession, open_attach, order
-from podbay.node.runc.connections import PodConnection, connect_in_pod
+from podbay.node.runc.connections import PodConnection, connect_in_pod, listen_in_pod
 from podbay.node.runc.exec import RuncExecSession, start_exec
 from podbay.node.runc.hub import EventHub, Subscription
 from podbay.node.runc.inotify import FileWatch
@@ -328,6 +329,15 @@ class RuncRuntime:
         host = sandbox.spec.host_network
         namespace = None if host else self._parts.layout.sandbox(sandbox_id).namespace("net")
         return PodConnection(await self._run(connect_in_pod, namespace, port))
+
+    async def listen(self, sandbox_id: str, address: str, port: int) -> socket.socket | None:
+        sandbox = self._parts.pods.sandbox(sandbox_id)
+        if sandbox is None:
+            raise ConflictError(f'sandbox "{sandbox_id}" does not exist')
+        if sandbox.spec.host_network:
+            return None
+        namespace = self._parts.layout.sandbox(sandbox_id).namespace("net")
+        return await self._run(listen_in_pod, namespace, address, port)
 
     async def read_message(self, container_id: str, limit: int) -> bytes:
         return await self._run(self._parts.pods.read_message, container_id, limit)

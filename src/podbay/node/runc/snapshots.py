@@ -65,6 +65,10 @@ class Snapshots:
         Raises StartError; nothing stays mounted.
         """
         target.mkdir(exist_ok=True)
+        # overlayfs refuses the same directory twice. Of equal layers the topmost has the say in all they hold.
+        layers = list(dict.fromkeys(reversed(layers)))[::-1]
+        if not layers:
+            raise StartError("CreateContainerError", "the image has no layers")
         try:
             if not self.overlay:
                 self._copy(layers, target)
