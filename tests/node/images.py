@@ -59,6 +59,11 @@ class Layer:
         return buffer.getvalue()
 
 
+def zipped(data: bytes) -> bytes:
+    """gzip without a time in it, so that the digest is the same every time."""
+    return gzip.compress(data, mtime=0)
+
+
 @dataclass(frozen=True)
 class BuiltImage:
     """The parts of an image, ready for an archive or a registry."""
@@ -81,7 +86,7 @@ class BuiltImage:
             _put(tar, "manifest.json", json.dumps(manifest).encode())
         return path
 
-    def manifest(self, compress: Callable[[bytes], bytes] = gzip.compress) -> tuple[bytes, dict[str, bytes]]:
+    def manifest(self, compress: Callable[[bytes], bytes] = zipped) -> tuple[bytes, dict[str, bytes]]:
         """An OCI manifest and its blobs by digest."""
         blobs = [compress(layer) for layer in self.layers]
         kind = "application/vnd.oci.image.layer.v1.tar+gzip"
