@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from airflow_api import AirflowApi
 from airflow_home import AirflowHome
+from worker_pods import write_pod_template
 
 __all__ = ["free_port", "running_airflow"]
 
@@ -40,7 +41,9 @@ def free_port() -> int:
 @contextlib.contextmanager
 def running_airflow(home: AirflowHome) -> Iterator[AirflowApi]:
     """A deployment whose parts are all healthy, until the end of the block."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "KUBE"))} | home.write()
+    settings = home.settings()
+    write_pod_template(home.pod_template, home, settings)
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "KUBE"))} | settings
     # Without cached bytecode each of the processes compiles Airflow anew, two to three seconds each.
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     _run_once(home, env, "db", "migrate")
@@ -77,7 +80,7 @@ def _run_once(home: AirflowHome, env: dict[str, str], *words: str) -> None:
 
 
 def _start(home: AirflowHome, env: dict[str, str], name: str) -> subprocess.Popen[bytes]:
-    with (home.directory / f"{name}.log").open("wb") as log:
+    with home.log(name).open("wb") as log:
         # A group of its own: the signals of a terminal reach only the tests, and the group can be ended whole.
         return subprocess.Popen(
             _command(*COMPONENTS[name]), env=env, cwd=home.directory, stdout=log, stderr=log, process_group=0
@@ -103,7 +106,7 @@ def _wait_healthy(home: AirflowHome, api: AirflowApi, processes: dict[str, subpr
         dead = [name for name, process in processes.items() if process.poll() is not None]
         if dead or time.monotonic() > deadline:
             blamed = dead or list(processes)
-            tails = "\n".join(f"--- {n}\n{(home.directory / f'{n}.log').read_text()[-3000:]}" for n in blamed)
+            tails = "\n".join(f"--- {n}\n{home.log(n).read_text()[-3000:]}" for n in blamed)
             raise RuntimeError(
                 f"Airflow did not become healthy; ended by themselves: {dead or 'none'}\n{tails}"
             )

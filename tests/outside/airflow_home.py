@@ -24,7 +24,9 @@ class AirflowHome:
     port: int
     kubeconfig: Path
     sidecar_image: str
-    """What upstream's operator runs beside the task to hand its result out; it needs sh and trap."""
+    """What upstream's operator runs beside the task to hand its result out."""
+    worker_image: tuple[str, str]
+    """Repository and tag of what KubernetesExecutor's pods run."""
 
     @property
     def url(self) -> str:
@@ -34,12 +36,16 @@ class AirflowHome:
     def dags(self) -> Path:
         return HERE / "dags"
 
-    def write(self) -> dict[str, str]:
-        """Make the pod template; the settings as environment variables. Holds secrets."""
-        settings = self._core() | self._quiet() | self._executor()
-        template = self.directory / "pod_template.json"
-        settings["AIRFLOW__KUBERNETES_EXECUTOR__POD_TEMPLATE_FILE"] = str(template)
-        return settings
+    @property
+    def pod_template(self) -> Path:
+        return self.directory / "pod_template.json"
+
+    def log(self, component: str) -> Path:
+        return self.directory / f"{component}.log"
+
+    def settings(self) -> dict[str, str]:
+        """Environment variables. Each call makes new secrets."""
+        return self._core() | self._quiet() | self._executor()
 
     def _core(self) -> dict[str, str]:
         extra = {"kube_config_path": str(self.kubeconfig), "xcom_sidecar_container_image": self.sidecar_image}
@@ -64,6 +70,7 @@ class AirflowHome:
             "AIRFLOW__DATABASE__LOAD_DEFAULT_CONNECTIONS": "False",
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
             "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+            "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "AIRFLOW__API__WORKERS": "1",
             "PYTHONWARNINGS": "ignore",
         }
@@ -73,7 +80,10 @@ class AirflowHome:
         return {
             # Both in one scheduler; each DAG says which one it wants, LocalExecutor being the default.
             "AIRFLOW__CORE__EXECUTOR": "LocalExecutor,KubernetesExecutor",
-            f"{section}NAMESPACE": "airflow-workers",
+            f"{section}NAMESPACE": "workers",
+            f"{section}POD_TEMPLATE_FILE": str(self.pod_template),
+            f"{section}WORKER_CONTAINER_REPOSITORY": self.worker_image[0],
+            f"{section}WORKER_CONTAINER_TAG": self.worker_image[1],
             f"{section}IN_CLUSTER": "False",
             f"{section}CONFIG_FILE": str(self.kubeconfig),
         }

@@ -15,14 +15,23 @@ import pytest
 from airflow_api import AirflowApi
 from airflow_deployment import free_port, running_airflow
 from airflow_home import AirflowHome
+from images import busybox
+from sidecar_image import sidecar_image
+from worker_image import python_image
 
 from podbay.embedded.cluster import ClusterOptions
+from podbay.embedded.containers import container_agent, runtime_available
+from podbay.embedded.nodes import NodeFactory
 from podbay.embedded.scripted import ScriptedNode, ScriptedNodes
+from podbay.node.agent import NodeAgent
 from podbay.testing import Environment
 from podbay.testing.requests import Requests
 
 HERE = Path(__file__).parent
-NAMESPACES = ("scripted",)
+NAMESPACES = ("scripted", "containers", "workers")
+BUSYBOX = "localhost/bb:1"
+SIDECAR = "localhost/sidecar:1"
+PYTHON = ("localhost/python", "1")
 SCRIPTED = ScriptedNode(
     name="scripted",
     labels={"podbay.dev/scripted": "true"},
@@ -42,12 +51,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Environment]:
-    with Environment.start(ClusterOptions(nodes=(lambda: ScriptedNodes([SCRIPTED]),))) as environment:
+def agent() -> NodeAgent | None:
+    """The node that runs containers; None where there is no runtime for them."""
+    return container_agent("containers", None) if runtime_available() else None
+
+
+@pytest.fixture(scope="session")
+def cluster(agent: NodeAgent | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    """One cluster for all tests: a scripted node, for pods that ask for it, and one that runs containers."""
+    nodes: list[NodeFactory] = [lambda: ScriptedNodes([SCRIPTED])]
+    if agent is not None:
+        nodes.append(lambda: agent)
+    with Environment.start(ClusterOptions(nodes=nodes)) as environment:
+        if agent is not None:
+            directory = tmp_path_factory.mktemp("images")
+            for image, tag in (
+                (busybox(), BUSYBOX),
+                (sidecar_image(), SIDECAR),
+                (python_image(), ":".join(PYTHON)),
+            ):
+                archive = image.archive(directory / "image.tar", tag)
+                environment.run(agent.runtime.load_images(archive))
         with Requests(environment.kubeconfig) as requests:
             for name in NAMESPACES:
                 requests.create_namespace(name)
         yield environment
+
+
+@pytest.fixture(scope="session")
+def containers(agent: NodeAgent | None) -> None:
+    """For tests whose pods are real."""
+    if agent is None:
+        pytest.skip("no container runtime here (needs root, runc and conmon)")
 
 
 @pytest.fixture(scope="session")
@@ -57,13 +92,18 @@ def kube(cluster: Environment) -> Iterator[Requests]:
 
 
 @pytest.fixture(scope="session")
-def airflow(cluster: Environment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowApi]:
-    """One Airflow for all tests."""
-    home = AirflowHome(
+def airflow_home(cluster: Environment, tmp_path_factory: pytest.TempPathFactory) -> AirflowHome:
+    return AirflowHome(
         directory=tmp_path_factory.mktemp("airflow"),
         port=free_port(),
         kubeconfig=cluster.kubeconfig,
-        sidecar_image="podbay.test/busybox:1",
+        sidecar_image=SIDECAR,
+        worker_image=PYTHON,
     )
-    with running_airflow(home) as api:
+
+
+@pytest.fixture(scope="session")
+def airflow(airflow_home: AirflowHome) -> Iterator[AirflowApi]:
+    """One Airflow for all tests."""
+    with running_airflow(airflow_home) as api:
         yield api

@@ -6,19 +6,28 @@ from typing import Any
 
 import pytest
 from airflow_api import AirflowApi, Run
+from airflow_home import AirflowHome
+from deferral import open_gates
 from pods_of_tasks import lines_of, pods_of
 
 from podbay.testing.requests import Requests
 
+NAMESPACE = "scripted"
+
 
 @pytest.fixture(scope="module", params=["sync", "deferrable"])
-def run(request: pytest.FixtureRequest, airflow: AirflowApi) -> Run:
+def run(
+    request: pytest.FixtureRequest, airflow: AirflowApi, airflow_home: AirflowHome, kube: Requests
+) -> Run:
     """All tasks at once; each test looks at one."""
-    return airflow.trigger(f"scripted_{request.param}")
+    run = airflow.trigger(f"scripted_{request.param}")
+    if request.param == "deferrable":
+        open_gates(run, kube, NAMESPACE, airflow_home.log("scheduler"))
+    return run
 
 
 def pods(kube: Requests, run: Run, task: str) -> list[dict[str, Any]]:
-    return pods_of(kube, "scripted", run, task)
+    return pods_of(kube, NAMESPACE, run, task)
 
 
 def test_logs_of_a_pod_become_the_log_of_its_task(run: Run, kube: Requests) -> None:

@@ -13,6 +13,7 @@ SHARED = {
     "image": "example.com/task:1",
     "node_selector": {"podbay.dev/scripted": "true"},
     "tolerations": [{"key": "podbay.dev/scripted", "operator": "Exists"}],
+    "schedule_timeout_seconds": 120,
     "startup_check_interval_seconds": 1,
     "poll_interval": 1,
     "retries": 0,
@@ -41,11 +42,16 @@ def outcomes() -> None:
     )
 
 
-for mode in ("sync", "deferrable"):
+# See deferral.py.
+GATED = {
+    "spec": {"schedulingGates": [{"name": "test.podbay.dev/deferred"}], "containers": [{"name": "base"}]}
+}
+
+for mode, parameters in {"sync": {}, "deferrable": {"deferrable": True, "pod_template_dict": GATED}}.items():
     with DAG(
         f"scripted_{mode}",
         schedule=None,
         start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC),
-        default_args={"deferrable": mode == "deferrable"},
+        default_args=parameters,
     ):
         outcomes()
