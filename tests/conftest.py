@@ -12,6 +12,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="Run cluster tests against this cluster instead of an embedded one.",
     )
+    parser.addoption(
+        "--update-golden", action="store_true", help="Write what comes out into tests/golden instead of comparing."
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

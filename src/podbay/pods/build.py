@@ -1,7 +1,7 @@
 """From a request to a manifest: the layers, the name, the labels, the secrets and the result's way out, in this order.
 
     defaults < template < full spec < parameters          (merge.py)
-    then: name and namespace, secrets, default size, result transport, labels and annotations, raised requests, validation
+    then: secrets, default size, name, namespace, labels and annotations, raised requests, result transport, validation
 
 The same request gives the same manifest, byte for byte, in every process: adoption and dry runs rely on it. Spec 8-21,
 28-36, 72, 100.
@@ -109,9 +109,11 @@ def build(request: PodRequest, defaults: PodDefaults | None = None) -> BuiltPod:
     size = convert(defaults.resources, "ResourceRequirements", "defaults.resources", problems)
     with_default_size(main_container(pod, request.container_name), size or {})
     _set_metadata(pod, request)
+    # Before the sidecar comes, which sizes itself by what the others are; and after, for what was wished for it.
+    notes = raise_requests(pod) if defaults.raise_requests_to_limits else []
     _add_result_transport(pod, request, defaults, problems)
     refuse("pod request", problems)
-    notes = raise_requests(pod) if defaults.raise_requests_to_limits else []
+    notes += raise_requests(pod) if defaults.raise_requests_to_limits else []
     pod = _tidy(pod)
     check_pod(pod)
     return BuiltPod(pod, tuple(notes))

@@ -6,7 +6,7 @@ in the tables below (anything not named there is `replace`):
 | rule        | fields                                          | result                                                     |
 | ----------- | ----------------------------------------------- | ---------------------------------------------------------- |
 | by key      | labels, annotations                             | keys of both, the upper's value for a key of both          |
-| appended    | finalizers, ownerReferences, envFrom            | the lower's, then the upper's; equal entries once          |
+| appended    | envFrom                                         | the lower's, then the upper's; equal entries once          |
 | by name     | containers, initContainers                      | same name: merged field by field; others appended          |
 | item by key | volumes (name), volumeMounts (mountPath),       | same key: the upper's whole item at the lower's place;     |
 |             | volumeDevices (devicePath),                     | others appended                                            |
@@ -14,7 +14,8 @@ in the tables below (anything not named there is `replace`):
 | env         | env                                             | as item by name; see env.merge_env for order               |
 | replace     | all others: command, args, resources, affinity, | the upper's whole value                                    |
 |             | tolerations, nodeSelector, securityContext,     |                                                            |
-|             | imagePullSecrets, hostAliases, probes, scalars  |                                                            |
+|             | imagePullSecrets, hostAliases, probes, scalars, |                                                            |
+|             | finalizers, ownerReferences                     |                                                            |
 
 These give what the upstream provider 10.25 gives (its PodGenerator.reconcile_pods), with three differences, each where
 upstream's pod is refused or loses what was said: containers beside the main one meet by name and not by position; items
@@ -71,9 +72,7 @@ _METADATA = _Rule(
     "struct",
     fields={
         "annotations": _Rule("by key"),
-        "finalizers": _Rule("appended"),
         "labels": _Rule("by key"),
-        "ownerReferences": _Rule("appended"),
     },
 )
 _SPEC = _Rule(

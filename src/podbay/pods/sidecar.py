@@ -50,11 +50,12 @@ _FOLLOWED: Final = (
 # POSIX sh, run as process 1, where a signal without a handler is ignored. The handler does all the work, for a flag set
 # between a test and the following wait would be seen only when that wait ends. `sleep` runs in the
 # background because a shell handles a signal at once only while it waits. It is short, so that a shell which loses a
-# signal between two commands loses seconds and not the result. $((…)) drops the blanks that some `wc` print.
+# signal between two commands loses seconds and not the result. It is killed by -9, because a child that is not yet `sleep`
+# still has the shell's handler and would forget a softer signal. $((…)) drops the blanks that some `wc` print.
 _SCRIPT: Final = """\
 finish() {
   trap '' TERM INT
-  kill $! 2>/dev/null
+  kill -9 $! 2>/dev/null
   report
   report message 2>/dev/null >/dev/termination-log
   exit 0
@@ -101,7 +102,8 @@ def add_sidecar(pod: Object, container_name: str, options: SidecarOptions, probl
     """Add the sidecar, its volume and the main container's mount, in place; what is wrong goes to `problems`.
 
     It stands last among the init containers, which is first in the order of ending, so that no slower sidecar delays the
-    result. An init container of its name in a template is taken as wishes about it (image, resources, …).
+    result. An init container of its name in a template is taken as wishes about it (image, resources, …); the options
+    override those.
     """
     spec = pod["spec"]
     main = main_container(pod, container_name)
@@ -110,15 +112,12 @@ def add_sidecar(pod: Object, container_name: str, options: SidecarOptions, probl
             message = f"{SIDECAR_NAME} is the name of the result sidecar; give this container another one"
             problems.append(Problem(f"spec.containers[{index}].name", message))
             return
-    sidecar = _sidecar(pod, main, options, problems)
-    mount = _result_mount(main, spec)
-    sidecar["volumeMounts"] = [dict(mount, readOnly=True)]
     others = spec.get("initContainers") or []
     wished = next((each for each in others if each.get("name") == SIDECAR_NAME), None)
-    if wished is not None:
-        fixed = {key: sidecar[key] for key in ("command", "restartPolicy")}
-        sidecar = merge_containers(merge_containers(sidecar, wished), fixed)
-        sidecar.pop("args", None)
+    sidecar = merge_containers(_usual(pod, main), wished or {})
+    sidecar = merge_containers(sidecar, _demanded(options, problems))
+    sidecar.pop("args", None)
+    sidecar["volumeMounts"] = [dict(_result_mount(main, spec), readOnly=True)]
     spec["initContainers"] = [each for each in others if each is not wished] + [sidecar]
 
 
@@ -148,25 +147,31 @@ def _result_mount(main: Object, spec: dict[str, Any]) -> dict[str, Any]:
     return mount
 
 
-def _sidecar(pod: Object, main: Object, options: SidecarOptions, problems: list[Problem]) -> dict[str, Any]:
-    path = "sidecar"
-    security = convert(options.security_context, "SecurityContext", f"{path}.security_context", problems)
-    resources = convert(options.resources, "ResourceRequirements", f"{path}.resources", problems)
-    if options.max_result_bytes < 1:
-        problems.append(Problem(f"{path}.max_result_bytes", "must be at least 1"))
-    sidecar: dict[str, Any] = {
+def _usual(pod: Object, main: Object) -> dict[str, Any]:
+    """The sidecar as it is where nobody says anything about it."""
+    return {
         "name": SIDECAR_NAME,
-        "image": options.image or DEFAULT_IMAGE,
+        "image": DEFAULT_IMAGE,
+        "resources": _default_resources(pod),
+        "securityContext": _following(pod, main),
+    }
+
+
+def _demanded(options: SidecarOptions, problems: list[Problem]) -> dict[str, Any]:
+    """What the options say, and what makes it the sidecar: over the wishes of a template."""
+    if options.max_result_bytes < 1:
+        problems.append(Problem("sidecar.max_result_bytes", "must be at least 1"))
+    found = {
+        "image": options.image or None,
+        "imagePullPolicy": options.image_pull_policy or None,
+        "resources": convert(options.resources, "ResourceRequirements", "sidecar.resources", problems),
+        "securityContext": convert(
+            options.security_context, "SecurityContext", "sidecar.security_context", problems
+        ),
         "command": ["sh", "-c", sidecar_script(options.max_result_bytes)],
         "restartPolicy": "Always",
-        "resources": resources or _default_resources(pod),
     }
-    if options.image_pull_policy:
-        sidecar["imagePullPolicy"] = options.image_pull_policy
-    security = _following(pod, main) if security is None else security
-    if security:
-        sidecar["securityContext"] = security
-    return sidecar
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _default_resources(pod: Object) -> dict[str, Any]:

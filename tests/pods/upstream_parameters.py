@@ -1,0 +1,90 @@
+"""Every parameter of upstream's KubernetesPodOperator (cncf.kubernetes 10.25.0) and where it goes.
+
+`POD` maps those that shape the pod to the field of PodRequest that says the same; `RUN` lists those that are about
+connecting, waiting, logging and ending, which the engine and the operator have.
+"""
+
+from __future__ import annotations
+
+__all__ = ["POD", "RUN"]
+
+POD = {
+    "active_deadline_seconds": "active_deadline_seconds",
+    "affinity": "affinity",
+    "annotations": "annotations",
+    "arguments": "args",
+    "automount_service_account_token": "automount_service_account_token",
+    "base_container_name": "container_name",
+    "cmds": "command",
+    "configmaps": "config_maps",
+    "container_resources": "resources",
+    "container_security_context": "container_security_context",
+    "dns_config": "dns_config",
+    "dnspolicy": "dns_policy",
+    "do_xcom_push": "result",
+    "env_from": "env_from",
+    "env_vars": "env",
+    "full_pod_spec": "full_spec",
+    "host_aliases": "host_aliases",
+    "hostname": "hostname",
+    "hostnetwork": "host_network",
+    "image": "image",
+    "image_pull_policy": "image_pull_policy",
+    "image_pull_secrets": "image_pull_secrets",
+    "in_cluster": "in_cluster",
+    "init_containers": "init_containers",
+    "labels": "labels",
+    "name": "name",
+    "namespace": "namespace",
+    "node_selector": "node_selector",
+    "pod_runtime_info_envs": "env",
+    "pod_template_dict": "template",
+    "pod_template_file": "template",
+    "ports": "ports",
+    "priority_class_name": "priority_class_name",
+    "random_name_suffix": "exact_name",
+    "runtime_class_name": "runtime_class_name",
+    "schedulername": "scheduler_name",
+    "secrets": "secrets",
+    "security_context": "security_context",
+    "service_account_name": "service_account_name",
+    "subdomain": "subdomain",
+    "termination_grace_period": "termination_grace_period_seconds",
+    "termination_message_policy": "termination_message_policy",
+    "tolerations": "tolerations",
+    "volume_mounts": "volume_mounts",
+    "volumes": "volumes",
+    "xcom_sidecar_container_security_context": "sidecar",
+}
+
+RUN = frozenset(
+    [
+        "base_container_status_polling_interval",
+        "callbacks",
+        "cluster_context",
+        "config_file",
+        "container_logs",
+        "container_name_log_prefix_enabled",
+        "deferrable",
+        "durable",
+        "get_logs",
+        "init_container_logs",
+        "is_delete_operator_pod",
+        "kubernetes_conn_id",
+        "log_events_on_failure",
+        "log_events_on_startup",
+        "log_formatter",
+        "log_pod_spec_on_failure",
+        "logging_interval",
+        "on_finish_action",
+        "on_kill_action",
+        "poll_interval",
+        "progress_callback",
+        "reattach_on_restart",
+        "schedule_timeout_seconds",
+        "skip_on_exit_code",
+        "startup_check_interval_seconds",
+        "startup_timeout_seconds",
+        "trigger_kwargs",
+    ]
+)
