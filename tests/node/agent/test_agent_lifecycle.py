@@ -1,0 +1,193 @@
+"""The life of pods on real containers: restarts, sidecars, probes, hooks, deadlines, deletion."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from agent_pods import AgentCluster, pod, shell, state
+
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.usefixtures("namespace")]
+
+
+def test_a_crashing_container_backs_off(node: AgentCluster) -> None:
+    node.create(pod("echo attempt; exit 3", restartPolicy="Always"))
+    found = node.wait(lambda p: state(p)["waiting"]["reason"] == "CrashLoopBackOff")
+    status = found["status"]["containerStatuses"][0]
+    who = f"pod=p_{node.namespace}({found['metadata']['uid']})"
+    assert status["state"]["waiting"]["message"] == f"back-off 10s restarting failed container=main {who}"
+    assert status["lastState"]["terminated"]["exitCode"] == 3
+    assert status["restartCount"] == 1
+    assert found["status"]["phase"] == "Running"
+    assert node.log(previous="true") == "attempt\n"
+    assert ("BackOff", f"Back-off restarting failed container main in pod {who[4:]}") in node.events()
+
+
+def test_on_failure_ends_with_success(node: AgentCluster) -> None:
+    volumes = [{"name": "v", "emptyDir": {}}]
+    script = "test -e /v/once || { touch /v/once; exit 1; }; echo second"
+    main = shell(script, volumeMounts=[{"name": "v", "mountPath": "/v"}])
+    found = node.run(pod(main, restartPolicy="OnFailure", volumes=volumes))
+    assert found["status"]["phase"] == "Succeeded"
+    assert found["status"]["containerStatuses"][0]["restartCount"] == 1
+    assert node.log() == "second\n"
+
+
+def test_a_sidecar_outlives_the_main_container_and_does_not_fail_the_pod(node: AgentCluster) -> None:
+    sidecar = shell(
+        "trap 'echo bye; exit 5' TERM; echo up > /v/up; while :; do sleep 0.05; done",
+        name="side",
+        restartPolicy="Always",
+        volumeMounts=[{"name": "v", "mountPath": "/v"}],
+        startupProbe={
+            "exec": {"command": ["test", "-e", "/v/up"]},
+            "periodSeconds": 1,
+            "failureThreshold": 30,
+        },
+    )
+    main = shell("cat /v/up", volumeMounts=[{"name": "v", "mountPath": "/v"}])
+    found = node.run(pod(main, initContainers=[sidecar], volumes=[{"name": "v", "emptyDir": {}}]))
+    assert found["status"]["phase"] == "Succeeded"
+    assert node.log(container="main") == "up\n"
+    assert node.log(container="side") == "bye\n"
+    assert state(found, init=True)["terminated"]["exitCode"] == 5
+
+
+def test_a_sidecar_is_restarted_while_the_main_container_runs(node: AgentCluster) -> None:
+    sidecar = shell("sleep 0.2", name="side", restartPolicy="Always")
+    node.create(pod("sleep 20", initContainers=[sidecar]))
+    found = node.wait(lambda p: p["status"]["initContainerStatuses"][0]["restartCount"] >= 1)
+    assert found["status"]["phase"] == "Running"
+
+
+def test_liveness_restarts_and_says_so(node: AgentCluster) -> None:
+    probe = {
+        "exec": {"command": ["sh", "-c", "echo sick; exit 1"]},
+        "periodSeconds": 1,
+        "failureThreshold": 1,
+    }
+    node.create(pod(shell("sleep 30", livenessProbe=probe), restartPolicy="Always"))
+    node.wait(lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1)
+    events = node.events()
+    assert ("Unhealthy", "Liveness probe failed: sick\n") in events
+    assert ("Killing", "Container main failed liveness probe, will be restarted") in events
+
+
+@pytest.mark.parametrize(
+    "probe",
+    [
+        {"httpGet": {"path": "/ok", "port": "web"}},
+        {"tcpSocket": {"port": 8080}},
+        {"exec": {"command": ["test", "-e", "/www/ok"]}},
+    ],
+    ids=["http", "tcp", "exec"],
+)
+def test_readiness_follows_its_probe(node: AgentCluster, probe: dict[str, object]) -> None:
+    server = "mkdir /www; sleep 1; echo yes > /www/ok; exec httpd -f -p 8080 -h /www"
+    main = shell(
+        server,
+        readinessProbe={**probe, "periodSeconds": 1},
+        ports=[{"name": "web", "containerPort": 8080}],
+    )
+    found = node.running(pod(main))
+    assert found["status"]["containerStatuses"][0]["ready"] is False
+    ready = node.wait(lambda p: p["status"]["containerStatuses"][0]["ready"])
+    conditions = {c["type"]: c["status"] for c in ready["status"]["conditions"]}
+    assert conditions["Ready"] == conditions["ContainersReady"] == "True"
+
+
+def test_a_failing_http_probe_names_status_and_address(node: AgentCluster) -> None:
+    main = shell(
+        "mkdir /www; exec httpd -f -p 8080 -h /www",
+        readinessProbe={"httpGet": {"path": "/none", "port": 8080}, "periodSeconds": 1},
+    )
+    node.running(pod(main))
+    deadline = time.monotonic() + 10
+    while (
+        "Unhealthy",
+        "Readiness probe failed: HTTP probe failed with statuscode: 404",
+    ) not in node.events():
+        assert time.monotonic() < deadline, node.events()
+        time.sleep(0.1)
+
+
+def test_pre_stop_runs_within_the_grace_period(node: AgentCluster) -> None:
+    main = shell(
+        "trap 'cat /tmp/said; exit 0' TERM; while :; do sleep 0.05; done",
+        lifecycle={"preStop": {"exec": {"command": ["sh", "-c", "echo stopping > /tmp/said"]}}},
+    )
+    node.running(pod(main, terminationGracePeriodSeconds=10, metadata={"finalizers": ["x.dev/hold"]}))
+    time.sleep(0.3)
+    node.delete()
+    found = node.wait(lambda p: p["status"]["phase"] == "Succeeded")
+    assert state(found)["terminated"]["exitCode"] == 0
+    assert node.log() == "stopping\n"
+    node.patch("pods", "p", {"metadata": {"finalizers": None}})
+    node.gone()
+
+
+def test_who_ignores_the_signal_is_killed_when_the_time_is_over(node: AgentCluster) -> None:
+    node.running(pod("trap '' TERM; while :; do sleep 0.1; done", terminationGracePeriodSeconds=3))
+    began = time.monotonic()
+    node.delete()
+    node.gone()
+    assert 2.5 < time.monotonic() - began < 6
+
+
+def test_a_second_deletion_shortens_the_grace_period(node: AgentCluster) -> None:
+    node.running(pod("trap '' TERM; while :; do sleep 0.1; done", terminationGracePeriodSeconds=60))
+    node.delete()
+    time.sleep(0.5)
+    began = time.monotonic()
+    node.delete(gracePeriodSeconds=1)
+    node.gone()
+    assert time.monotonic() - began < 6
+
+
+def test_force_deletion_stops_the_container_soon(node: AgentCluster) -> None:
+    uid = node.running(pod("sleep 600"))["metadata"]["uid"]
+    node.delete(gracePeriodSeconds=0)
+    node.gone()
+    deadline = time.monotonic() + 10
+    while node.environment.call(lambda: node.agent.worker(uid)) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_container_restart_rules(node: AgentCluster) -> None:
+    rules = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]
+    script = "test -e /v/once && exit 7; touch /v/once; exit 42"
+    main = shell(
+        script,
+        restartPolicy="Never",
+        restartPolicyRules=rules,
+        volumeMounts=[{"name": "v", "mountPath": "/v"}],
+    )
+    found = node.run(pod(main, volumes=[{"name": "v", "emptyDir": {}}]))
+    status = found["status"]["containerStatuses"][0]
+    assert (status["restartCount"], status["state"]["terminated"]["exitCode"]) == (1, 7)
+
+
+def test_out_of_memory_is_named(node: AgentCluster) -> None:
+    main = shell("tail /dev/zero", resources={"limits": {"memory": "16Mi"}})
+    found = node.run(pod(main))
+    ended = state(found)["terminated"]
+    assert (ended["reason"], ended["exitCode"]) == ("OOMKilled", 137)
+
+
+def test_a_debug_container_joins_a_running_pod(node: AgentCluster) -> None:
+    node.running(pod("sleep 30"))
+    debug = {"name": "debug", "image": "localhost/bb:1", "command": ["echo", "inside"]}
+    node.patch("pods", "p", {"spec": {"ephemeralContainers": [debug]}}, sub="ephemeralcontainers")
+    node.wait(lambda p: "terminated" in p["status"]["ephemeralContainerStatuses"][0]["state"])
+    assert node.log(container="debug") == "inside\n"
+    assert node.get()["status"]["phase"] == "Running"
+
+
+def test_shared_process_namespace(node: AgentCluster) -> None:
+    other = shell("exec sleep 30", name="other")
+    count = "ps -o comm | grep -c '^sleep$'"
+    main = shell(f"for i in $(seq 50); do test $({count}) = 1 && break; sleep 0.1; done; {count}")
+    node.create(pod(main, other, shareProcessNamespace=True))
+    node.wait(lambda p: "terminated" in state(p))
+    assert node.log(container="main").strip() == "1"
