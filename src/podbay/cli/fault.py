@@ -109,6 +109,91 @@ def expire_tokens(name: Name = "podbay") -> None:
         console.print("Every service account token issued so far has expired.")
 
 
+NODE_PATH = "/podbay.dev/v1/node-faults"
+
+Pod = Annotated[str, typer.Argument(metavar="NAMESPACE/POD")]
+Container = Annotated[str | None, typer.Option("--container", "-c", help="The first one when absent.")]
+
+
+def _disturb(name: str, **fault: Any) -> None:
+    with errors_as_sentences():
+        body = {key: value for key, value in fault.items() if value is not None}
+        console.print(_send(name, "POST", NODE_PATH, body)["done"])
+
+
+@app.command()
+def evict(
+    pod: Pod,
+    name: Name = "podbay",
+    message: Annotated[str | None, typer.Option(help="status.message")] = None,
+) -> None:
+    """Let the node evict a pod, as under memory pressure."""
+    _disturb(name, do="evict", pod=pod, message=message)
+
+
+@app.command()
+def preempt(pod: Pod, name: Name = "podbay") -> None:
+    """Let the scheduler preempt a pod, as for one of higher priority."""
+    _disturb(name, do="preempt", pod=pod)
+
+
+@app.command()
+def kill(
+    pod: Pod,
+    name: Name = "podbay",
+    container: Container = None,
+    signal: Annotated[int, typer.Option(min=1, max=64, help="Number of the signal.")] = 9,
+) -> None:
+    """Send a signal to a container's first process."""
+    _disturb(name, do="kill", pod=pod, container=container, signal=signal)
+
+
+@app.command()
+def oom(pod: Pod, name: Name = "podbay", container: Container = None) -> None:
+    """Kill a container as the kernel does when its memory is used up."""
+    _disturb(name, do="oom", pod=pod, container=container)
+
+
+@app.command("lose-node")
+def lose_node(node: Annotated[str, typer.Argument()], name: Name = "podbay") -> None:
+    """Cut a node off from the API server; its pods live on unseen."""
+    _disturb(name, do="lose-node", node=node)
+
+
+@app.command("return-node")
+def return_node(node: Annotated[str, typer.Argument()], name: Name = "podbay") -> None:
+    """Let a lost node come back."""
+    _disturb(name, do="return-node", node=node)
+
+
+@app.command("fail-pulls")
+def fail_pulls(
+    image: Annotated[str, typer.Argument(help="Glob over image references.")],
+    name: Name = "podbay",
+    message: Annotated[str | None, typer.Option(help="What the image registry is to have said.")] = None,
+    count: Count = None,
+) -> None:
+    """Let image pulls fail."""
+    _disturb(name, do="fail-pulls", image=image, message=message, count=count)
+
+
+@app.command("slow-pulls")
+def slow_pulls(
+    image: Annotated[str, typer.Argument(help="Glob over image references.")],
+    seconds: Annotated[float, typer.Argument(min=0)],
+    name: Name = "podbay",
+    count: Count = None,
+) -> None:
+    """Let image pulls take longer."""
+    _disturb(name, do="slow-pulls", image=image, seconds=seconds, count=count)
+
+
+@app.command("allow-pulls")
+def allow_pulls(name: Name = "podbay") -> None:
+    """Let image pulls go through again."""
+    _disturb(name, do="allow-pulls")
+
+
 @app.command("list")
 def list_faults(name: Name = "podbay", output: OutputOption = Output.text) -> None:
     """Show the faults that stand."""

@@ -32,10 +32,12 @@ from podbay.embedded.controllers import ControllerOptions, LocalStorage, run_con
 from podbay.embedded.home import ClusterHome
 from podbay.embedded.images import image_extension
 from podbay.embedded.kubeconfig import render_kubeconfig, write_kubeconfig
+from podbay.embedded.node_faults import NodeFaults
 from podbay.embedded.nodes import NodeFactory, ServerReacher, default_nodes
 from podbay.embedded.pki import Pki
 from podbay.embedded.private_files import write_private
 from podbay.embedded.scheduler import SchedulerOptions, start_scheduler
+from podbay.embedded.severed import SeverableApi
 from podbay.errors import ApiError, ClosedError, InvalidInputError, StateError
 from podbay.objects.api import ClusterApi
 from podbay.objects.resource import GVR
@@ -150,14 +152,15 @@ class EmbeddedCluster:
         storage = LocalStorage(str(directory / "volumes"))
         await self._start_control_plane(server, group, pki, storage)
         hosts = [make() for make in options.nodes]
-        server.extensions.append(image_extension(hosts))
+        faults = NodeFaults(api, options.clock, server.core.nodes)
+        server.extensions += [image_extension(hosts), faults.extension()]
         for host in hosts:
-            server.core.nodes.update(host.streams)
             if isinstance(host, ServerReacher):
                 host.reach_server(server.host, server.port)
-            group.start(
-                "nodes/" + ",".join(host.streams), host.run(server.api(agent="kubelet"), options.clock)
-            )
+            link = SeverableApi(server.api(agent="kubelet"))
+            faults.add(host, link)
+            server.core.nodes.update(host.streams)
+            group.start("nodes/" + ",".join(host.streams), host.run(link, options.clock))
         await self._wait_ready(api, [name for host in hosts for name in host.streams])
         server.ready = True
         if self.home is not None:

@@ -21,6 +21,8 @@ from podbay.aio.tasks import TaskGroup
 from podbay.apiserver.streams import NodeStreams
 from podbay.errors import ClosedError, PodbayError, RuntimeUnavailableError, StartError
 from podbay.node.api_gate import ApiGate, ServiceAddress
+from podbay.node.disk_watch import DiskWatch
+from podbay.node.disturbances import Disturbances
 from podbay.node.fields import NodeFacts
 from podbay.node.handlers import Handlers
 from podbay.node.labels import POD_UID, VOLUMES
@@ -82,6 +84,8 @@ class NodeAgent:
         self._options = options
         self._storage = options.storage or Path()
         self._running: _Running | None = None
+        self.disturbances = Disturbances()
+        """Faults that somebody asked for; none by default."""
         self._server: tuple[str, int] | None = None
         agent_streams: NodeStreams = AgentStreams(self.worker, lambda: self._runtime)
         self.streams: dict[str, NodeStreams] = {options.name: agent_streams}
@@ -162,7 +166,7 @@ class NodeAgent:
             runtime=runtime,
             runtime_name=info.name,
             recorder=recorder,
-            puller=ImagePuller(runtime, clock, recorder),
+            puller=ImagePuller(self.disturbances.images(runtime, clock), clock, recorder),
             volumes=VolumeKeeper(volumes),
             tokens=tokens,
             handlers=Handlers(runtime, reaches_pods=info.features.pod_ip_from_host),
@@ -205,6 +209,7 @@ class NodeAgent:
             informer = Informer(parts.api, resource, parts.clock, transform=metadata_only)
             informer.add_handler(self._on_object(running, kind))
             group.start(kind, informer.run())
+        group.start("disk", DiskWatch(parts, lambda: list(running.workers.values())).run())
         await registration.register()
         group.start("heartbeat", registration.run())
         await self._follow_runtime(running)
@@ -318,4 +323,4 @@ class NodeAgent:
         uid = item.pod_uid if isinstance(item, SandboxStatus) else item.labels.get(POD_UID, "")
         worker = running.workers.get(uid)
         if worker is not None:
-            worker.observe(item)
+            worker.observe(self.disturbances.seen(item))
