@@ -28,11 +28,11 @@ IMAGE = "localhost/bb:1"
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Requests]:
     archive = images.busybox().archive(tmp_path_factory.mktemp("image") / "bb.tar", IMAGE)
     nodes = container_nodes(runtime="runc", name="podbay")
-    with Environment.start(ClusterOptions(nodes=nodes)) as environment:
-        with Requests(environment.kubeconfig) as requests:
-            code, answer = requests.call("POST", "/podbay.dev/v1/images", archive.read_bytes())
-            assert code == 200, answer
-            yield requests
+    cluster = Environment.start(ClusterOptions(nodes=nodes))
+    with cluster as environment, Requests(environment.kubeconfig) as requests:
+        code, answer = requests.call("POST", "/podbay.dev/v1/images", archive.read_bytes())
+        assert code == 200, answer
+        yield requests
 
 
 def start(
