@@ -56,16 +56,16 @@ class LineParser:
 
     def _time(self, text: bytes) -> int | None:
         second, _, rest = text.partition(b".")
-        digits = rest[:9]
-        key = second + rest[9:]
+        zone = rest.lstrip(b"0123456789")
+        digits = rest[: len(rest) - len(zone)]
         # Many lines share a second, and reading a date is the dearest part of a line.
-        if key != self._second:
+        if second + zone != self._second:
             try:
-                self._epoch = int(datetime.fromisoformat((second + rest[9:]).decode()).timestamp())
+                self._epoch = int(datetime.fromisoformat((second + zone).decode()).timestamp())
             except ValueError:
                 return None
-            self._second = key
-        return self._epoch * 1_000_000_000 + int(digits) if digits.isdigit() else None
+            self._second = second + zone
+        return self._epoch * 1_000_000_000 + int(digits.ljust(9, b"0")[:9]) if digits else None
 
 
 def log_size(path: Path) -> int:
