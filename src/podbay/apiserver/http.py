@@ -20,6 +20,7 @@ from aiohttp import web
 from podbay.apiserver import encode, status
 from podbay.apiserver.auth.authenticate import fold_headers
 from podbay.apiserver.auth.certificates import CertificateSubject
+from podbay.apiserver.connections import Connections
 from podbay.apiserver.dispatch import not_found_page
 from podbay.apiserver.faults.gate import EXTENSIONS, FaultGate
 from podbay.apiserver.metrics import Metrics
@@ -40,8 +41,6 @@ BODY_LIMIT = 3 * 1024 * 1024
 """Bytes a request body may have (kube-apiserver: MaxRequestBodyBytes)."""
 BODY_TIMEOUT = 60.0
 """Seconds a client may take to send a body; a slower one gets 408 and loses the connection."""
-HEADER_LIMIT = 1 << 20
-"""Bytes of one header line (Go: DefaultMaxHeaderBytes)."""
 SHUTDOWN_SECONDS = 2.0
 _CLIENT_GONE = 499
 """Never sent: aiohttp wants a response from every handler."""
@@ -79,15 +78,7 @@ class HttpServer:
         self.port = 0
 
     async def __aenter__(self) -> HttpServer:
-        server = web.Server(
-            self._serve,
-            handler_cancellation=True,
-            max_line_size=HEADER_LIMIT,
-            max_field_size=HEADER_LIMIT,
-            access_log=None,
-            keepalive_timeout=180.0,
-        )
-        runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_SECONDS)
+        runner = web.ServerRunner(Connections(self._serve), shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         site = web.TCPSite(
             runner,
@@ -248,6 +239,10 @@ async def read_body(raw: web.BaseRequest) -> bytes:
                 if size > BODY_LIMIT:
                     raise status.request_entity_too_large(f"limit is {BODY_LIMIT}")
                 chunks.append(chunk)
+    except web.RequestPayloadError as err:
+        raise status.bad_request(
+            "the request body ended before it was whole, or its chunks are broken"
+        ) from err
     except TimeoutError as err:
         raise status.timeout(f"the request body did not arrive within {BODY_TIMEOUT:.0f} seconds") from err
     return b"".join(chunks)

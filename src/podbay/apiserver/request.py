@@ -89,6 +89,9 @@ def parse_request_info(request: Request) -> RequestInfo:
         if len(rest) < 3:
             return RequestInfo(False, path, verb)
         group, rest = rest[0], rest[1:]
+        if not group:
+            # The core group is served under /api alone.
+            return RequestInfo(False, path, verb)
     version, rest = rest[0], rest[1:]
     if not rest:
         return RequestInfo(False, path, verb)

@@ -6,7 +6,7 @@ of a chunk, as with a failing network.
 
 from __future__ import annotations
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from podbay.apiserver.request import Request
 
@@ -44,6 +44,10 @@ async def open_stream(
     response.headers["Cache-Control"] = "no-cache, private"
     if audit_id:
         response.headers["Audit-Id"] = audit_id
-    response.enable_chunked_encoding()
+    if raw.version >= HttpVersion11:
+        response.enable_chunked_encoding()
+    else:
+        # HTTP/1.0 knows no chunks: the end of the connection is the end of the stream.
+        response.force_close()
     await response.prepare(raw)
     return response
