@@ -17,13 +17,15 @@ from podbay.objects import names
 from podbay.objects.meta import Object, name_of
 from podbay.pods.problems import Problem, refuse
 from podbay.pods.resources import all_containers
-from podbay.pods.validate_containers import container_problems
+from podbay.pods.validate_containers import container_problems, profile_problems, quantity_problems
+from podbay.pods.validate_scheduling import scheduling_problems
 
 __all__ = ["check_pod", "pod_problems"]
 
 _ANNOTATIONS_MAX: Final = 256 * 1024
 _REQUEST_MAX: Final = 1_500_000
 _INT32_MAX: Final = 2**31 - 1
+_FINALIZERS: Final = ("foregroundDeletion", "kubernetes", "orphan")
 _ENUMS: Final = {
     "dnsPolicy": ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"),
     "restartPolicy": ("Always", "OnFailure", "Never"),
@@ -64,9 +66,18 @@ def _metadata(metadata: Mapping[str, Any]) -> Iterator[Problem]:
     for key, value in (metadata.get("labels") or {}).items():
         yield from _rule(names.qualified_name_errors, key, f"metadata.labels[{key}]")
         yield from _rule(names.label_value_errors, value, f"metadata.labels[{key}]")
+    for index, finalizer in enumerate(metadata.get("finalizers") or ()):
+        if "/" not in finalizer and finalizer not in _FINALIZERS:
+            yield Problem(
+                f"metadata.finalizers[{index}]", "must have a domain before it, such as example.com/name"
+            )
     annotations = metadata.get("annotations") or {}
     for key in annotations:
         yield from _rule(names.qualified_name_errors, key.lower(), f"metadata.annotations[{key}]")
+    for index, owner in enumerate(metadata.get("ownerReferences") or ()):
+        for field in ("apiVersion", "kind", "name", "uid"):
+            if not owner.get(field):
+                yield Problem(f"metadata.ownerReferences[{index}].{field}", "is required")
     size = sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
     if size > _ANNOTATIONS_MAX:
         message = f"all annotations together have {size} bytes, more than {_ANNOTATIONS_MAX}"
@@ -96,9 +107,9 @@ def _volumes(spec: Mapping[str, Any]) -> Iterator[Problem]:
             yield Problem(f"{path}.name", f"{name} is the name of another volume too")
         seen.add(name)
         sources = sorted(set(volume) - {"name"})
-        if len(sources) != 1:
-            found = " and ".join(sources) if sources else "none"
-            yield Problem(path, f"must have exactly one source (emptyDir, secret, …); it has {found}")
+        # None at all is an emptyDir, by the API's own default.
+        if len(sources) > 1:
+            yield Problem(path, f"must have one source; it has {' and '.join(sources)}")
         yield from _volume_source(volume, path)
 
 
@@ -112,6 +123,15 @@ def _volume_source(volume: Mapping[str, Any], path: str) -> Iterator[Problem]:
     for source, field in required.items():
         if source in volume and not volume[source].get(field):
             yield Problem(f"{path}.{source}.{field}", "is required")
+    if ".." in str((volume.get("hostPath") or {}).get("path")).split("/"):
+        yield Problem(f"{path}.hostPath.path", "must not contain '..'")
+    for source in ("secret", "configMap", "projected", "downwardAPI"):
+        mode = (volume.get(source) or {}).get("defaultMode")
+        if mode is not None and not 0 <= mode <= 0o777:
+            yield Problem(f"{path}.{source}.defaultMode", "must be between 0 and 0777 (octal), inclusive")
+    size = (volume.get("emptyDir") or {}).get("sizeLimit")
+    if size is not None:
+        yield from quantity_problems(size, f"{path}.emptyDir.sizeLimit")
 
 
 def _spec(spec: Mapping[str, Any]) -> Iterator[Problem]:
@@ -127,29 +147,16 @@ def _spec(spec: Mapping[str, Any]) -> Iterator[Problem]:
     grace = spec.get("terminationGracePeriodSeconds")
     if grace is not None and grace < 0:
         yield Problem("spec.terminationGracePeriodSeconds", "must be greater than or equal to 0")
+    for index, gate in enumerate(spec.get("schedulingGates") or ()):
+        yield from _rule(
+            names.qualified_name_errors, gate.get("name") or "", f"spec.schedulingGates[{index}].name"
+        )
+    yield from profile_problems(spec.get("securityContext") or {}, "spec.securityContext")
     for index, reference in enumerate(spec.get("imagePullSecrets") or ()):
         path = f"spec.imagePullSecrets[{index}].name"
         yield from _rule(names.dns1123_subdomain_errors, reference.get("name") or "", path)
-    yield from _scheduling(spec)
+    yield from scheduling_problems(spec)
     yield from _network(spec)
-
-
-def _scheduling(spec: Mapping[str, Any]) -> Iterator[Problem]:
-    for key, value in (spec.get("nodeSelector") or {}).items():
-        yield from _rule(names.qualified_name_errors, key, f"spec.nodeSelector[{key}]")
-        yield from _rule(names.label_value_errors, value, f"spec.nodeSelector[{key}]")
-    for index, toleration in enumerate(spec.get("tolerations") or ()):
-        path, operator = f"spec.tolerations[{index}]", toleration.get("operator") or "Equal"
-        if toleration.get("key"):
-            yield from _rule(names.qualified_name_errors, toleration["key"], f"{path}.key")
-        elif operator != "Exists":
-            yield Problem(f"{path}.operator", "must be Exists where no key is given")
-        if operator == "Exists" and toleration.get("value"):
-            yield Problem(f"{path}.value", "must be empty where operator is Exists")
-        if toleration.get("effect") not in (None, "", "NoSchedule", "PreferNoSchedule", "NoExecute"):
-            yield Problem(f"{path}.effect", "must be one of NoSchedule, PreferNoSchedule, NoExecute")
-        if toleration.get("tolerationSeconds") is not None and toleration.get("effect") != "NoExecute":
-            yield Problem(f"{path}.effect", "must be NoExecute where tolerationSeconds is given")
 
 
 def _network(spec: Mapping[str, Any]) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
@@ -9,11 +10,16 @@ from podbay.objects import names
 from podbay.objects.quantity import Quantity
 from podbay.pods.problems import Problem
 
-__all__ = ["container_problems"]
+__all__ = ["container_problems", "profile_problems", "quantity_problems"]
 
 # MAX_ARG_STRLEN of Linux: 32 pages of 4 KiB, including the final zero byte. A longer word makes every exec fail with
 # "argument list too long", minutes later and on the node.
 _WORD_MAX: Final = 131_071
+_FIELD_PATH: Final = re.compile(
+    r"metadata\.(name|namespace|uid|(labels|annotations)\['[^']+'\])|spec\.(nodeName|serviceAccountName)"
+    r"|status\.(hostIP|hostIPs|podIP|podIPs)"
+)
+_HANDLERS: Final = ("exec", "grpc", "httpGet", "tcpSocket")
 _ENUMS: Final = {
     "imagePullPolicy": ("Always", "IfNotPresent", "Never"),
     "terminationMessagePolicy": ("File", "FallbackToLogsOnError"),
@@ -37,6 +43,8 @@ def container_problems(
     yield from _environment(container, path)
     yield from _mounts(container, path, volumes)
     yield from _ports(container, path)
+    yield from _probes(container, path)
+    yield from profile_problems(container.get("securityContext") or {}, f"{path}.securityContext")
     yield from _resources(container.get("resources") or {}, f"{path}.resources")
 
 
@@ -69,6 +77,11 @@ def _environment(container: Mapping[str, Any], path: str) -> Iterator[Problem]:
         for kind in ("secretKeyRef", "configMapKeyRef"):
             if kind in source:
                 yield from _key_reference(source[kind], f"{where}.valueFrom.{kind}")
+        field = (source.get("fieldRef") or {}).get("fieldPath")
+        if "fieldRef" in source and not _FIELD_PATH.fullmatch(field or ""):
+            yield Problem(
+                f"{where}.valueFrom.fieldRef.fieldPath", f"{field or 'nothing'} is no field for variables"
+            )
     for index, source in enumerate(container.get("envFrom") or ()):
         where, found = (
             f"{path}.envFrom[{index}]",
@@ -129,23 +142,60 @@ def _ports(container: Mapping[str, Any], path: str) -> Iterator[Problem]:
 
 
 def _resources(resources: Mapping[str, Any], path: str) -> Iterator[Problem]:
-    read: dict[str, dict[str, Quantity]] = {"limits": {}, "requests": {}}
-    for part in read:
+    for part in ("limits", "requests"):
         for name, text in (resources.get(part) or {}).items():
-            where = f"{path}.{part}[{name}]"
-            try:
-                quantity = Quantity.from_json(text)
-            except ValueError as err:
-                yield Problem(where, str(err))
-                continue
-            if quantity.sign < 0:
-                yield Problem(where, "must be greater than or equal to 0")
-            read[part][name] = quantity
-    for name, request in read["requests"].items():
-        limit = read["limits"].get(name)
-        if limit is not None and request > limit:
-            message = f"must be less than or equal to {name} limit of {limit}"
-            yield Problem(f"{path}.requests[{name}]", message)
+            yield from quantity_problems(text, f"{path}.{part}[{name}]")
+    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    for name, text in requests.items():
+        request, limit = _quantity(text), _quantity(limits.get(name))
+        where = f"{path}.requests[{name}]"
+        if request is None:
+            continue
+        if _is_extended(name) and request != limit:
+            yield Problem(where, f"must be equal to the limit of {name}, which may not be overcommitted")
+        elif limit is not None and request > limit:
+            yield Problem(where, f"must be less than or equal to {name} limit of {limit}")
+
+
+def quantity_problems(text: str, path: str) -> Iterator[Problem]:
+    """What is wrong with one quantity."""
+    try:
+        if Quantity.from_json(text).sign < 0:
+            yield Problem(path, "must be greater than or equal to 0")
+    except ValueError as err:
+        yield Problem(path, str(err))
+
+
+def _quantity(text: str | None) -> Quantity | None:
+    try:
+        return None if text is None else Quantity.from_json(text)
+    except ValueError:
+        return None
+
+
+def _is_extended(resource: str) -> bool:
+    """Devices such as nvidia.com/gpu, and huge pages: never more is promised than what is there."""
+    if resource.startswith("hugepages-"):
+        return True
+    domain, slash, _ = resource.partition("/")
+    return bool(slash) and domain != "kubernetes.io" and not domain.endswith(".kubernetes.io")
+
+
+def _probes(container: Mapping[str, Any], path: str) -> Iterator[Problem]:
+    for field in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if field in container and len([each for each in _HANDLERS if each in container[field]]) != 1:
+            yield Problem(f"{path}.{field}", f"must have exactly one of {', '.join(_HANDLERS)}")
+
+
+def profile_problems(security: Mapping[str, Any], path: str) -> Iterator[Problem]:
+    """What is wrong with the profiles and users of a security context, a pod's or a container's."""
+    for field in ("appArmorProfile", "seccompProfile"):
+        kind = (security.get(field) or {}).get("type")
+        if field in security and kind not in ("RuntimeDefault", "Localhost", "Unconfined"):
+            yield Problem(f"{path}.{field}.type", "must be one of RuntimeDefault, Localhost, Unconfined")
+    for field, rule in (("runAsUser", names.user_id_errors), ("runAsGroup", names.group_id_errors)):
+        if security.get(field) is not None:
+            yield from _each(f"{path}.{field}", rule(security[field]))
 
 
 def _each(path: str, messages: list[str]) -> Iterator[Problem]:
