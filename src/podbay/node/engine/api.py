@@ -162,7 +162,8 @@ class Engine:
         """POST and keep the connection as a two-way stream; an Answer when the engine refuses."""
         target = self._path(path)
         try:
-            opened = await open_duplex(self.endpoint, self._tls, target, orjson.dumps(body or {}))
+            payload = b"" if body is None else orjson.dumps(body)
+            opened = await open_duplex(self.endpoint, self._tls, target, payload)
         except (TimeoutError, OSError, EOFError) as error:
             raise self.lost(error) from error
         return opened if isinstance(opened, Duplex) else Answer(*opened)

@@ -18,8 +18,8 @@ from podbay.node.specs import ContainerSpec, Limits, SandboxSpec, Security, User
 
 __all__ = ["SandboxFacts", "container_body", "sandbox_body", "user_text"]
 
-_LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "5"}}
-"""The kubelet's containerLogMaxSize and containerLogMaxFiles."""
+_LOG = {"Type": "local", "Config": {"max-size": "10m", "max-file": "5", "compress": "false"}}
+"""The kubelet's containerLogMaxSize and containerLogMaxFiles. The default driver, json-file, loses what is not UTF-8."""
 _PODMAN_LOG = {"Type": "k8s-file", "Config": {}}
 """It cannot keep rotated files: with a size limit it would throw the old lines away."""
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator
 from typing import Literal
 
 from podbay.node.engine.endpoint import Endpoint
 
-__all__ = ["Duplex", "Piece", "demultiplexed", "open_duplex", "read_frame"]
+__all__ = ["Duplex", "Piece", "open_duplex", "read_frame"]
 
 Piece = tuple[Literal["stdout", "stderr"], bytes]
 
@@ -85,12 +84,6 @@ async def read_frame(duplex: Duplex) -> Piece | None:
     size = int.from_bytes(head[4:], "big")
     data = await duplex.read_exactly(size)
     return ("stderr" if head[0] == 2 else "stdout", data) if len(data) == size else None
-
-
-async def demultiplexed(duplex: Duplex) -> AsyncGenerator[Piece, None]:
-    """All frames to the end."""
-    while (piece := await read_frame(duplex)) is not None:
-        yield piece
 
 
 async def open_duplex(

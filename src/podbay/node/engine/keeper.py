@@ -90,6 +90,26 @@ class Keeper:
         """File operations on a held volume, at FILES. The caller closes them."""
         return RemoteFiles(self._engine, lambda: self._start(volume))
 
+    async def kill_process(self, pid: int) -> None:
+        """SIGKILL to a process of the engine's machine."""
+        await self.running()
+        body = {
+            "Image": self.image,
+            "Entrypoint": [PROGRAM],
+            "Cmd": ["kill", str(pid)],
+            "Labels": {NODE: self._names.node, KIND: "killer"},
+            "HostConfig": {
+                "AutoRemove": True,
+                "PidMode": "host",
+                "NetworkMode": "none",
+                "CapDrop": ["ALL"],
+                "CapAdd": ["KILL"],
+            },
+        }
+        made = await self._engine.post("/containers/create", body)
+        if made.ok:
+            await self._engine.post(f"/containers/{made.json()['Id']}/start")
+
     async def make_volume(self, name: str, tmpfs: str = "", labels: dict[str, str] | None = None) -> None:
         """Make one of the engine's volumes if it does not exist. tmpfs: mount options, for one held in memory."""
         body: dict[str, Any] = {

@@ -13,20 +13,24 @@ from podbay.node.observed import LogLine
 
 __all__ = ["LogFrames"]
 
+Name = Literal["stdout", "stderr"]
+
 _RECORD = 16 << 10
 """Bytes after which engines cut a line that does not end; the rest is a record of its own."""
 _TIME_MAX = 40
 """Characters of a time and the space after it."""
 
-Name = Literal["stdout", "stderr"]
-
 
 class LogFrames:
     """Feed it the bytes of the stream; it gives the lines that are complete."""
 
-    def __init__(self, *, tty: bool) -> None:
+    def __init__(self, *, tty: bool, earliest: int = 0, drops_newlines: bool = False) -> None:
         self._tty = tty
+        self._earliest = earliest
+        self._drops_newlines = drops_newlines
         self._rest = bytearray()
+        self._open: dict[Name, int] = {}
+        """The time of the line that a stream is in the middle of; all its records have the same."""
 
     def feed(self, data: bytes) -> list[LogLine]:
         self._rest += data
@@ -35,7 +39,7 @@ class LogFrames:
     def finish(self) -> list[LogLine]:
         """What a process left without a newline."""
         rest, self._rest = bytes(self._rest), bytearray()
-        return [_line("stdout", rest)] if self._tty and rest else []
+        return [self._line("stdout", rest)] if self._tty and rest else []
 
     def _frames(self) -> list[LogLine]:
         found: list[LogLine] = []
@@ -45,7 +49,7 @@ class LogFrames:
             if end > len(self._rest):
                 break
             name: Name = "stderr" if self._rest[at] == 2 else "stdout"
-            found.append(_line(name, bytes(self._rest[at + 8 : end])))
+            found.append(self._line(name, bytes(self._rest[at + 8 : end])))
             at = end
         del self._rest[:at]
         return found
@@ -62,22 +66,28 @@ class LogFrames:
                 end = limit
             else:
                 return found
-            found.append(_line("stdout", bytes(self._rest[:end])))
+            found.append(self._line("stdout", bytes(self._rest[:end])))
             del self._rest[:end]
+
+    def _line(self, name: Name, record: bytes) -> LogLine:
+        head, _, text = record.partition(b" ")
+        when = _time(head)
+        if not when:
+            # No time stands before it: all of it is text.
+            text = record
+        ended = text.endswith(b"\n")
+        if ended:
+            text = text[:-1]
+        elif self._drops_newlines and len(text) < _RECORD and self._open.get(name) == when:
+            # Docker's driver "local" (seen in 20.10) does so at the end of a line of several records.
+            ended = True
+        self._open[name] = 0 if ended else when
+        # Podman cuts times to whole seconds, which would put a first line before its container.
+        return LogLine(max(when, self._earliest), name, not ended, text)
 
 
 def _is_time(data: bytearray, at: int) -> bool:
     return data[at : at + 2] == b"20" and data[at + 4 : at + 5] == b"-" and data[at + 10 : at + 11] == b"T"
-
-
-def _line(name: Name, record: bytes) -> LogLine:
-    head, _, text = record.partition(b" ")
-    when = _time(head)
-    if not when:
-        # No time stands before it: all of it is text.
-        text = record
-    ended = text.endswith(b"\n")
-    return LogLine(when, name, not ended, text[:-1] if ended else text)
 
 
 def _time(head: bytes) -> int:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from podbay.node.engine.api import Engine, Query
 from podbay.node.engine.log_frames import LogFrames
 from podbay.node.engine.pods import PodsOnEngine
-from podbay.node.engine.status import was_started
+from podbay.node.engine.status import nanoseconds, was_started
 from podbay.node.observed import ContainerState, LogLine
 from podbay.node.specs import LogQuery
 
@@ -31,7 +31,11 @@ async def read_log(
         return
     # Podman's log has whole seconds: a line of the wanted second may be later than the wanted time.
     since = query.since_ns - query.since_ns % _SECOND if engine.podman else query.since_ns
-    frames = LogFrames(tty=bool(found["Config"].get("Tty")))
+    frames = LogFrames(
+        tty=bool(found["Config"].get("Tty")),
+        earliest=nanoseconds(str(found.get("Created", ""))),
+        drops_newlines=not engine.podman,
+    )
     path = f"/containers/{container_id}/logs"
     async with engine.stream("GET", path, query=_parameters(query, since)) as stream:
         if stream.status >= 400:

@@ -49,6 +49,8 @@ _AT_ONCE = 16
 _SIGKILL = 9
 _REMOVAL_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Seconds between attempts to remove a container."""
+_CONFLICT_PAUSES = (0.05, 0.1, 0.2, 0.4)
+"""Seconds between attempts to make one whose name somebody else is just taking."""
 
 
 class PodsOnEngine:
@@ -82,9 +84,7 @@ class PodsOnEngine:
             await self._keeper.running()
             labels = sandbox_labels(self._names.node, spec)
             body = sandbox_body(spec, image=self._keeper.image, network=self._network, labels=labels)
-            made = await self._engine.post("/containers/create", body, query={"name": name})
-            if not made.ok and await self.inspect(name) is None:
-                raise StartError(reason, made.message)
+            await self._create(name, body, reason)
         started = await self._engine.post(f"/containers/{name}/start")
         found = await self.inspect(name)
         if not started.ok or found is None:
@@ -131,11 +131,22 @@ class PodsOnEngine:
         body = container_body(
             spec, _facts(sandbox), config, mounts=mounts, labels=labels, podman=self._engine.podman
         )
-        made = await self._engine.post("/containers/create", body, query={"name": name})
-        found = await self.inspect(name)
-        if found is None:
-            raise StartError("CreateContainerError", made.message)
-        return self.status_of(found)
+        return self.status_of(await self._create(name, body, "CreateContainerError"))
+
+    async def _create(self, name: str, body: Mapping[str, Any], reason: str) -> dict[str, Any]:
+        """Make a container, or give back the one of that name. StartError."""
+        message = ""
+        for pause in _CONFLICT_PAUSES:
+            made = await self._engine.post("/containers/create", body, query={"name": name})
+            found = await self.inspect(name)
+            if found is not None:
+                return found
+            message = made.message
+            if made.status not in (409, 500):
+                break
+            # The name is taken before there is anything to see, by a call like this one.
+            await asyncio.sleep(pause)
+        raise StartError(reason, message)
 
     async def start_container(self, container_id: str) -> ContainerStatus:
         found = await self.inspect(container_id)

@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import orjson
 
@@ -80,6 +80,7 @@ class EngineRuntime:
         self._node = node
         self._parts: _Parts | None = None
         self._local = False
+        self._root = ""
 
     async def __aenter__(self) -> Self:
         engine = await self._engine.__aenter__()
@@ -94,6 +95,7 @@ class EngineRuntime:
                 engine.version, info, podman=engine.podman, network=network, same_machine=same
             )
             self._local = same
+            self._root = str(info.get("DockerRootDir", ""))
             self._parts = _Parts(engine, self._node, described, network)
             await self._parts.keeper.running()
         except BaseException:
@@ -191,17 +193,20 @@ class EngineRuntime:
             return None
         if size is None:
             return usage_of(identity, stats)
-        log_bytes = (
-            await asyncio.to_thread(_log_bytes, str(size.get("LogPath") or "")) if self._local else None
-        )
+        paths = self._log_paths(identity, size) if self._local else ()
+        log_bytes = await asyncio.to_thread(_log_bytes, paths)
         return usage_of(identity, stats, rootfs_bytes=int(size.get("SizeRw") or 0), log_bytes=log_bytes)
+
+    def _log_paths(self, identity: str, found: Mapping[str, Any]) -> Sequence[Path]:
+        """Where the log may be: where the engine says, or where Docker's driver "local" writes without saying."""
+        own = Path(self._root, "containers", identity, "local-logs", "container.log")
+        return [Path(found["LogPath"])] if found.get("LogPath") else [own]
 
     def logs(self, container_id: str, query: LogQuery) -> AsyncGenerator[Sequence[LogLine], None]:
         return read_log(self._engine, self._open().pods, container_id, query)
 
     async def exec(self, container_id: str, spec: ExecSpec) -> ExecSession:
-        self._open()
-        return await sessions.execute(self._engine, container_id, spec)
+        return await sessions.execute(self._engine, self._open().keeper, container_id, spec)
 
     async def attach(self, container_id: str, spec: ExecSpec) -> ExecSession:
         return await sessions.attach(self._engine, self._open().pods, container_id, spec)
@@ -235,11 +240,10 @@ def _major(version: str) -> int:
     return int(head) if head.isdigit() else 0
 
 
-def _log_bytes(path: str) -> int | None:
+def _log_bytes(patterns: Sequence[Path]) -> int | None:
     """Size of a log with its older parts; None where only the engine may look."""
     try:
-        return (
-            sum(one.stat().st_size for one in Path(path).parent.glob(f"{Path(path).name}*")) if path else None
-        )
+        found = [one.stat().st_size for path in patterns for one in path.parent.glob(f"{path.name}*")]
     except OSError:
         return None
+    return sum(found) if found else None

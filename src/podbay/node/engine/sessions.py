@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import itertools
+import os
+import re
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from podbay.errors import ConflictError, RuntimeUnavailableError, StartError
 from podbay.node.engine.api import Answer, Engine
-from podbay.node.engine.hijack import Duplex, Piece, demultiplexed, read_frame
+from podbay.node.engine.hijack import Duplex, Piece, read_frame
+from podbay.node.engine.keeper import Keeper
 from podbay.node.engine.keeper_image import PROGRAM
 from podbay.node.engine.pods import PodsOnEngine
+from podbay.node.engine.status import start_message
 from podbay.node.specs import ExecSpec
 
 __all__ = ["EnginePort", "EngineSession", "attach", "connect", "execute"]
 
 _DETACH_KEYS = "ctrl-^,ctrl-@,ctrl-^,ctrl-@,ctrl-_"
 """Engines hang up a terminal on a key sequence, by default one that shells use. Nobody types this."""
+_START_POLLS = (0.01, 0.01, 0.02, 0.02, 0.05)
+"""Seconds between questions whether a command has begun; the last one repeats."""
 _POLLS = (0.02, 0.05, 0.1, 0.2, 0.5)
-"""Seconds between questions whether an exec has ended; the last one repeats."""
-_NOT_FOUND, _NOT_EXECUTABLE = 127, 126
-_GONE = 137
+"""Seconds between questions whether a command has ended; the last one repeats."""
+_NOT_STARTED = (126, 127)
+"""Exit codes of commands that could not be started, and of shells that could not find one."""
+_KILLED = 137
 """Exit code of what was removed while somebody waited for it."""
-_ENGINE_WORDS = (b"OCI runtime exec failed", b"exec failed:", b"crun: ", b"runc: ")
-"""How an engine begins when it writes to stdout itself that a command cannot be started."""
+_ENGINE_WORDS = re.compile(r"^(?:Error: )?((?:OCI runtime exec failed: |runc: |crun: ).*)$", re.MULTILINE)
+"""What an engine itself writes to the streams of a command that it could not start."""
+_END_OF_INPUT = b"\x04"
 
 
 class EngineSession:
@@ -36,71 +47,53 @@ class EngineSession:
         tty: bool,
         resize: Callable[[int, int], Awaitable[object]],
         exit_code: Callable[[asyncio.Event], Awaitable[int]],
-        failed: Callable[[], Awaitable[bool]] | None = None,
+        end: Callable[[], Awaitable[None]] | None = None,
+        first: Sequence[Piece] = (),
     ) -> None:
         self._duplex = duplex
         self._tty = tty
         self._resize = resize
         self._exit_code = exit_code
-        self._failed = failed
+        self._end = end
+        self._first = first
         self._ended = asyncio.Event()
+        self._line_begun = False
 
     async def write(self, data: bytes) -> None:
+        if data:
+            self._line_begun = not data.endswith((b"\n", b"\r", _END_OF_INPUT))
         await self._duplex.write(data)
 
     async def close_stdin(self) -> None:
-        await self._duplex.close_write()
+        if self._tty:
+            # A terminal has no half-close: the control character ends the input, the first one only the line.
+            await self._duplex.write(_END_OF_INPUT * (2 if self._line_begun else 1))
+        else:
+            await self._duplex.close_write()
 
     async def resize(self, width: int, height: int) -> None:
         if self._tty:
             await self._resize(width, height)
 
     async def output(self) -> AsyncGenerator[Piece, None]:
-        pieces = _plain(self._duplex) if self._tty else demultiplexed(self._duplex)
-        first = True
         try:
-            async for name, data in pieces:
-                if first and self._failed is not None and data.lstrip().startswith(_ENGINE_WORDS):
-                    # The engine's own words are no output of the command.
-                    name = "stderr" if await self._failed() else name
-                first = False
-                yield name, data
+            for piece in self._first:
+                yield piece
+            async for piece in _pieces(self._duplex, tty=self._tty):
+                yield piece
         finally:
             self._ended.set()
-            await pieces.aclose()
 
     async def wait(self) -> int:
         return await self._exit_code(self._ended)
 
     async def aclose(self) -> None:
         self._ended.set()
-        await self._duplex.aclose()
-
-
-class FailedSession:
-    """A command that could not be started: the reason on stderr, and an exit code."""
-
-    def __init__(self, message: str) -> None:
-        self._message = message
-
-    async def write(self, data: bytes) -> None:
-        return
-
-    async def close_stdin(self) -> None:
-        return
-
-    async def resize(self, width: int, height: int) -> None:
-        return
-
-    async def output(self) -> AsyncGenerator[Piece, None]:
-        yield "stderr", self._message.encode() + b"\n"
-
-    async def wait(self) -> int:
-        missing = ("executable file not found", "no such file or directory")
-        return _NOT_FOUND if any(words in self._message for words in missing) else _NOT_EXECUTABLE
-
-    async def aclose(self) -> None:
-        return
+        try:
+            if self._end is not None:
+                await self._end()
+        finally:
+            await self._duplex.aclose()
 
 
 class EnginePort:
@@ -129,8 +122,84 @@ class EnginePort:
         await self._duplex.aclose()
 
 
-async def execute(engine: Engine, container_id: str, spec: ExecSpec) -> EngineSession | FailedSession:
-    """Run a command in a container. StartError when the container does not run."""
+class _Exec:
+    """One command that the engine runs in a container."""
+
+    def __init__(self, engine: Engine, keeper: Keeper, container_id: str, identity: str) -> None:
+        self._engine = engine
+        self._keeper = keeper
+        self._container_id = container_id
+        self._identity = identity
+        self._code: int | None = None
+
+    async def decided(self) -> dict[str, Any]:
+        """Its state once it runs, or has ended, or could not be started."""
+        for number in itertools.count():
+            state = await self._inspect()
+            # Docker has no exit code before the end; Podman has 0 and says that it could be removed at the end.
+            # A command "runs" while it is being started, but has no process yet.
+            if (state.get("Running") and state.get("Pid")) or self._ended(state):
+                return state
+            await asyncio.sleep(_START_POLLS[min(number, len(_START_POLLS) - 1)])
+        raise AssertionError
+
+    def _ended(self, state: Mapping[str, Any]) -> bool:
+        if state.get("Running"):
+            return False
+        return bool(state.get("CanRemove")) if self._engine.podman else state.get("ExitCode") is not None
+
+    async def _inspect(self) -> dict[str, Any]:
+        found: dict[str, Any] | None = await self._engine.find(f"/exec/{self._identity}/json")
+        return found or {"Running": False, "ExitCode": _KILLED, "CanRemove": True, "Pid": 1}
+
+    async def exit_code(self, ended: asyncio.Event) -> int:
+        """Wait for its end. ended: its streams have ended, which comes just before."""
+        for number in itertools.count():
+            state = await self._inspect()
+            if self._ended(state):
+                self._code = int(state["ExitCode"])
+                return self._code
+            pause = _POLLS[min(number, len(_POLLS) - 1)]
+            if ended.is_set():
+                await asyncio.sleep(min(pause, 0.1))
+                continue
+            try:
+                async with asyncio.timeout(pause):
+                    await ended.wait()
+            except TimeoutError:
+                pass
+        raise AssertionError
+
+    async def resize(self, width: int, height: int) -> None:
+        await self._engine.post(f"/exec/{self._identity}/resize", query={"w": width, "h": height})
+
+    async def end(self) -> None:
+        """Kill it if it still runs. The engine has no call for that."""
+        if self._code is not None:
+            return
+        state = await self._inspect()
+        pid = int(state.get("Pid") or 0)
+        if not state.get("Running") or pid <= 1:
+            return
+        if not _kill_here(pid, self._container_id):
+            await self._keeper.kill_process(pid)
+
+
+def _kill_here(pid: int, container_id: str) -> bool:
+    """Kill a process of this machine, if it is the one that the engine means."""
+    try:
+        if container_id not in Path(f"/proc/{pid}/cgroup").read_text():
+            return False
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+async def execute(engine: Engine, keeper: Keeper, container_id: str, spec: ExecSpec) -> EngineSession:
+    """Run a command in a container. StartError when the container does not run, or the command cannot."""
     body = {
         "Cmd": list(spec.command),
         "AttachStdin": spec.stdin,
@@ -142,36 +211,29 @@ async def execute(engine: Engine, container_id: str, spec: ExecSpec) -> EngineSe
     made = await engine.post(f"/containers/{container_id}/exec", body)
     if not made.ok:
         raise StartError("StartError", made.message)
-    identity = made.json()["Id"]
-    opened = await engine.hijack(f"/exec/{identity}/start", {"Detach": False, "Tty": spec.tty})
+    run = _Exec(engine, keeper, container_id, made.json()["Id"])
+    opened = await engine.hijack(f"/exec/{made.json()['Id']}/start", {"Detach": False, "Tty": spec.tty})
     if isinstance(opened, Answer):
-        return FailedSession(opened.message)
+        raise StartError("StartError", start_message(opened.message))
+    try:
+        state = await run.decided()
+        first: list[Piece] = []
+        if not state.get("Running") and state.get("ExitCode") in _NOT_STARTED:
+            first = [piece async for piece in _pieces(opened, tty=spec.tty)]
+            _refuse_unstarted(first)
+    except BaseException:
+        await opened.aclose()
+        raise
+    return EngineSession(
+        opened, tty=spec.tty, resize=run.resize, exit_code=run.exit_code, end=run.end, first=first
+    )
 
-    async def resize(width: int, height: int) -> None:
-        await engine.post(f"/exec/{identity}/resize", query={"w": width, "h": height})
 
-    async def inspect() -> dict[str, Any]:
-        found: dict[str, Any] | None = await engine.find(f"/exec/{identity}/json")
-        return found or {"Running": False, "ExitCode": _GONE, "Pid": 1}
-
-    async def exit_code(ended: asyncio.Event) -> int:
-        for number in range(1_000_000_000):
-            state = await inspect()
-            if not state.get("Running") and state.get("ExitCode") is not None:
-                return int(state["ExitCode"])
-            pause = _POLLS[min(number, len(_POLLS) - 1)]
-            try:
-                async with asyncio.timeout(pause):
-                    # Its streams end a moment before the engine knows the exit code.
-                    await (asyncio.sleep(pause) if ended.is_set() else ended.wait())
-            except TimeoutError:
-                pass
-        return _GONE
-
-    async def failed() -> bool:
-        return not (await inspect()).get("Pid")
-
-    return EngineSession(opened, tty=spec.tty, resize=resize, exit_code=exit_code, failed=failed)
+def _refuse_unstarted(pieces: Sequence[Piece]) -> None:
+    """StartError when the output is the engine's own words on a command that it could not start."""
+    text = b"".join(data for _, data in pieces).decode(errors="replace")
+    if found := _ENGINE_WORDS.search(text):
+        raise StartError("StartError", start_message(found[1]))
 
 
 async def attach(engine: Engine, pods: PodsOnEngine, container_id: str, spec: ExecSpec) -> EngineSession:
@@ -191,7 +253,7 @@ async def attach(engine: Engine, pods: PodsOnEngine, container_id: str, spec: Ex
 
     async def exit_code(_ended: asyncio.Event) -> int:
         code = await pods.wait(container_id)
-        return _GONE if code is None else code
+        return _KILLED if code is None else code
 
     return EngineSession(opened, tty=bool(found["Config"].get("Tty")), resize=resize, exit_code=exit_code)
 
@@ -217,6 +279,10 @@ async def connect(engine: Engine, sandbox_id: str, port: int) -> EnginePort:
     return EnginePort(opened, first[1][1:])
 
 
-async def _plain(duplex: Duplex) -> AsyncGenerator[Piece, None]:
-    while data := await duplex.read():
-        yield "stdout", data
+async def _pieces(duplex: Duplex, *, tty: bool) -> AsyncGenerator[Piece, None]:
+    if tty:
+        while data := await duplex.read():
+            yield "stdout", data
+    else:
+        while (piece := await read_frame(duplex)) is not None:
+            yield piece

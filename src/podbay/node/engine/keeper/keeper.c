@@ -4,6 +4,7 @@
  *
  *   keeper pause           the first process of a pod: reaps orphans, ends on SIGTERM or SIGINT
  *   keeper connect PORT    a TCP connection to the loopback address, on stdin and stdout; "+" comes first when it is up
+ *   keeper kill PID        SIGKILL to a process of the engine's machine
  *   keeper serve           file operations on the volumes mounted here, asked for on stdin, answered on stdout
  *
  * Requests and answers of `serve` are frames: a length (4 bytes, big-endian), then so many bytes. A request is one
@@ -16,7 +17,7 @@ typedef unsigned int u32;
 typedef unsigned long u64;
 
 #if defined(__x86_64__)
-enum { READ = 0, WRITE = 1, CLOSE = 3, SIGACTION = 13, SOCKET = 41, CONNECT = 42, SHUTDOWN = 48, FCHMOD = 91, FCHOWN = 93,
+enum { READ = 0, WRITE = 1, CLOSE = 3, SIGACTION = 13, KILL = 62, SOCKET = 41, CONNECT = 42, SHUTDOWN = 48, FCHMOD = 91, FCHOWN = 93,
        LSEEK = 8, GETDENTS = 217, EXIT = 231, OPENAT = 257, MKDIRAT = 258, FSTATAT = 262, UNLINKAT = 263,
        RENAMEAT = 264, SYMLINKAT = 266, READLINKAT = 267, PPOLL = 271 };
 enum { O_DIRECTORY = 0200000, O_NOFOLLOW = 0400000, MODE = 6, UID = 7, GID = 8 };
@@ -29,7 +30,7 @@ static long call(long n, long a, long b, long c, long d, long e) {
     return result;
 }
 #elif defined(__aarch64__)
-enum { READ = 63, WRITE = 64, CLOSE = 57, SIGACTION = 134, SOCKET = 198, CONNECT = 203, SHUTDOWN = 210, FCHMOD = 52, FCHOWN = 55,
+enum { READ = 63, WRITE = 64, CLOSE = 57, SIGACTION = 134, KILL = 129, SOCKET = 198, CONNECT = 203, SHUTDOWN = 210, FCHMOD = 52, FCHOWN = 55,
        LSEEK = 62, GETDENTS = 61, EXIT = 94, OPENAT = 56, MKDIRAT = 34, FSTATAT = 79, UNLINKAT = 35,
        RENAMEAT = 38, SYMLINKAT = 36, READLINKAT = 78, PPOLL = 73 };
 enum { O_DIRECTORY = 040000, O_NOFOLLOW = 0100000, MODE = 4, UID = 6, GID = 7 };
@@ -96,9 +97,7 @@ static u64 digits(u64 value, u8 *to) {
     return i;
 }
 
-static void leave(int code) {
-    for (;;) SYS(EXIT, code, 0, 0);
-}
+static void leave(int code) { for (;;) SYS(EXIT, code, 0, 0); }
 
 static int read_all(int fd, void *to, u64 size) {
     for (u8 *p = to; size;) {
@@ -396,5 +395,6 @@ __attribute__((used)) void run(long *stack) {
     if (count == 2 && same(words[1], "pause")) pause_forever();
     if (count == 2 && same(words[1], "serve")) serve();
     if (count == 3 && same(words[1], "connect")) relay(number(words[2], 10));
+    if (count == 3 && same(words[1], "kill")) leave(SYS(KILL, number(words[2], 10), 9, 0) ? 1 : 0);
     leave(64);
 }
