@@ -11,8 +11,8 @@ import orjson
 
 from podbay.apiserver import field, negotiate, status
 from podbay.apiserver.patch.govalues import go_sprint, read_json
-from podbay.apiserver.patch.options import invalid_options, validate_delete_options
 from podbay.apiserver.patch.json_patch import unknown_operation_fields
+from podbay.apiserver.patch.options import invalid_options, validate_delete_options
 from podbay.apiserver.registry import ResourceType, Subresource
 from podbay.apiserver.request import Request
 from podbay.apiserver.schema.decode import Target as DecodeTarget
