@@ -21,7 +21,7 @@ from worker_pods import write_pod_template
 __all__ = ["free_port", "running_airflow"]
 
 START_SECONDS = 120.0
-STOP_SECONDS = 5.0
+STOP_SECONDS = 3.0
 COMPONENTS = {
     "api-server": ("api-server",),
     # Log servers listen on every address of the machine; here logs are read from files.

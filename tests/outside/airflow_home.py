@@ -60,6 +60,7 @@ class AirflowHome:
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__PORT": str(self.port),
             "AIRFLOW_CONN_KUBERNETES_DEFAULT": json.dumps({"conn_type": "kubernetes", "extra": extra}),
+            "AIRFLOW_CONN_IN_CLUSTER": json.dumps({"conn_type": "kubernetes", "extra": {"in_cluster": True}}),
         }
 
     def _quiet(self) -> dict[str, str]:
@@ -84,6 +85,8 @@ class AirflowHome:
             f"{section}POD_TEMPLATE_FILE": str(self.pod_template),
             f"{section}WORKER_CONTAINER_REPOSITORY": self.worker_image[0],
             f"{section}WORKER_CONTAINER_TAG": self.worker_image[1],
+            f"{section}WORKER_PODS_CREATION_BATCH_SIZE": "8",
+            f"{section}DELETE_WORKER_PODS_ON_FAILURE": "True",
             f"{section}IN_CLUSTER": "False",
             f"{section}CONFIG_FILE": str(self.kubeconfig),
         }

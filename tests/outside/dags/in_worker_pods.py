@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 import time
 
 from airflow.sdk import DAG, task
@@ -16,13 +15,12 @@ with DAG(
 ):
 
     @task
-    def first() -> str:
-        print("pid", os.getpid())
-        return os.uname().nodename
+    def first() -> int:
+        return 20
 
     @task
-    def second(host: str) -> str:
-        return f"{host} again"
+    def second(before: int) -> int:
+        return before + 22
 
     @task
     def fails() -> None:
