@@ -115,20 +115,18 @@ def same_identity(sent: Object, found: Object) -> bool:
 
 
 def carries(found: Any, wanted: Any) -> bool:
-    """Everything wanted is in found (the server adds defaults); None in wanted means absent, as in a merge patch."""
+    """Everything wanted is in found. The server adds defaults and drops empty maps and lists; None means absent."""
     if isinstance(wanted, Mapping):
         if not isinstance(found, Mapping):
-            return False
+            return not wanted and found is None
         return all(
-            found.get(key) is None if value is None else key in found and carries(found[key], value)
+            found.get(key) is None if value is None else carries(found.get(key), value)
             for key, value in wanted.items()
         )
     if isinstance(wanted, list):
-        return (
-            isinstance(found, list)
-            and len(found) == len(wanted)
-            and all(carries(f, w) for f, w in zip(found, wanted, strict=True))
-        )
+        if not isinstance(found, list):
+            return not wanted and found is None
+        return len(found) == len(wanted) and all(carries(f, w) for f, w in zip(found, wanted, strict=True))
     return bool(found == wanted)
 
 

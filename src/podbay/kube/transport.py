@@ -90,7 +90,7 @@ class Transport:
         def session(limit: int, buffer: int) -> aiohttp.ClientSession:
             # Cookies of a load balancer would be sent to another API server; proxies are looked up by ourselves,
             # because trust_env also sends passwords from ~/.netrc.
-            return aiohttp.ClientSession(
+            made = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=limit, keepalive_timeout=60.0, socket_factory=_open_socket
                 ),
@@ -98,6 +98,10 @@ class Transport:
                 read_bufsize=buffer,
                 headers={"User-Agent": self._agent},
             )
+            # aiohttp repeats PUT and DELETE by itself when a kept connection breaks, and then a 404 for a delete that
+            # took effect looks like a first answer. Who repeats must know (retry.py); there is no public switch.
+            made._retry_connection = False
+            return made
 
         self._unary = session(self._connections, 256 << 10)
         self._streams = session(0, STREAM_BUFFER)
