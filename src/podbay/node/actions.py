@@ -17,6 +17,8 @@ from podbay.objects.meta import Object
 
 __all__ = ["Actions", "Stop", "decide"]
 
+_OVER = (ContainerState.EXITED, ContainerState.UNKNOWN)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
@@ -33,8 +35,8 @@ class Actions:
     """start holds names in order. finish: nothing is to run any more, stop what still does and report the end."""
 
     new_sandbox: bool = False
-    start: Sequence[str] = ()
-    stop: Sequence[Stop] = ()
+    start: tuple[str, ...] = ()
+    stop: tuple[Stop, ...] = ()
     finish: bool = False
 
 
@@ -47,7 +49,7 @@ def decide(view: View) -> Actions:
     ]
     found = _initialize(view)
     if not isinstance(found, list):
-        return Actions(start=[*ephemeral, *found.start], stop=found.stop, finish=found.finish)
+        return Actions(start=(*ephemeral, *found.start), stop=found.stop, finish=found.finish)
     return _run_mains(view, ephemeral, found)
 
 
@@ -81,7 +83,7 @@ def _initialize(view: View) -> Actions | list[Actions]:
             tended.append(_tend_sidecar(view, container))
             if status is None or not view.is_started(container, status):
                 return _merged(tended)
-        elif status is None or status.state != ContainerState.EXITED or status.exit_code != 0:
+        elif status is None or status.state not in _OVER or status.exit_code != 0:
             return _merged([*tended, _next_init(view, container, status)])
     return tended
 
@@ -91,30 +93,30 @@ def _next_init(view: View, container: Object, status: ContainerStatus | None) ->
         return Actions()
     if (
         status is not None
-        and status.state == ContainerState.EXITED
+        and status.state in _OVER
         and not restarts_after(view.spec, container, status.exit_code, init=True)
     ):
         return Actions(finish=True)
-    return Actions(start=[container["name"]])
+    return Actions(start=(container["name"],))
 
 
 def _tend_sidecar(view: View, container: Object) -> Actions:
     status = view.latest(container["name"])
     if status is None or status.state != ContainerState.RUNNING:
-        return Actions(start=[container["name"]])
+        return Actions(start=(container["name"],))
     probe = _failed_probe(view, status)
     if probe is None:
         return Actions()
     message = f"Init container {container['name']} failed {probe} probe"
-    return Actions(stop=[Stop(name=container["name"], container_id=status.id, message=message, cause=probe)])
+    return Actions(stop=(Stop(name=container["name"], container_id=status.id, message=message, cause=probe),))
 
 
 def _merged(parts: Sequence[Actions]) -> Actions:
     if any(part.finish for part in parts):
         return Actions(finish=True)
     return Actions(
-        start=[name for part in parts for name in part.start],
-        stop=[stop for part in parts for stop in part.stop],
+        start=tuple(name for part in parts for name in part.start),
+        stop=tuple(stop for part in parts for stop in part.stop),
     )
 
 
@@ -142,7 +144,7 @@ def _run_mains(view: View, ephemeral: Sequence[str], sidecars: Sequence[Actions]
     if not kept and not start:
         return Actions(finish=True)
     beside = _merged(sidecars)
-    return Actions(start=[*ephemeral, *beside.start, *start], stop=[*beside.stop, *stop])
+    return Actions(start=(*ephemeral, *beside.start, *start), stop=(*beside.stop, *stop))
 
 
 def _failed_probe(view: View, status: ContainerStatus) -> Literal["liveness", "startup"] | None:

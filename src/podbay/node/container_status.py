@@ -188,7 +188,7 @@ def _judge(
             status["ready"] = True
         return
     ready = started
-    if ready and latest is not None and container.get("readinessProbe"):
+    if ready and latest is not None and container.get("readinessProbe") is not None:
         ready = view.probes.readiness.get(latest.id, False)
     status["ready"] = ready
     if kind == "ephemeral":

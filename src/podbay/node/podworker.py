@@ -30,7 +30,7 @@ from podbay.node.stopping import stop_container
 from podbay.node.times import parse_time
 from podbay.node.view import Outcome
 from podbay.node.volumes.keeper import runtime_volumes
-from podbay.objects.meta import Object, uid_of
+from podbay.objects.meta import Object, annotations_of, labels_of, uid_of
 
 __all__ = ["PodWorker"]
 
@@ -71,6 +71,7 @@ class PodWorker:
         self._retry_at = 0.0
         self._release_at = 0.0
         self._objects_changed = False
+        self._told = _told_to_pods(pod)
         if is_terminal(pod) and not any(s.state == ContainerState.RUNNING for s in containers):
             self.record.ended = True
         self._check_deletion()
@@ -148,10 +149,13 @@ class PodWorker:
         if self._retry_at > now:
             times.append(self._retry_at - now)
         if not self.record.ended:
-            times += [
-                t for t in (self._mounts.next_look(), self._parts.tokens.renew_seconds(self.record.pod)) if t
-            ]
+            times += [t for t in (self._mounts.next_look(), self._renewal_seconds()) if t is not None]
         return max(0.0, min(times)) if times else None
+
+    def _renewal_seconds(self) -> float | None:
+        """Until a token is to be renewed, or the renewal that failed is tried again."""
+        seconds = self._parts.tokens.renew_seconds(self.record.pod)
+        return None if seconds is None or self.record.sandbox is None else max(seconds, _RETRY_SECONDS)
 
     def _wall(self) -> float:
         return self._parts.clock.now().timestamp()
@@ -292,9 +296,11 @@ class PodWorker:
         return isinstance(sandbox, SandboxStatus)
 
     async def _refresh_volumes(self) -> None:
-        if not self._objects_changed and (self._parts.tokens.renew_seconds(self.record.pod) or 1.0) > 0:
+        metadata = _told_to_pods(self.record.pod)
+        due = (self._parts.tokens.renew_seconds(self.record.pod) or 1.0) <= 0
+        if not (self._objects_changed or due or metadata != self._told):
             return
-        self._objects_changed = False
+        self._objects_changed, self._told = False, metadata
         self.record.retry_all()
         self._mounts.retry_now()
         if self.record.sandbox is not None:
@@ -333,6 +339,11 @@ class PodWorker:
     def _grace_override(self) -> float | None:
         evicted = self.record.outcome is not None and self.record.outcome.reason == "Evicted"
         return 0.0 if evicted else None
+
+
+def _told_to_pods(pod: Object) -> tuple[Object, Object]:
+    """What downwardAPI volumes follow while the pod lives."""
+    return labels_of(pod), annotations_of(pod)
 
 
 async def _first(*events: asyncio.Event) -> None:

@@ -37,7 +37,7 @@ class PodProbes:
             status = self._record.latest(container["name"])
             if status is not None and status.state == ContainerState.RUNNING:
                 for kind in PROBE_KINDS:
-                    if probe_of(container, kind) is not None:
+                    if probe_of(container, kind) is not None and self._is_its_turn(container, status, kind):
                         wanted[status.id, kind] = (container, status)
         for key in [key for key in self._running if key not in wanted]:
             await self._running.pop(key).aclose()
@@ -45,6 +45,13 @@ class PodProbes:
             if key not in self._running:
                 name = f"{key[1]} probe of {container['name']}"
                 self._running[key] = self._group.start(name, self._probe(container, status, key[1]))
+
+    def _is_its_turn(self, container: Object, status: ContainerStatus, kind: ProbeKind) -> bool:
+        """The other probes wait until the startup probe has succeeded; it runs no more then."""
+        if container.get("startupProbe") is None:
+            return True
+        started = self._record.startup.get(status.id)
+        return started is None if kind == "startup" else started is True
 
     async def stop(self) -> None:
         """End all of them."""
@@ -62,22 +69,17 @@ class PodProbes:
         age = clock.now().timestamp() - status.started_ns / 1e9
         await clock.sleep(float(probe.get("initialDelaySeconds") or 0) - age)
         while True:
-            if kind == "startup" or not container.get("startupProbe") or results_of(self._record, status):
-                answer = await self._ask(container, status, probe)
-                if answer is None:
-                    return
-                self._report(container, kind, answer)
-                if not answer.errored and tally.add(answer.healthy):
-                    results[status.id] = answer.healthy
-                    self._changed()
-                if tally.result is not None and (
-                    kind == "startup" or (kind == "liveness" and not tally.result)
-                ):
-                    # A startup probe has done its work; a container that failed its liveness is about to end.
-                    return
-                await clock.sleep(period)
-            else:
-                await clock.sleep(min(period, 0.1))
+            answer = await self._ask(container, status, probe)
+            if answer is None:
+                return
+            self._report(container, kind, answer)
+            if not answer.errored and tally.add(answer.healthy):
+                results[status.id] = answer.healthy
+                self._changed()
+            if tally.result is not None and (kind == "startup" or (kind == "liveness" and not tally.result)):
+                # A startup probe has done its work; a container that failed its liveness is about to end.
+                return
+            await clock.sleep(period)
 
     async def _ask(self, container: Object, status: ContainerStatus, probe: Object) -> Answer | None:
         sandbox = self._record.sandbox
@@ -95,8 +97,3 @@ class PodProbes:
             return
         text = failure_text(kind, answer)
         self._parts.recorder.pod(self._record.pod, "Warning", "Unhealthy", text, container=container["name"])
-
-
-def results_of(record: PodRecord, status: ContainerStatus) -> bool:
-    """Whether the container is past its startup probe."""
-    return record.startup.get(status.id, False)

@@ -76,14 +76,14 @@ class View:
         """Running, and past its startup probe when it has one."""
         if status.state != ContainerState.RUNNING:
             return False
-        return not container.get("startupProbe") or self.probes.startup.get(status.id, False)
+        return container.get("startupProbe") is None or self.probes.startup.get(status.id, False)
 
     def should_start(self, container: Object, *, init: bool = False) -> bool:
         """Whether the container, which does not run, ought to: it never did, or its restart rules say so."""
         if self.pod["metadata"].get("deletionTimestamp") or self.ended:
             return False
         status = self.latest(container["name"])
-        if status is None or status.state in (ContainerState.CREATED, ContainerState.UNKNOWN):
+        if status is None or status.state == ContainerState.CREATED:
             return True
         if status.state == ContainerState.RUNNING:
             return False
