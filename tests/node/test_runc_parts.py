@@ -15,6 +15,7 @@ from podbay.node.observed import ImageConfig, LogLine, ResolvedUser
 from podbay.node.pod_files import hosts_text, resolv_conf_text, usable_resolv_conf
 from podbay.node.runc.capabilities import ALL_CAPABILITIES, bounding_set, capabilities_for
 from podbay.node.runc.cgroups import cpu_weight, find_cgroups
+from podbay.node.runc.container import signal_number
 from podbay.node.runc.logs import LineParser
 from podbay.node.runc.network import choose_subnet
 from podbay.node.runc.pause import pause_program
@@ -192,6 +193,14 @@ def test_any_account_files_can_be_read(passwd: str, group: str, image_user: str)
         resolve_user(User(), image_user, passwd, group)
     except StartError:
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("", 15), ("SIGUSR1", 10), ("usr1", 10), ("9", 9), ("SIGRTMIN+3", 37), ("RTMAX-1", 63), ("SIGNOPE", 15)],
+)
+def test_signal_names(name: str, number: int) -> None:
+    assert signal_number(name) == number
 
 
 # Configuration

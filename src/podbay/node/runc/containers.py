@@ -10,8 +10,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,11 @@ from podbay.errors import StartError
 from podbay.node import kernel
 from podbay.node.images.manifest import image_config
 from podbay.node.images.store import ImageStore, StoredImage
-from podbay.node.observed import ContainerState, ContainerStatus, ResolvedUser
+from podbay.node.observed import ContainerState, ContainerStatus
 from podbay.node.runc import layout as records
 from podbay.node.runc.capabilities import capabilities_for
 from podbay.node.runc.cgroups import Cgroups
+from podbay.node.runc.container import Container, from_record, signal_number, to_record
 from podbay.node.runc.launch import Launched, Launcher
 from podbay.node.runc.layout import ContainerFiles, Layout, container_id
 from podbay.node.runc.mounts import find_devices, find_mounts, release_sub_paths
@@ -36,7 +36,7 @@ from podbay.node.runc.users import home_of, resolve_user
 from podbay.node.runc.volumes import Volumes
 from podbay.node.specs import ContainerSpec
 
-__all__ = ["Container", "Containers"]
+__all__ = ["Containers"]
 
 _EXECUTE_SECONDS = 1.0
 """How long a process may take from being let go to executing its command."""
@@ -45,28 +45,6 @@ _LOST_EXIT_CODE = 255
 _KILL_SECONDS = 10.0
 """A killed process that takes longer than this to go hangs in the kernel."""
 _ACCOUNT_FILE_MAX = 4 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Container:
-    """A container that was made whole."""
-
-    id: str
-    sandbox_id: str
-    name: str
-    attempt: int
-    image: str
-    image_id: str
-    labels: Mapping[str, str]
-    created_ns: int
-    cgroup: str
-    user: ResolvedUser
-    stop_signal: int
-    tty: bool
-    stdin: bool
-    stdin_once: bool
-    shares_processes: bool
-    process: Launched | None = None
 
 
 class Containers:
@@ -134,7 +112,7 @@ class Containers:
             time.time_ns(),
             f"{sandbox.cgroup}/{identity}",
             user,
-            _signal_number(spec.stop_signal or config.stop_signal),
+            signal_number(spec.stop_signal or config.stop_signal),
             spec.tty,
             spec.stdin,
             spec.stdin_once,
@@ -144,7 +122,7 @@ class Containers:
         around = replace(around, home=home_of(user.uid, passwd))
         oci = build_config(spec, config, user, around, self._machine)
         _write_private(files.config, orjson.dumps(oci))
-        records.write_record(files.record, {**asdict(container), "version": 1})
+        records.write_record(files.record, to_record(container))
         return container
 
     def _surroundings(
@@ -208,7 +186,7 @@ class Containers:
 
     def _remember(self, container: Container, launched: Launched) -> Container:
         started = replace(container, process=launched)
-        records.write_record(self._layout.container(container.id).record, {**asdict(started), "version": 1})
+        records.write_record(self._layout.container(container.id).record, to_record(started))
         return started
 
     def observe(self, container: Container) -> ContainerStatus:
@@ -311,7 +289,7 @@ class Containers:
     def read(self, identity: str) -> Container | None:
         """A container from its record; None when it was never finished."""
         record = records.read_record(self._layout.container(identity).record)
-        return None if record is None else _from_record(record)
+        return None if record is None else from_record(record)
 
     def adopt(self, container: Container) -> Container:
         """Take over a container of an earlier process: one that was caught while starting is finished or undone."""
@@ -372,29 +350,6 @@ class Containers:
                 return file.read(limit)
         except FileNotFoundError:
             return b""
-
-
-def _from_record(record: dict[str, Any]) -> Container:
-    record.pop("version")
-    user, process = record.pop("user"), record.pop("process")
-    return Container(
-        **record,
-        user=ResolvedUser(user["uid"], user["gid"], tuple(user["groups"])),
-        process=Launched(**process) if process else None,
-    )
-
-
-def _signal_number(name: str) -> int:
-    if not name:
-        return signal.SIGTERM
-    try:
-        return (
-            int(name)
-            if name.isdigit()
-            else signal.Signals[name.upper() if name.upper().startswith("SIG") else f"SIG{name.upper()}"]
-        )
-    except KeyError:
-        return signal.SIGTERM
 
 
 def _time_of(path: Path) -> int:

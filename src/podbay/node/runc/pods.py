@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from podbay.errors import StartError
 from podbay.node.observed import ContainerState, ContainerStatus, RuntimeState, SandboxStatus, Usage
 from podbay.node.runc.cgroups import Cgroups
-from podbay.node.runc.containers import Container, Containers
+from podbay.node.runc.container import Container
+from podbay.node.runc.containers import Containers
 from podbay.node.runc.layout import Layout, container_id
 from podbay.node.runc.logs import log_size
 from podbay.node.runc.network import PodNetwork
