@@ -84,7 +84,7 @@ class Run:
         found = self._api.call("GET", f"{self._path}/taskInstances")["task_instances"]
         return {task["task_id"]: task["state"] for task in found}
 
-    def wait_for(self, task_id: str, states: set[str] | frozenset[str], *, seconds: float = 90) -> str:
+    def wait_for(self, task_id: str, states: set[str] | frozenset[str], *, seconds: float = 150) -> str:
         """Wait until the task is in one of the states; which one. Raises TimeoutError with all states."""
         deadline = time.monotonic() + seconds
         while True:
@@ -99,7 +99,7 @@ class Run:
                 )
             time.sleep(0.3)
 
-    def task(self, task_id: str, *, seconds: float = 90) -> Task:
+    def task(self, task_id: str, *, seconds: float = 150) -> Task:
         """Wait for a task's end."""
         self.wait_for(task_id, FINAL, seconds=seconds)
         fields = self._api.call("GET", f"{self._path}/taskInstances/{task_id}")
