@@ -32,6 +32,8 @@ __all__ = ["Scope", "WatchSink", "keep_watching"]
 
 INITIAL_SECONDS = 30.0
 """How long the state may take to stream; older servers ignore the question and never mark its end."""
+STATE_ATTEMPTS = 2
+"""Times the state may fail to stream before it is listed."""
 STEADY_SECONDS = 1.0
 """A watch that lived this long was worth opening; ending sooner with nothing to say counts as a failure."""
 _DELAYS = Backoff(initial=0.1, maximum=5.0, jitter=1.0)
@@ -85,6 +87,7 @@ class _Watcher:
         self._clock, self._rng = clock, rng
         self._version: str | None = None
         self._streams_state = True
+        self._state_failures = 0
         self._heard = False
 
     async def run(self) -> None:
@@ -93,9 +96,8 @@ class _Watcher:
             started, self._heard = self._clock.monotonic(), False
             error = await self._round()
             lasted = self._clock.monotonic() - started
-            if error is not None:
+            if error is not None and not self._learn(error):
                 self._sink.trouble(error)
-                self._learn(error)
             if self._heard or lasted >= STEADY_SECONDS:
                 failures = 0
             failures += 1
@@ -108,11 +110,19 @@ class _Watcher:
         delays = _REFUSED_DELAYS if _is_refusal(error) else _DELAYS
         return delays.delay(max(0, failures - 2), self._rng)
 
-    def _learn(self, error: PodbayError) -> None:
+    def _learn(self, error: PodbayError) -> bool:
+        """Draw conclusions; True when there is another way and so nothing to complain of."""
         if _is_expired(error):
             self._version = None
-        elif self._version is None and self._streams_state and _cannot_stream_state(error):
+            return True
+        if self._version is not None or not self._streams_state:
+            return False
+        # Servers refuse what they do not know; proxies cut what lasts too long for them.
+        self._state_failures += 1
+        if _cannot_stream_state(error) or self._state_failures >= STATE_ATTEMPTS:
             self._streams_state = False
+            return _cannot_stream_state(error)
+        return False
 
     async def _round(self) -> PodbayError | None:
         """One stream from where the last one ended; its error, or None when the server ended it."""
