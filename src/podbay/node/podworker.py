@@ -86,6 +86,8 @@ class PodWorker:
     def update(self, pod: Object) -> None:
         """The API's object changed."""
         self.record.pod = pod
+        if self._reporter.is_own(pod):
+            return
         self._check_deletion()
         self._changed.set()
 
@@ -232,11 +234,14 @@ class PodWorker:
         if actions.stop:
             await asyncio.gather(*(self._stop(stop) for stop in actions.stop))
             self._changed.set()
-        if actions.new_sandbox and not await self._make_sandbox():
-            return
         if actions.new_sandbox:
-            self._changed.set()
-            return
+            if not await self._make_sandbox():
+                return
+            actions = decide(self.record.view(self._parts.clock.monotonic(), self._wall()))
+            if not await self._starter.has_images(actions.start):
+                # The next step may take long: the sandbox is to be seen before.
+                self._changed.set()
+                return
         for name in actions.start:
             if not self._starter.is_due(name):
                 continue

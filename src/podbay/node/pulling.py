@@ -43,6 +43,15 @@ class ImagePuller:
             del self._last_error[key]
             self._backoff.forget(key)
 
+    async def is_present(self, container: Object) -> bool:
+        """Whether the container's image is here and need not be asked for."""
+        if container.get("imagePullPolicy") == "Always":
+            return False
+        try:
+            return await self._images.find_image(container.get("image") or "") is not None
+        except PullError:
+            return False
+
     async def ensure(
         self, pod: Object, container: str, *, image: str, policy: str, secrets: Sequence[Object]
     ) -> Image:

@@ -21,6 +21,11 @@ class StatusReporter:
     def __init__(self, parts: NodeParts, record: PodRecord) -> None:
         self._parts, self._record = parts, record
         self.last: Object = record.pod.get("status") or {}
+        self._version = ""
+
+    def is_own(self, pod: Object) -> bool:
+        """Whether this is the object as the last report left it: no news."""
+        return bool(self._version) and pod["metadata"].get("resourceVersion") == self._version
 
     async def report(self, *, final: bool = False) -> bool:
         """Make the API show what the record says; False when the pod is gone. Raises other ApiErrors."""
@@ -39,9 +44,10 @@ class StatusReporter:
         if semantically_equal(status, current.get("status") or {}):
             return True
         # In one process nothing comes between the reading and this; elsewhere the version refuses a lost update.
-        await parts.api.update(
-            PODS, {**current, "status": status}, namespace=namespace_of(current), subresource="status"
-        )
+        changed = {**current, "status": status}
+        written = await parts.api.update(PODS, changed, namespace=namespace_of(current), subresource="status")
+        self._version = written["metadata"]["resourceVersion"]
+        record.pod = _lean(written)
         return True
 
     def _status(self, *, final: bool) -> Object:

@@ -5,6 +5,7 @@ Source: pkg/kubelet/kuberuntime/kuberuntime_container.go (startContainer).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from podbay.errors import PullError, StartError
@@ -37,6 +38,14 @@ class ContainerStarter:
 
     def __init__(self, parts: NodeParts, record: PodRecord) -> None:
         self._parts, self._record = parts, record
+
+    async def has_images(self, names: Sequence[str]) -> bool:
+        """Whether these containers can be made at once, without asking a registry."""
+        for name in names:
+            container = find_container(self._record.pod["spec"], name)
+            if container is not None and not await self._parts.puller.is_present(container):
+                return False
+        return True
 
     def is_due(self, name: str) -> bool:
         """Whether a start may be tried now. A container that crashed just now is given its delay here."""
