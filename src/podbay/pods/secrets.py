@@ -37,9 +37,16 @@ class SecretReference:
 
 
 def read_secrets(given: Sequence[Any], problems: list[Problem]) -> list[SecretReference]:
-    """References out of SecretReference, mappings or objects with the same attributes; what is wrong to `problems`."""
-    found = [_read(each, f"secrets[{index}]", problems) for index, each in enumerate(given)]
-    return [each for each in found if each is not None]
+    """References out of SecretReference, mappings or objects with the same attributes; what is wrong to `problems`.
+
+    The same reference twice is one.
+    """
+    found: list[SecretReference] = []
+    for index, each in enumerate(given):
+        reference = _read(each, f"secrets[{index}]", problems)
+        if reference is not None and reference not in found:
+            found.append(reference)
+    return found
 
 
 def _read(given: Any, path: str, problems: list[Problem]) -> SecretReference | None:

@@ -17,7 +17,12 @@ from podbay.objects import names
 from podbay.objects.meta import Object, name_of
 from podbay.pods.problems import Problem, refuse
 from podbay.pods.resources import all_containers
-from podbay.pods.validate_containers import container_problems, profile_problems, quantity_problems
+from podbay.pods.validate_containers import (
+    container_problems,
+    profile_problems,
+    quantity_problems,
+    reference_problems,
+)
 from podbay.pods.validate_scheduling import scheduling_problems
 
 __all__ = ["check_pod", "pod_problems"]
@@ -36,7 +41,6 @@ _NAME_RULES: Final[Mapping[str, Callable[[str], list[str]]]] = {
     "nodeName": names.dns1123_subdomain_errors,
     "priorityClassName": names.dns1123_subdomain_errors,
     "runtimeClassName": names.dns1123_subdomain_errors,
-    "schedulerName": names.qualified_name_errors,
     "serviceAccountName": names.dns1123_subdomain_errors,
     "subdomain": names.dns1123_label_errors,
 }
@@ -144,17 +148,13 @@ def _spec(spec: Mapping[str, Any]) -> Iterator[Problem]:
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 1 <= deadline <= _INT32_MAX:
         yield Problem("spec.activeDeadlineSeconds", f"must be between 1 and {_INT32_MAX}, inclusive")
-    grace = spec.get("terminationGracePeriodSeconds")
-    if grace is not None and grace < 0:
-        yield Problem("spec.terminationGracePeriodSeconds", "must be greater than or equal to 0")
     for index, gate in enumerate(spec.get("schedulingGates") or ()):
         yield from _rule(
             names.qualified_name_errors, gate.get("name") or "", f"spec.schedulingGates[{index}].name"
         )
     yield from profile_problems(spec.get("securityContext") or {}, "spec.securityContext")
     for index, reference in enumerate(spec.get("imagePullSecrets") or ()):
-        path = f"spec.imagePullSecrets[{index}].name"
-        yield from _rule(names.dns1123_subdomain_errors, reference.get("name") or "", path)
+        yield from reference_problems(reference.get("name") or "", f"spec.imagePullSecrets[{index}].name")
     yield from scheduling_problems(spec)
     yield from _network(spec)
 

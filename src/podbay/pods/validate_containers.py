@@ -10,7 +10,7 @@ from podbay.objects import names
 from podbay.objects.quantity import Quantity
 from podbay.pods.problems import Problem
 
-__all__ = ["container_problems", "profile_problems", "quantity_problems"]
+__all__ = ["container_problems", "profile_problems", "quantity_problems", "reference_problems"]
 
 # MAX_ARG_STRLEN of Linux: 32 pages of 4 KiB, including the final zero byte. A longer word makes every exec fail with
 # "argument list too long", minutes later and on the node.
@@ -90,17 +90,19 @@ def _environment(container: Mapping[str, Any], path: str) -> Iterator[Problem]:
         if len(found) != 1:
             yield Problem(where, "must have exactly one of configMapRef and secretRef")
         for kind in found:
-            yield from _object_name(source[kind].get("name") or "", f"{where}.{kind}.name")
+            yield from reference_problems(source[kind].get("name") or "", f"{where}.{kind}.name")
 
 
 def _key_reference(reference: Mapping[str, Any], path: str) -> Iterator[Problem]:
-    yield from _object_name(reference.get("name") or "", f"{path}.name")
+    yield from reference_problems(reference.get("name") or "", f"{path}.name")
     key = reference.get("key") or ""
     yield from _each(f"{path}.key", names.config_map_key_errors(key) if key else ["is required"])
 
 
-def _object_name(name: str, path: str) -> Iterator[Problem]:
-    yield from _each(path, names.dns1123_subdomain_errors(name) if name else ["is required"])
+def reference_problems(name: str, path: str) -> Iterator[Problem]:
+    """What is wrong with the name of a Secret or ConfigMap. An API server takes any; the pod would wait for ever."""
+    for message in names.dns1123_subdomain_errors(name) if name else ["it is empty"]:
+        yield Problem(path, f"names no object that can exist: {message}")
 
 
 def _mounts(container: Mapping[str, Any], path: str, volumes: Collection[str | None]) -> Iterator[Problem]:
