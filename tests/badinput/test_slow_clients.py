@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import socket
@@ -14,6 +15,8 @@ import pytest
 
 from conftest import CONFIG_MAPS, Server
 from podbay.apiserver import connections, http
+from podbay.embedded.cluster import ClusterOptions
+from podbay.testing import Environment
 from podbay.testing.requests import Requests
 
 
@@ -230,3 +233,20 @@ def _heard(watchers: list[ssl.SSLSocket], word: bytes) -> int:
             seen += data
         told += 1
     return told
+
+
+def test_stopping_does_not_wait_for_clients() -> None:
+    """Clients that keep their connections open, or never say goodbye, neither hold the server nor leave sockets."""
+    with Environment.start(ClusterOptions(nodes=())) as environment:
+        own = Server(environment)
+        idle = [own.wire() for _ in range(5)]
+        for wire in idle[:3]:
+            wire.send(head(own, "GET", "/readyz"))
+            assert wire.read() is not None
+        watcher = own.wire()
+        watcher.send(head(own, "GET", f"{CONFIG_MAPS}?watch=true"))
+        started = time.monotonic()
+    assert time.monotonic() - started < 5
+    own.close()
+    # A socket that was not closed would warn when it is collected, and warnings are errors.
+    gc.collect()

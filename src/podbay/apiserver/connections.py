@@ -31,16 +31,22 @@ HEADER_LIMIT = 1 << 20
 class _Connection(web.RequestHandler):
     """One connection of a client."""
 
-    __slots__ = ("_patience",)
+    __slots__ = ("_open", "_patience", "_wire")
+    _open: set[asyncio.Transport]
     _patience: asyncio.TimerHandle
+    _wire: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         _spare_memory(transport)
+        assert isinstance(transport, asyncio.Transport)
+        self._wire = transport
+        self._open.add(transport)
         self._patience = asyncio.get_running_loop().call_later(HEADER_SECONDS, self._give_up)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._patience.cancel()
+        self._open.discard(self._wire)
         super().connection_lost(exc)
 
     def _give_up(self) -> None:
@@ -89,6 +95,18 @@ class Connections(web.Server):
             "keepalive_timeout": IDLE_SECONDS,
         }
         super().__init__(handler, handler_cancellation=True, **self._options)
+        self._open: set[asyncio.Transport] = set()
 
     def __call__(self) -> _Connection:
-        return _Connection(self, loop=self._loop, **self._options)
+        connection = _Connection(self, loop=self._loop, **self._options)
+        connection._open = self._open
+        return connection
+
+    async def drop(self) -> None:
+        """End what is still open: TLS says goodbye for up to 30 seconds, and a client may never answer."""
+        for transport in tuple(self._open):
+            transport.abort()
+        for _ in range(100):
+            if not self._open:
+                return
+            await asyncio.sleep(0)

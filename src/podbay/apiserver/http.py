@@ -72,13 +72,14 @@ class HttpServer:
         self._host, self._wanted_port, self._tls = host, port, tls
         self._streams, self._metrics = streams, metrics
         self._faults, self._extensions = faults, extensions
+        self._connections = Connections(self._serve)
         self._runner: web.ServerRunner | None = None
         self._endless: set[asyncio.Task[object]] = set()
         """Handlers of watches and streams, which a stopping server need not wait for."""
         self.port = 0
 
     async def __aenter__(self) -> HttpServer:
-        runner = web.ServerRunner(Connections(self._serve), shutdown_timeout=SHUTDOWN_SECONDS)
+        runner = web.ServerRunner(self._connections, shutdown_timeout=SHUTDOWN_SECONDS)
         await runner.setup()
         site = web.TCPSite(
             runner,
@@ -110,6 +111,7 @@ class HttpServer:
             for task in self._endless:
                 task.cancel()
             await self._runner.cleanup()
+            await self._connections.drop()
             self._runner = None
 
     async def _serve(self, raw: web.BaseRequest) -> web.StreamResponse:
