@@ -9,13 +9,13 @@ import hashlib
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from engines import DOCKER, PODMAN
+from engines import DOCKER, DOCKER_DEVIATIONS, PODMAN, PODMAN_DEVIATIONS
 
 from podbay.node.runc.runtime import RuncRuntime
 from podbay.node.runtime import Runtime
@@ -29,6 +29,8 @@ class RuntimeKind:
     open: Callable[[Path], AbstractAsyncContextManager[Runtime]]
     left: Callable[[Path], set[str]]
     available: Callable[[], bool]
+    deviations: Mapping[str, str] = field(default_factory=dict)
+    """Tests that it cannot pass, and why."""
 
 
 def _runc_left(base: Path) -> set[str]:
@@ -61,7 +63,7 @@ def _has_runc() -> bool:
 
 KINDS = {
     "runc": RuntimeKind("runc", RuncRuntime, _runc_left, _has_runc),
-    "docker": RuntimeKind("docker", DOCKER.open, DOCKER.left, DOCKER.available),
-    "podman": RuntimeKind("podman", PODMAN.open, PODMAN.left, PODMAN.available),
+    "docker": RuntimeKind("docker", DOCKER.open, DOCKER.left, DOCKER.available, DOCKER_DEVIATIONS),
+    "podman": RuntimeKind("podman", PODMAN.open, PODMAN.left, PODMAN.available, PODMAN_DEVIATIONS),
 }
 PARAMETERS = [pytest.param(kind, id=kind.name, marks=pytest.mark.root) for kind in KINDS.values()]

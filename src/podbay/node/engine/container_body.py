@@ -10,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from podbay.node.engine.keeper_image import PROGRAM
 from podbay.node.observed import ImageConfig
 from podbay.node.specs import ContainerSpec, Limits, SandboxSpec, Security, User
@@ -69,8 +67,9 @@ def container_body(
     mounts: Sequence[Mapping[str, Any]],
     labels: Mapping[str, str],
     podman: bool,
+    seccomp: str = "",
 ) -> dict[str, Any]:
-    """One container of a pod, to be made in its sandbox."""
+    """One container of a pod, to be made in its sandbox. seccomp: the value of that option for a profile of its own."""
     body: dict[str, Any] = {
         "Image": spec.image_id,
         "Env": [f"{name}={value}" for name, value in dict(spec.env).items()],
@@ -79,7 +78,7 @@ def container_body(
         "StdinOnce": spec.stdin and spec.stdin_once,
         "Tty": spec.tty,
         "User": user_text(spec.user, image.user),
-        "HostConfig": _host(spec, sandbox, mounts, podman=podman),
+        "HostConfig": _host(spec, sandbox, mounts, podman=podman, seccomp=seccomp),
     }
     if spec.command:
         # An empty Cmd beside an Entrypoint keeps the image's arguments out.
@@ -97,7 +96,12 @@ def container_body(
 
 
 def _host(
-    spec: ContainerSpec, sandbox: SandboxFacts, mounts: Sequence[Mapping[str, Any]], *, podman: bool
+    spec: ContainerSpec,
+    sandbox: SandboxFacts,
+    mounts: Sequence[Mapping[str, Any]],
+    *,
+    podman: bool,
+    seccomp: str,
 ) -> dict[str, Any]:
     joined = f"container:{sandbox.id}"
     host: dict[str, Any] = {
@@ -116,7 +120,7 @@ def _host(
             for device in spec.devices
         ],
         **_limits(spec.limits),
-        **_security(spec.security),
+        **_security(spec.security, seccomp),
     }
     if sandbox.host_pid:
         host["PidMode"] = "host"
@@ -142,12 +146,12 @@ def _limits(limits: Limits) -> dict[str, Any]:
     return found
 
 
-def _security(security: Security) -> dict[str, Any]:
+def _security(security: Security, seccomp: str) -> dict[str, Any]:
     options = ["no-new-privileges"] if security.no_new_privileges else []
     if security.seccomp == "unconfined":
         options.append("seccomp=unconfined")
     elif security.seccomp != "default":
-        options.append(f"seccomp={orjson.dumps(dict(security.seccomp)).decode()}")
+        options.append(f"seccomp={seccomp}")
     if security.apparmor:
         options.append(f"apparmor={security.apparmor}")
     host: dict[str, Any] = {

@@ -7,16 +7,19 @@ taken literally: whether the engine sees the same machine is told in the runtime
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from podbay.errors import StartError
 from podbay.node.engine.api import Engine
 from podbay.node.engine.keeper import Keeper, Place
 from podbay.node.engine.volumes import VolumePlaces
-from podbay.node.specs import ContainerSpec, HostPath, ImageSource, Mount, Tmpfs, VolumeSource
+from podbay.node.specs import ContainerSpec, HostPath, ImageSource, Mount, Security, Tmpfs, VolumeSource
 
 __all__ = ["Mounts", "message_path"]
 
@@ -36,8 +39,9 @@ def message_path(sandbox_id: str, name: str, attempt: int) -> str:
 class Mounts:
     """Turns mounts into the Engine API's form. StartError, reason CreateContainerError, when one cannot be had."""
 
-    def __init__(self, engine: Engine, keeper: Keeper, volumes: VolumePlaces) -> None:
+    def __init__(self, engine: Engine, keeper: Keeper, volumes: VolumePlaces, *, same_machine: bool) -> None:
         self._engine = engine
+        self._same_machine = same_machine
         self._keeper = keeper
         self._volumes = volumes
         self._copying = asyncio.Lock()
@@ -54,6 +58,18 @@ class Mounts:
             found.append(await self._message(sandbox_id, spec))
         return found
 
+    async def seccomp(self, security: Security) -> str:
+        """A profile as the engine's option takes it: Docker its text, Podman the path of a file on its machine."""
+        if isinstance(security.seccomp, str):
+            return ""
+        text = orjson.dumps(dict(security.seccomp))
+        if not self._engine.podman:
+            return text.decode()
+        place = self._keeper.disk(f"seccomp/{hashlib.sha256(text).hexdigest()}.json")
+        await self._keeper.files.make_directory(self._keeper.disk("seccomp").in_keeper)
+        await self._keeper.files.write_file(place.in_keeper, text)
+        return str((await self._keeper.mount(place, "/", read_only=True))["Source"])
+
     async def _message(self, sandbox_id: str, spec: ContainerSpec) -> dict[str, Any]:
         place = self._keeper.disk(message_path(sandbox_id, spec.name, spec.attempt))
         # Never over one that is there: this may be asked for a container that exists.
@@ -69,7 +85,7 @@ class Mounts:
                 options["SizeBytes"] = source.size
             return {"Type": "tmpfs", "Target": mount.target, "TmpfsOptions": options}
         if isinstance(source, HostPath):
-            found = _bind(source.path, mount)
+            found = _bind(source.path, mount, must_exist=self._same_machine)
         elif isinstance(source, VolumeSource):
             place = await self._volumes.find(source.name)
             if place is None:
@@ -132,7 +148,10 @@ class Mounts:
         await self._keeper.slow_files.remove(place.in_keeper)
 
 
-def _bind(path: str, mount: Mount) -> dict[str, Any]:
+def _bind(path: str, mount: Mount, *, must_exist: bool) -> dict[str, Any]:
+    # Docker refuses what is missing, Podman makes a directory of it.
+    if must_exist and not os.path.lexists(path):
+        raise _refusal(f"bind source path does not exist: {path}")
     if mount.sub_path:
         path = _inside(path, mount.sub_path)
     return {
@@ -146,8 +165,10 @@ def _bind(path: str, mount: Mount) -> dict[str, Any]:
 
 def _inside(base: str, sub_path: str) -> str:
     """A sub path of a path of this machine, made as a directory if missing."""
+    if sub_path.startswith("/"):
+        raise _refusal(f'subPath "{sub_path}" must be a relative path')
     root = Path(os.path.realpath(base))
-    found = Path(os.path.realpath(root / sub_path.lstrip("/")))
+    found = Path(os.path.realpath(root / sub_path))
     if not found.is_relative_to(root):
         raise _refusal(f'subPath "{sub_path}" leads out of its volume')
     if root.is_dir():

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from podbay.errors import InvalidInputError, RuntimeUnavailableError, StartError
+from podbay.node.engine.accounts import Accounts
 from podbay.node.engine.api import Answer, Engine, Query
 from podbay.node.engine.container_body import SandboxFacts, container_body, sandbox_body
 from podbay.node.engine.images import image_of
@@ -47,8 +48,12 @@ __all__ = ["PodsOnEngine"]
 _AT_ONCE = 16
 """Inspections under way together; an engine answers one in 1-3 ms."""
 _SIGKILL = 9
+_FAILURE_MAX = 64 << 10
+"""Bytes of the words on a failed start that are kept."""
 _REMOVAL_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
 """Seconds between attempts to remove a container."""
+_LATECOMER_SECONDS = 0.2
+"""How long an engine may take to make a container after whoever asked has gone."""
 _CONFLICT_PAUSES = (0.05, 0.1, 0.2, 0.4)
 """Seconds between attempts to make one whose name somebody else is just taking."""
 
@@ -63,6 +68,7 @@ class PodsOnEngine:
         self._keeper = keeper
         self._mounts = mounts
         self._names = names
+        self._accounts = Accounts(engine)
         self._network = network
         self._forgotten = Memory(tells_oom=tells_oom)
         self._memory: dict[str, Memory] = {}
@@ -122,14 +128,22 @@ class PodsOnEngine:
         image = await self._engine.find(f"/images/{spec.image_id}/json")
         if image is None:
             raise StartError("CreateContainerError", f'image "{spec.image}" ({spec.image_id}) is gone')
+        config: ImageConfig = image_of(image).config
+        user = await self._accounts.settled(spec.user, spec.image_id, config.user)
         try:
             mounts = await self._mounts.of(sandbox_id, spec)
+            seccomp = await self._mounts.seccomp(spec.security)
         except (OSError, InvalidInputError) as error:
             raise StartError("CreateContainerError", f"failed to prepare mounts: {error}") from error
-        config: ImageConfig = image_of(image).config
         labels = container_labels(owner, sandbox_id, spec)
         body = container_body(
-            spec, _facts(sandbox), config, mounts=mounts, labels=labels, podman=self._engine.podman
+            replace(spec, user=user),
+            _facts(sandbox),
+            config,
+            mounts=mounts,
+            labels=labels,
+            podman=self._engine.podman,
+            seccomp=seccomp,
         )
         return self.status_of(await self._create(name, body, "CreateContainerError"))
 
@@ -152,15 +166,32 @@ class PodsOnEngine:
         found = await self.inspect(container_id)
         if found is None:
             raise StartError("StartError", f"container {container_id[:12]} is gone")
+        await self._recall(found)
         status = self.status_of(found)
         if status.reason == "StartError" or was_started(found):
             return status
         started = await self._engine.post(f"/containers/{container_id}/start")
         if not started.ok:
             message = start_message(started.message)
-            self._remember(container_id, start_error=message)
+            await self._keep_failure(found, message)
             raise StartError("StartError", message)
         return self.status_of(await self.inspect(container_id) or found)
+
+    async def _keep_failure(self, found: Mapping[str, Any], message: str) -> None:
+        self._remember(found["Id"], start_error=message)
+        if self._engine.podman:
+            # It shows such a container as one that was never started.
+            await self._keeper.files.write_file(
+                _failure_file(self._keeper, found), message.encode()[:_FAILURE_MAX]
+            )
+
+    async def _recall(self, found: Mapping[str, Any]) -> None:
+        """Learn of a failed start that an earlier process saw."""
+        known = found["Id"] in self._memory
+        if not self._engine.podman or known or was_started(found) or found["State"]["Running"]:
+            return
+        words = await self._keeper.files.read_end(_failure_file(self._keeper, found), _FAILURE_MAX)
+        self._remember(found["Id"], start_error=words.decode(errors="replace"))
 
     async def stop_container(self, container_id: str, grace: float) -> None:
         found = await self.inspect(container_id)
@@ -211,6 +242,9 @@ class PodsOnEngine:
         kinds = [(one["Labels"] or {}).get(KIND) for one in listed]
         seen = await asyncio.gather(*(look(one["Id"]) for one in listed))
         found = [(kind, one) for kind, one in zip(kinds, seen, strict=True) if one is not None]
+        for kind, one in found:
+            if kind == "container":
+                await self._recall(one)
         return RuntimeState(
             sandboxes=[sandbox_status(one) for kind, one in found if kind == "sandbox"],
             containers=[self.status_of(one) for kind, one in found if kind == "container"],
@@ -233,13 +267,15 @@ class PodsOnEngine:
 
     async def remove_everything(self) -> None:
         """All containers of this node, the keeper included."""
-        listed = await self._listed()
-        await asyncio.gather(
-            *(self._remove(one["Id"]) for one in listed if one["Labels"][KIND] == "container")
-        )
-        await asyncio.gather(
-            *(self._remove(one["Id"]) for one in listed if one["Labels"][KIND] != "container")
-        )
+        # What a killed process had asked for may come into being while this runs.
+        for last in (False, True):
+            while listed := await self._listed():
+                inner = [one["Id"] for one in listed if one["Labels"][KIND] == "container"]
+                await asyncio.gather(*(self._remove(identity) for identity in inner))
+                rest = [one["Id"] for one in listed if one["Id"] not in inner]
+                await asyncio.gather(*(self._remove(identity) for identity in rest))
+            if not last:
+                await asyncio.sleep(_LATECOMER_SECONDS)
 
     async def _listed(self, label: str = "", *, running: bool = False) -> list[dict[str, Any]]:
         labels = [f"{NODE}={self._names.node}", *([label] if label else [])]
@@ -267,6 +303,12 @@ class PodsOnEngine:
 
     def _remember(self, container_id: str, **changes: Any) -> None:
         self._memory[container_id] = replace(self._memory.get(container_id, self._forgotten), **changes)
+
+
+def _failure_file(keeper: Keeper, found: Mapping[str, Any]) -> str:
+    labels = found["Config"].get("Labels") or {}
+    path = f"sandboxes/{labels.get(SANDBOX, '')}/{found['Id']}.failure"
+    return keeper.disk(path).in_keeper
 
 
 def _facts(sandbox: Mapping[str, Any]) -> SandboxFacts:

@@ -59,12 +59,14 @@ _NETWORKS = ("bridge", "podman")
 class _Parts:
     """What an open runtime consists of."""
 
-    def __init__(self, engine: Engine, node: str, info: RuntimeInfo, network: str) -> None:
+    def __init__(
+        self, engine: Engine, node: str, info: RuntimeInfo, *, network: str, same_machine: bool
+    ) -> None:
         names = Names(node)
         self.info = info
         self.keeper = Keeper(engine, names)
         self.volumes = VolumePlaces(engine, self.keeper, names)
-        self.mounts = Mounts(engine, self.keeper, self.volumes)
+        self.mounts = Mounts(engine, self.keeper, self.volumes, same_machine=same_machine)
         self.images = ImagesOnEngine(engine, Platform(info.os, info.architecture, info.variant))
         tells_oom = info.name != "podman" or _major(info.version) >= 5
         self.pods = PodsOnEngine(
@@ -96,7 +98,7 @@ class EngineRuntime:
             )
             self._local = same
             self._root = str(info.get("DockerRootDir", ""))
-            self._parts = _Parts(engine, self._node, described, network)
+            self._parts = _Parts(engine, self._node, described, network=network, same_machine=same)
             await self._parts.keeper.running()
         except BaseException:
             await engine.__aexit__()

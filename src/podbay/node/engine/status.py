@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from calendar import timegm
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -65,7 +65,7 @@ def container_status(found: Mapping[str, Any], memory: Memory) -> ContainerStatu
         labels=own_labels(labels),
         state=ContainerState.CREATED,
         created_ns=created,
-        user=_user(found["Config"].get("User") or ""),
+        user=_user(found["Config"].get("User") or "", (found.get("HostConfig") or {}).get("GroupAdd") or ()),
     )
     word = str(state.get("Status", "")).lower()
     if not was_started(found):
@@ -155,10 +155,12 @@ def nanoseconds(text: str) -> int:
     return (_seconds(text[:19]) - offset) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9])
 
 
-def _user(text: str) -> ResolvedUser | None:
+def _user(text: str, groups: Sequence[str]) -> ResolvedUser | None:
     """Known only where user and group are numbers."""
     uid, _, gid = text.partition(":")
-    return ResolvedUser(int(uid), int(gid)) if uid.isdigit() and gid.isdigit() else None
+    if not (uid.isdigit() and gid.isdigit()):
+        return None
+    return ResolvedUser(int(uid), int(gid), tuple(sorted({int(gid), *map(int, filter(str.isdigit, groups))})))
 
 
 def _number(text: str) -> int:

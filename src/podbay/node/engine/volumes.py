@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import os
 import stat
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -29,6 +30,8 @@ from podbay.node.specs import VolumeFile, VolumeSpec
 __all__ = ["VolumePlaces"]
 
 _DATA = "..data"
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+"""Bytes of a page of memory, taken to be the engine's as well."""
 _STEPS_MAX = 255
 """Parts and links of a sub path that are followed; the kernel follows 40 links."""
 
@@ -54,7 +57,11 @@ class VolumePlaces:
                 # New files get the group too (fsGroup), and the group may write.
                 mode |= stat.S_ISGID | 0o070
             if spec.memory and spec.size_limit is not None:
-                await self._create_alone(spec, f"size={spec.size_limit},mode={mode:o},gid={gid}")
+                size = f"size={spec.size_limit}"
+                if self._engine.podman:
+                    # It takes "size" for a quota on disk and refuses it; the kernel knows another word.
+                    size = f"nr_blocks={-(-spec.size_limit // _PAGE)}"
+                await self._create_alone(spec, f"{size},mode={mode:o},gid={gid}")
                 return
             path = f"volumes/{spec.name}"
             place = self._keeper.memory(path) if spec.memory else self._keeper.disk(path)
@@ -205,6 +212,8 @@ async def _show(remote: RemoteFiles, base: str, wanted: set[str], *, keep: str) 
 
 async def _walk(remote: RemoteFiles, base: str, sub_path: str) -> str:
     """The path below base without links. Each link is read here: the other side follows none."""
+    if sub_path.startswith("/"):
+        raise InvalidInputError(f'subPath "{sub_path}" must be a relative path')
     todo = [part for part in sub_path.split("/") if part not in ("", ".")][::-1]
     done: list[str] = []
     for _ in range(_STEPS_MAX):
