@@ -13,12 +13,14 @@ from podbay.node.observed import ContainerState, ContainerStatus
 from podbay.node.parts import PODS, NodeParts
 from podbay.node.podspec import find_container, grace_period
 from podbay.node.record import PodRecord
+from podbay.node.runtime import SandboxStopper
 from podbay.node.stopping import MINIMUM_SECONDS, StopOrder, stop_container
 from podbay.node.volumes.keeper import runtime_volumes
 from podbay.objects.meta import name_of, namespace_of, uid_of
 
 __all__ = ["PodEnding"]
 
+_OVER = (ContainerState.EXITED, ContainerState.UNKNOWN)
 _SETTLE_SECONDS = 2.0
 """How long after a container was stopped the runtime may take to say so before it is asked."""
 
@@ -101,6 +103,16 @@ class PodEnding:
                 present = {s.id for s in state.containers}
                 if all(s.id not in present for s in self._running()):
                     return
+
+    async def slim(self) -> None:
+        """Free what only a running pod needs: network, mounts, volumes. Status and logs stay."""
+        record, runtime = self._record, self._parts.runtime
+        if record.sandbox is not None:
+            await self._parts.gate.close(record.sandbox.id)
+            # One that never made a container has nothing to keep, and is freed with the pod.
+            if isinstance(runtime, SandboxStopper) and all(s.state in _OVER for s in record.all()):
+                await runtime.stop_sandbox(record.sandbox.id)
+        await self._parts.volumes.remove(runtime_volumes(record.pod))
 
     async def clean_up(self, old_sandboxes: list[str]) -> None:
         """Remove sandbox, containers and volumes. May be repeated."""

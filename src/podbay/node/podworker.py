@@ -331,8 +331,8 @@ class PodWorker:
             if self._release_at == 0.0:
                 self._release_at = self._retry_at = self._parts.clock.monotonic() + _RELEASE_SECONDS
             elif self._release_at <= self._parts.clock.monotonic():
-                await ending.release()
                 self._must_end.clear()
+                await ending.release()
         elif self._gone or metadata.get("deletionTimestamp"):
             await ending.clean_up(self._old_sandboxes)
             if not self._gone:
@@ -340,6 +340,7 @@ class PodWorker:
             self._finished = True
         else:
             self._must_end.clear()
+            await ending.slim()
 
     def _grace_override(self) -> float | None:
         evicted = self.record.outcome is not None and self.record.outcome.reason == "Evicted"

@@ -36,7 +36,16 @@ from podbay.node.specs import (
     VolumeSpec,
 )
 
-__all__ = ["Images", "PodListeners", "Pods", "Runtime", "RuntimeEvents", "Streams", "Volumes"]
+__all__ = [
+    "Images",
+    "PodListeners",
+    "Pods",
+    "Runtime",
+    "RuntimeEvents",
+    "SandboxStopper",
+    "Streams",
+    "Volumes",
+]
 
 
 class RuntimeEvents(Protocol):
@@ -182,6 +191,19 @@ class Streams(Protocol):
 
     async def read_message(self, container_id: str, limit: int) -> bytes:
         """The last limit bytes of the termination message file; empty when there is none."""
+        ...
+
+
+@runtime_checkable
+class SandboxStopper(Protocol):
+    """What some runtimes can do beside: keep an ended pod's statuses and logs at less than the cost of a running one."""
+
+    async def stop_sandbox(self, sandbox_id: str) -> None:
+        """Free network, namespaces, mounts and cgroups of a sandbox whose containers have all ended.
+
+        `list`, `logs` and `read_message` still tell of them; the sandbox is not ready any more and has no address.
+        ConflictError while a container runs. May be repeated.
+        """
         ...
 
 

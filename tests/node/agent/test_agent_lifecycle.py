@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from agent_pods import AgentCluster, pod, shell, state
+
+from podbay.node.observed import SandboxStatus
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.usefixtures("namespace")]
 
@@ -191,3 +195,36 @@ def test_shared_process_namespace(node: AgentCluster) -> None:
     node.create(pod(main, other, shareProcessNamespace=True))
     node.wait(lambda p: "terminated" in state(p))
     assert node.log(container="main").strip() == "1"
+
+
+def test_an_ended_pod_costs_little_and_keeps_status_and_log(node: AgentCluster) -> None:
+    volumes = [{"name": "m", "emptyDir": {"medium": "Memory"}}]
+    main = shell(
+        "head -c 100000 /dev/zero > /m/f; echo kept", volumeMounts=[{"name": "m", "mountPath": "/m"}]
+    )
+    ended = node.run(pod(main, volumes=volumes))
+    address = ended["status"]["podIP"]
+    uid = ended["metadata"]["uid"]
+    deadline = time.monotonic() + 10
+    while uid in Path("/proc/self/mountinfo").read_text() or _sandbox_ready(node, uid):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert node.log() == "kept\n"
+    assert node.get()["status"]["podIP"] == address
+    node.delete()
+    node.gone()
+    # An ended pod goes from the API at once, from the node right after.
+    while uid in {sandbox.pod_uid for sandbox in _sandboxes(node)}:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _sandboxes(node: AgentCluster) -> Sequence[SandboxStatus]:
+    async def sandboxes() -> Sequence[SandboxStatus]:
+        return (await node.agent.runtime.list()).sandboxes
+
+    return node.environment.run(sandboxes())
+
+
+def _sandbox_ready(node: AgentCluster, uid: str) -> bool:
+    return any(sandbox.ready for sandbox in _sandboxes(node) if sandbox.pod_uid == uid)

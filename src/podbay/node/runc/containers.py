@@ -325,6 +325,19 @@ class Containers:
             wait_gone(process.pid, _KILL_SECONDS)
         self._launcher.end_conmon(files, 1.0)
 
+    def release(self, container: Container) -> None:
+        """Free what only a running container needs; its record, log and message stay. It has ended."""
+        files = self._layout.container(container.id)
+        self._end_processes(container.id, container.cgroup)
+        release_sub_paths(files)
+        while files.root.exists() and kernel.detach(files.root):
+            pass
+        if self._cgroups.version:
+            self._cgroups.remove(container.cgroup)
+        shutil.rmtree(self._layout.runc / container.id, ignore_errors=True)
+        self._layout.exit(container.id).unlink(missing_ok=True)
+        shutil.rmtree(files.upper, ignore_errors=True)
+
     def remove(self, identity: str, cgroup: str) -> None:
         """Remove whatever there is of it. Raises OSError when something cannot be removed; call it again then."""
         files = self._layout.container(identity)

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from podbay.errors import StartError
+from podbay.errors import ConflictError, StartError
 from podbay.node.observed import ContainerState, ContainerStatus, RuntimeState, SandboxStatus, Usage
 from podbay.node.runc.cgroups import Cgroups
 from podbay.node.runc.container import Container
@@ -130,6 +129,22 @@ class PodTable:
             sandbox = self._make.create(spec)
             self._sandboxes[identity] = sandbox
             return sandbox.status(ready=True)
+
+    def stop_sandbox(self, sandbox_id: str) -> None:
+        """Free what only running containers need; all of them have ended."""
+        with self._pod(sandbox_id):
+            sandbox = self._sandboxes.get(sandbox_id)
+            if sandbox is None:
+                return
+            for container in self.containers():
+                if container.sandbox_id != sandbox_id:
+                    continue
+                status = self.observe(container.id)
+                if status is None or status.state not in _FINAL:
+                    raise ConflictError(f'container "{container.id}" has not ended: stop it first')
+                self._run.release(container)
+            self._sandboxes[sandbox_id] = stopped = self._make.stop(sandbox)
+        self._publish(stopped.status(ready=False))
 
     def remove_sandbox(self, sandbox_id: str) -> None:
         with self._pod(sandbox_id):
@@ -266,7 +281,12 @@ class PodTable:
         """Remove every sandbox and container."""
         for identity in list(self._sandboxes):
             self.remove_sandbox(identity)
-        deadline = time.monotonic() + 2.0
-        while self._cgroups.version and not self._cgroups.remove(f"podbay/{self._node}"):
-            if time.monotonic() > deadline:
-                return
+
+    def remove_groups(self) -> None:
+        """Remove the node's own control group, once no pod needs it."""
+        if self._cgroups.version:
+            self._cgroups.remove(f"podbay/{self._node}")
+
+    @property
+    def empty(self) -> bool:
+        return not self._sandboxes

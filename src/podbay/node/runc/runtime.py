@@ -225,6 +225,9 @@ class RuncRuntime:
     async def create_sandbox(self, spec: SandboxSpec) -> SandboxStatus:
         return await self._run(self._parts.pods.create_sandbox, spec)
 
+    async def stop_sandbox(self, sandbox_id: str) -> None:
+        await self._run(self._parts.pods.stop_sandbox, sandbox_id)
+
     async def remove_sandbox(self, sandbox_id: str) -> None:
         await self._run(self._parts.pods.remove_sandbox, sandbox_id)
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -223,12 +223,28 @@ class Sandboxes:
             or self._launcher.read_process(self._pause(sandbox.id)) is not None
         )
 
+    def stop(self, sandbox: Sandbox) -> Sandbox:
+        """Free its network, namespaces and control group; only its record stays. Its containers were released before."""
+        stopped = replace(sandbox, ips=(), pause_pid=0)
+        files = self._layout.sandbox(sandbox.id)
+        records.write_record(files.record, _to_record(stopped))
+        self._dismantle(sandbox.id, files)
+        for address in sandbox.ips:
+            self._network.release(address)
+        return stopped
+
     def remove(self, identity: str, addresses: tuple[str, ...]) -> None:
         """Remove whatever there is of it; its containers have been removed before."""
         files = self._layout.sandbox(identity)
         if not files.path.exists():
             return
         files.record.unlink(missing_ok=True)
+        self._dismantle(identity, files)
+        shutil.rmtree(files.path)
+        for address in addresses:
+            self._network.release(address)
+
+    def _dismantle(self, identity: str, files: SandboxFiles) -> None:
         if self._cgroups.version:
             self._cgroups.kill(self.group(identity))
         pause = self._pause(identity)
@@ -242,9 +258,6 @@ class Sandboxes:
             pass
         if self._cgroups.version:
             self._cgroups.remove(self.group(identity))
-        shutil.rmtree(files.path)
-        for address in addresses:
-            self._network.release(address)
 
     def _end_pause(self, identity: str, pause: ContainerFiles) -> None:
         launched = self._launcher.read_process(pause)
