@@ -17,6 +17,7 @@ from podbay.node.runc.capabilities import ALL_CAPABILITIES, bounding_set, capabi
 from podbay.node.runc.cgroups import cpu_weight, find_cgroups
 from podbay.node.runc.container import signal_number
 from podbay.node.runc.logs import LineParser
+from podbay.node.runc.machine import IdMap, read_id_map
 from podbay.node.runc.network import choose_subnet
 from podbay.node.runc.pause import pause_program
 from podbay.node.runc.seccomp import default_profile, resolve
@@ -344,10 +345,10 @@ def _route(network: str) -> str:
 @pytest.mark.parametrize(
     ("routes", "expected"),
     [
-        ([], "10.88.0.0/16"),
-        (["0.0.0.0/0"], "10.88.0.0/16"),
-        (["10.88.0.0/16", "10.89.7.0/24"], "10.90.0.0/16"),
-        (["10.64.0.0/11"], "10.96.0.0/16"),
+        ([], "10.88.0.0/20"),
+        (["0.0.0.0/0"], "10.88.0.0/20"),
+        (["10.88.0.0/16", "10.89.7.0/24"], "10.89.16.0/20"),
+        (["10.64.0.0/11"], "10.96.0.0/20"),
     ],
 )
 def test_a_free_range_is_chosen(routes: list[str], expected: str) -> None:
@@ -356,6 +357,36 @@ def test_a_free_range_is_chosen(routes: list[str], expected: str) -> None:
 
 def test_no_free_range() -> None:
     assert choose_subnet(HEADER + _route("10.0.0.0/8")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("         0          0 4294967295\n", IdMap(True, 4294967295)),
+        ("         0       1000          1\n", IdMap(False, 1)),
+        ("         0       1000          1\n         1     100000      65535\n", IdMap(False, 65536)),
+    ],
+)
+def test_user_namespaces(text: str, expected: IdMap) -> None:
+    assert read_id_map(text) == expected
+
+
+def test_configuration_in_a_user_namespace() -> None:
+    machine = Machine("amd64", (6, 1), 0, False, frozenset(), True, False, 0, rootless=True, many_users=False)
+    spec = ContainerSpec(
+        name="c", image="i", image_id="i", command=["true"], limits=Limits(memory=5, oom_score_adj=5)
+    )
+    config = build_config(
+        spec, ImageConfig(), ResolvedUser(0, 0, (0, 7)), Surroundings(root="/r", cgroup="/g"), machine
+    )
+    assert "cgroupsPath" not in config["linux"]
+    assert "resources" not in config["linux"]
+    assert "oomScoreAdj" not in config["process"]
+    assert config["process"]["user"]["additionalGids"] == []
+    mounts = {mount["destination"]: mount for mount in config["mounts"]}
+    assert "/sys/fs/cgroup" not in mounts
+    assert (mounts["/sys"]["type"], mounts["/sys"]["source"]) == ("bind", "/sys")
+    assert "gid=5" not in mounts["/dev/pts"]["options"]
 
 
 # Log lines

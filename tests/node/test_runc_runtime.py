@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import hashlib
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -270,6 +271,45 @@ async def test_secrets_stay_private(runtime: RuncRuntime, pods: PodMaker, base: 
     assert stat.S_IMODE(holding[0].stat().st_mode) == 0o600
     commands = subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
     assert "swordfish" not in commands
+
+
+async def test_a_node_without_pods_leaves_nothing(kind: RuntimeKind, base: Path, archive: Path) -> None:
+    before = kind.left(base)
+    async with kind.open(base) as runtime:
+        await runtime.load_images(archive)
+        async with PodMaker.open(runtime) as pods:
+            sandbox = await pods.sandbox()
+            assert kind.left(base) > before
+            await runtime.remove_sandbox(sandbox.id)
+    assert kind.left(base) == before
+
+
+async def test_the_bridge_of_a_deleted_node_is_removed(
+    kind: RuntimeKind, base: Path, archive: Path, tmp_path: Path
+) -> None:
+    deleted = tmp_path / "deleted"
+    async with kind.open(deleted) as runtime:
+        if not (await runtime.info()).features.pod_network:
+            pytest.skip("pods have no network here")
+        await runtime.load_images(archive)
+        async with PodMaker.open(runtime) as pods:
+            await pods.sandbox()
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if str(deleted) in line.split()[4]:
+            kernel.detach(line.split()[4])
+    shutil.rmtree(deleted)
+    assert [left.split()[0] for left in sorted(kind.left(deleted))].count("link") >= 1
+    async with kind.open(base):
+        assert not [left for left in kind.left(deleted) if left.startswith("link pb")]
+    rules = subprocess.run(
+        ["iptables", "-t", "nat", "-S"], capture_output=True, text=True, check=False
+    ).stdout
+    assert hashlib.sha256(str(deleted).encode()).hexdigest()[:10] not in rules
+    for group in Path("/sys/fs/cgroup").glob(
+        f"*/podbay/{hashlib.sha256(str(deleted).encode()).hexdigest()[:12]}"
+    ):
+        for directory, _, _ in os.walk(group, topdown=False):
+            Path(directory).rmdir()
 
 
 # Machines that lack something

@@ -61,7 +61,7 @@ def unpack_layer(source: BinaryIO, target: Path, diff_id: str, *, user_namespace
         try:
             with (
                 tarfile.open(fileobj=hashing, mode="r|", bufsize=_CHUNK) as tar,  # type: ignore[call-overload]
-                _Unpacker(target, "user" if user_namespace else "trusted") as unpacker,
+                _Unpacker(target, user_namespace=user_namespace) as unpacker,
             ):
                 for entry in tar:
                     unpacker.add(tar, entry)
@@ -77,9 +77,11 @@ def unpack_layer(source: BinaryIO, target: Path, diff_id: str, *, user_namespace
 class _Unpacker:
     """Adds entries below one directory. Every path is resolved by the kernel as if that directory were "/"."""
 
-    def __init__(self, root: Path, namespace: str) -> None:
+    def __init__(self, root: Path, *, user_namespace: bool) -> None:
         self._root = root
-        self._opaque = f"{namespace}.overlay.opaque"
+        self._opaque = "user.overlay.opaque" if user_namespace else "trusted.overlay.opaque"
+        # In a user namespace devices cannot be made, and owners outside its range cannot be set.
+        self._lenient = user_namespace
         self._parent: tuple[str, int] | None = None
         self._times: list[tuple[str, int]] = []
 
@@ -137,7 +139,7 @@ class _Unpacker:
             self._parent = None
 
     def _finish_root(self, entry: tarfile.TarInfo) -> None:
-        os.chown(self._root, entry.uid, entry.gid)
+        _own(self._root, entry, lenient=self._lenient)
         os.chmod(self._root, entry.mode & 0o7777)  # noqa: PTH101
 
     def _whiteout(self, parent: int, name: str) -> None:
@@ -157,7 +159,7 @@ class _Unpacker:
     def _directory(self, parent: int, name: str, entry: tarfile.TarInfo) -> None:
         if not _clear(parent, name, keep_directory=True):
             os.mkdir(name, 0o700, dir_fd=parent)
-        _finish(parent, name, entry)
+        _finish(parent, name, entry, lenient=self._lenient)
 
     def _other(self, tar: tarfile.TarFile, entry: tarfile.TarInfo, parent: int, name: str) -> None:
         if entry.islnk():
@@ -171,10 +173,15 @@ class _Unpacker:
         elif entry.isfifo() or entry.ischr() or entry.isblk():
             kind = stat.S_IFIFO if entry.isfifo() else stat.S_IFCHR if entry.ischr() else stat.S_IFBLK
             device = 0 if entry.isfifo() else os.makedev(entry.devmajor, entry.devminor)
-            os.mknod(name, kind | (entry.mode & 0o7777), device, dir_fd=parent)
+            try:
+                os.mknod(name, kind | (entry.mode & 0o7777), device, dir_fd=parent)
+            except PermissionError:
+                if self._lenient:
+                    return
+                raise
         else:
             raise tarfile.TarError(f"{entry.name} has unknown type {entry.type!r}")
-        _finish(parent, name, entry)
+        _finish(parent, name, entry, lenient=self._lenient)
 
     def _hard_link(self, entry: tarfile.TarInfo, parent: int, name: str) -> None:
         source_parent, source = posixpath.split(posixpath.normpath("/" + entry.linkname.lstrip("/")))
@@ -222,9 +229,17 @@ def _remove_directory(parent: int, name: str) -> None:
     os.rmdir(name, dir_fd=parent)
 
 
-def _finish(parent: int, name: str, entry: tarfile.TarInfo) -> None:
+def _own(path: str | Path, entry: tarfile.TarInfo, parent: int | None = None, *, lenient: bool) -> None:
+    try:
+        os.chown(path, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+    except OSError as error:
+        if not lenient or error.errno not in (errno.EINVAL, errno.EPERM):
+            raise
+
+
+def _finish(parent: int, name: str, entry: tarfile.TarInfo, *, lenient: bool) -> None:
     """Owner, mode, attributes, time: in this order, as a change of owner clears set-user-id and capabilities."""
-    os.chown(name, entry.uid, entry.gid, dir_fd=parent, follow_symlinks=False)
+    _own(name, entry, parent, lenient=lenient)
     path = f"/proc/self/fd/{parent}/{name}"
     if not entry.issym():
         os.chmod(path, entry.mode & 0o7777)  # noqa: PTH101

@@ -101,6 +101,12 @@ class Containers:
         self._snapshots.mount(image.layers, files.root, upper=files.upper, work=files.path / "work")
         passwd, group = (_read_inside(files.root, name) for name in ("etc/passwd", "etc/group"))
         user = resolve_user(spec.user, config.user, passwd, group)
+        if not self._machine.many_users and (user.uid, user.gid) != (0, 0):
+            raise StartError(
+                "CreateContainerError",
+                f"cannot run as user {user.uid}, group {user.gid}: this user namespace has one user; install uidmap and "
+                "give yourself ids in /etc/subuid and /etc/subgid",
+            )
         container = Container(
             identity,
             sandbox.id,

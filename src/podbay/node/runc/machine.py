@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from podbay.node import kernel
@@ -13,7 +13,7 @@ from podbay.node.runc.capabilities import bounding_set
 from podbay.node.runc.cgroups import Cgroups
 from podbay.node.runc.spec import Machine
 
-__all__ = ["look_at_machine", "node_platform", "os_image"]
+__all__ = ["IdMap", "look_at_machine", "node_platform", "os_image", "read_id_map"]
 
 _ARCHITECTURES = {
     "x86_64": ("amd64", ""),
@@ -26,6 +26,22 @@ _ARCHITECTURES = {
     "s390x": ("s390x", ""),
 }
 _SYS_RESOURCE = "CAP_SYS_RESOURCE"
+
+
+@dataclass(frozen=True, slots=True)
+class IdMap:
+    """Which user ids this process's user namespace has."""
+
+    initial: bool
+    """It is the machine's own: nothing is mapped."""
+    count: int
+    """How many ids there are; 1 means that all files and processes belong to one user."""
+
+
+def read_id_map(text: str) -> IdMap:
+    """From the text of /proc/self/uid_map."""
+    rows = [[int(word) for word in line.split()] for line in text.splitlines()]
+    return IdMap(rows == [[0, 0, 2**32 - 1]], sum(row[2] for row in rows))
 
 
 def node_platform() -> Platform:
@@ -45,9 +61,9 @@ def os_image() -> str:
     return found[1] if found else "Linux"
 
 
-def look_at_machine(cgroups: Cgroups, *, seccomp: bool) -> Machine:
+def look_at_machine(cgroups: Cgroups, ids: IdMap, *, seccomp: bool) -> Machine:
     """Gather what decides containers' configurations."""
-    rootless = os.geteuid() != 0
+    rootless = not ids.initial
     lowers = _SYS_RESOURCE in bounding_set(Path("/proc/self/status").read_text())
     own_score = int(Path("/proc/self/oom_score_adj").read_text())
     return Machine(
@@ -60,4 +76,5 @@ def look_at_machine(cgroups: Cgroups, *, seccomp: bool) -> Machine:
         apparmor=Path("/sys/kernel/security/apparmor").is_dir(),
         oom_score_floor=-1000 if lowers and not rootless else own_score,
         rootless=rootless,
+        many_users=ids.count > 1,
     )

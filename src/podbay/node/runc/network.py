@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import ipaddress
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -24,7 +25,15 @@ __all__ = ["PodNetwork", "choose_subnet"]
 _LOCK = Path("/run/podbay-network.lock")
 """Two nodes that open at the same time must not choose the same range."""
 _FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
-_CANDIDATES = [ipaddress.IPv4Network(f"10.{second}.0.0/16") for second in range(88, 120)]
+_CANDIDATES = [
+    ipaddress.IPv4Network(f"10.{second}.{third}.0/20")
+    for second in range(88, 120)
+    for third in range(0, 256, 16)
+]
+"""4093 pods each, and room for hundreds of nodes on one machine."""
+_MARK = "podbay node "
+"""Stands before the state directory in the bridge's alias."""
+_LINKS = Path("/sys/class/net")
 
 
 def choose_subnet(routes: str) -> ipaddress.IPv4Network | None:
@@ -42,7 +51,8 @@ def choose_subnet(routes: str) -> ipaddress.IPv4Network | None:
 class PodNetwork:
     """The bridge of one node. Thread-safe after `open`."""
 
-    def __init__(self, node: str, subnet: ipaddress.IPv4Network | None) -> None:
+    def __init__(self, node: str, base: Path, subnet: ipaddress.IPv4Network | None) -> None:
+        self._base = base
         self.bridge = f"pb{node[:10]}"
         self.subnet = subnet
         self.works = False
@@ -65,6 +75,7 @@ class PodNetwork:
         try:
             with _LOCK.open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
+                self._reclaim()
                 self._make_bridge()
             self.works = True
             self.outbound = self._let_out()
@@ -74,19 +85,42 @@ class PodNetwork:
             )
 
     def _make_bridge(self) -> None:
-        if self.subnet is None:
+        exists = (_LINKS / self.bridge).exists()
+        if exists and self.subnet is None:
             # A bridge whose range is not known any more would only be in the way.
-            with Netlink() as link:
-                link.delete_link(self.bridge)
+            self._delete_bridge(self.bridge)
+            exists = False
+        if not exists and not self._used:
+            # The range of last time may belong to somebody else by now.
             self.subnet = choose_subnet(Path("/proc/net/route").read_text())
         if self.subnet is None:
-            raise OSError("every range from 10.88.0.0/16 to 10.119.0.0/16 is in use")
+            raise OSError("every range from 10.88.0.0 to 10.119.255.255 is in use")
         with Netlink() as link:
-            if not Path(f"/sys/class/net/{self.bridge}").exists():
+            if not exists:
                 link.add_bridge(self.bridge)
+                (_LINKS / self.bridge / "ifalias").write_text(f"{_MARK}{self._base}"[:255])
             self._index = socket.if_nametoindex(self.bridge)
             link.add_address(self._index, self.gateway, self.subnet.prefixlen)
             link.set_up(self._index)
+
+    def _reclaim(self) -> None:
+        """Remove bridges of nodes whose state directory was deleted without a reset."""
+        for _, name in socket.if_nameindex():
+            try:
+                mark = (_LINKS / name / "ifalias").read_text().strip()
+            except OSError:
+                continue
+            if mark.startswith(_MARK) and not Path(mark.removeprefix(_MARK)).exists():
+                self._delete_bridge(name)
+
+    def _delete_bridge(self, name: str) -> None:
+        for table in ("nat", "filter"):
+            for rule in _rules_naming(table, f"podbay {name}"):
+                _iptables("-D", rule)
+        if shutil.which("nft") is not None:
+            subprocess.run(["nft", "delete", "table", "ip", name], capture_output=True, check=False)
+        with Netlink() as link:
+            link.delete_link(name)
 
     def link_name(self, sandbox: str) -> str:
         """The machine's end of a pod's pair of links; at most 15 characters."""
@@ -149,13 +183,9 @@ class PodNetwork:
 
     def close_down(self) -> None:
         """Remove bridge and rules."""
-        for rule in self._rules():
-            _iptables("-D", rule)
-        if shutil.which("iptables") is None and shutil.which("nft") is not None:
-            subprocess.run(["nft", "delete", "table", "ip", self.bridge], capture_output=True, check=False)
-        with Netlink() as link:
-            link.delete_link(self.bridge)
-        self.works = False
+        if self.works:
+            self._delete_bridge(self.bridge)
+            self.works = False
 
     def _let_out(self) -> bool:
         try:
@@ -218,3 +248,12 @@ def _iptables(action: str, rule: list[str]) -> bool:
     table, chain, *match = rule
     command = ["iptables", "--wait", "5", "-t", table, action, chain, *match]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def _rules_naming(table: str, comment: str) -> list[list[str]]:
+    """The rules of a table that carry our comment, in the form `_iptables` takes."""
+    if shutil.which("iptables") is None:
+        return []
+    done = subprocess.run(["iptables", "-t", table, "-S"], capture_output=True, text=True, check=False)
+    rules = [shlex.split(line) for line in done.stdout.splitlines() if f'"{comment}"' in line]
+    return [[table, *words[1:]] for words in rules if words[0] == "-A"]

@@ -21,10 +21,11 @@ from podbay.node.runc.cgroups import Cgroups, find_cgroups
 from podbay.node.runc.containers import Containers
 from podbay.node.runc.launch import Launcher, find_programs
 from podbay.node.runc.layout import Layout
-from podbay.node.runc.machine import look_at_machine, node_platform, os_image
+from podbay.node.runc.machine import look_at_machine, node_platform, os_image, read_id_map
 from podbay.node.runc.network import PodNetwork
 from podbay.node.runc.pause import pause_program
 from podbay.node.runc.pods import PodTable
+from podbay.node.runc.rootless import end_holder
 from podbay.node.runc.sandboxes import Sandboxes
 from podbay.node.runc.snapshots import Snapshots
 from podbay.node.runc.spec import Machine
@@ -50,26 +51,31 @@ class Parts:
     lock: IO[str]
 
     def close(self) -> None:
-        """Let another process open the directory."""
+        """Let another process open the directory. A node without pods leaves nothing on the machine."""
+        if self.pods.empty:
+            self.pods.remove_groups()
+            self.network.close_down()
         self.lock.close()
 
     def reset(self) -> None:
-        """Remove everything but images. May be repeated."""
+        """Remove everything but images; what all pods shared goes when this is closed. May be repeated."""
         self.pods.remove_all()
         self.volumes.remove_all()
         if self.network.works:
             self.pods.clear_links()
-            self.network.close_down()
         self.layout.record.unlink(missing_ok=True)
+        end_holder(self.layout.base)
 
 
 def open_parts(
     base: Path, publish: Callable[[ContainerStatus | SandboxStatus], None], forget: Callable[[str], None]
 ) -> Parts:
     """Open a state directory. RuntimeUnavailableError, ConflictError (another process has it), StateError."""
+    ids = read_id_map(Path("/proc/self/uid_map").read_text())
     if os.geteuid() != 0:
         raise RuntimeUnavailableError(
-            "the runc runtime needs root: start the cluster as root, or install Docker or Podman and use its engine"
+            "the runc runtime needs root, or a user namespace to be root of (podbay.node.runc.rootless): start the "
+            "cluster as root, or install Docker or Podman and use its engine"
         )
     programs = find_programs()
     layout = Layout(base.resolve())
@@ -78,15 +84,17 @@ def open_parts(
         record = _read_record(layout)
         node = str(record.get("node") or hashlib.sha256(str(layout.base).encode()).hexdigest()[:12])
         cgroups = _usable(find_cgroups(Path("/proc/self/mountinfo").read_text()), node)
-        machine = look_at_machine(cgroups, seccomp=programs.seccomp)
+        machine = look_at_machine(cgroups, ids, seccomp=programs.seccomp)
         images, volumes, snapshots = (
-            ImageStore(layout.images),
+            ImageStore(layout.images, user_namespace=machine.rootless),
             Volumes(layout.volumes),
-            Snapshots(layout.images / "layers"),
+            Snapshots(layout.images / "layers", user_namespace=machine.rootless),
         )
         images.open()
         snapshots.probe(layout.base / "probe")
-        network = PodNetwork(node, IPv4Network(record["subnet"]) if record.get("subnet") else None)
+        network = PodNetwork(
+            node, layout.base, IPv4Network(record["subnet"]) if record.get("subnet") else None
+        )
         launcher = Launcher(programs, layout)
         sandboxes = Sandboxes(layout, network, cgroups, launcher, node=node, machine=machine)
         available = bounding_set(Path("/proc/self/status").read_text())
@@ -167,9 +175,14 @@ def _info(version: str, machine: Machine, network: PodNetwork, snapshots: Snapsh
 
 def _features(machine: Machine, network: PodNetwork, snapshots: Snapshots) -> Features:
     notes = [note for note in (network.problem, snapshots.problem) if note]
+    if not machine.many_users:
+        notes.append(
+            "all containers run as one user: install uidmap and give the user ids in /etc/subuid and /etc/subgid"
+        )
     memory, cpu, pids = (name in machine.controllers for name in ("memory", "cpu", "pids"))
     if not machine.cgroup_version:
-        notes.append("limits are not enforced: control groups cannot be made on this machine")
+        who = "an ordinary user" if machine.rootless else "this process"
+        notes.append(f"limits are not enforced: {who} cannot make control groups on this machine")
     elif not (memory and cpu and pids):
         missing = [name for name, has in (("memory", memory), ("cpu", cpu), ("pids", pids)) if not has]
         notes.append(
@@ -177,7 +190,7 @@ def _features(machine: Machine, network: PodNetwork, snapshots: Snapshots) -> Fe
         )
     if not machine.seccomp:
         notes.append("system calls are not filtered: runc or the kernel was built without seccomp")
-    if machine.oom_score_floor > -1000:
+    if machine.oom_score_floor > -1000 and not machine.rootless:
         notes.append(
             "processes cannot be shielded from the out-of-memory killer: CAP_SYS_RESOURCE is missing"
         )
@@ -190,7 +203,7 @@ def _features(machine: Machine, network: PodNetwork, snapshots: Snapshots) -> Fe
         outbound_network=network.outbound,
         host_paths=True,
         host_network=True,
-        users=True,
+        users=machine.many_users,
         shared_processes=pause_program(machine.architecture) is not None,
         seccomp=machine.seccomp,
         notes=tuple(notes),

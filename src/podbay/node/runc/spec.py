@@ -71,6 +71,9 @@ class Machine:
     oom_score_floor: int
     """The lowest oom_score_adj we may set."""
     rootless: bool = False
+    """We are root of a user namespace only."""
+    many_users: bool = True
+    """Processes may run as other users than one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +145,7 @@ def build_config(
     # A privileged container keeps them across a change of user; others lose them, as setuid programs do.
     process = {
         "terminal": spec.tty,
-        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
+        "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups) * machine.many_users},
         "args": process_arguments(spec, image),
         "env": process_environment(spec, image, around.hostname, around.home),
         "cwd": spec.working_dir or image.working_dir or "/",
@@ -264,26 +267,33 @@ def _mounts(spec: ContainerSpec, around: Surroundings, machine: Machine) -> list
     writable = spec.security.privileged
     given = [_bound(mount) for mount in around.files]
     replaced = {mount["destination"] for mount in given}
-    system = [mount for mount in _system(writable, machine) if mount["destination"] not in replaced]
+    own_network = "network" in around.namespaces
+    system = [
+        mount
+        for mount in _system(writable, machine, own_network=own_network)
+        if mount["destination"] not in replaced
+    ]
     # Outer directories first, or an inner mount would be hidden by one that comes later.
     ordered = sorted(given, key=lambda mount: str(mount["destination"]).rstrip("/").count("/"))
     return system + ordered
 
 
-def _system(writable: bool, machine: Machine) -> list[dict[str, Any]]:
+def _system(writable: bool, machine: Machine, *, own_network: bool) -> list[dict[str, Any]]:
     safe = ["nosuid", "noexec", "nodev"]
     access = "rw" if writable else "ro"
+    terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"]
+    if machine.many_users:
+        terminals.append("gid=5")
+    sys = _mount("/sys", "sysfs", "sysfs", [*safe, access])
+    if machine.rootless and not own_network:
+        # sysfs shows a network namespace, and may be mounted by its owner only.
+        sys = _mount("/sys", "bind", "/sys", ["rbind", *safe, "ro"])
     mounts = [
         _mount("/proc", "proc", "proc", safe),
         _mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        _mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        ),
+        _mount("/dev/pts", "devpts", "devpts", terminals),
         _mount("/dev/mqueue", "mqueue", "mqueue", safe),
-        _mount("/sys", "sysfs", "sysfs", [*safe, access]),
+        sys,
     ]
     if machine.cgroup_version and not machine.rootless:
         mounts.append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", [*safe, "relatime", access]))
