@@ -1,70 +1,89 @@
-"""Choosing the container runtime of a cluster's node, and where it keeps its data."""
+"""The container runtime of a cluster's node: chosen at the first start, kept from then on, emptied by reset."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
-from contextlib import AbstractAsyncContextManager
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from podbay.aio.clock import Clock, SystemClock
-from podbay.errors import RuntimeUnavailableError
+from podbay.aio.clock import Clock
 
 if TYPE_CHECKING:
     from podbay.node.agent import NodeAgent
     from podbay.node.runtime import Runtime
 
-__all__ = ["RuntimeChoice", "check_runtime", "container_agent", "remove_containers", "runtime_available"]
+__all__ = ["RuntimeChoice", "container_agent", "remove_containers", "runtime_available"]
 
-RuntimeChoice: TypeAlias = Literal["auto", "runc"]
+RuntimeChoice: TypeAlias = Literal["auto", "docker", "runc"]
 
-_PACKAGES = "apt-get install runc conmon"
+_KEPT = "runtime-name"
+"""File that says which runtime has the node's containers: an engine that is started later must not hide them."""
 
 
 def runtime_available() -> bool:
-    """Whether a container runtime can be used here: runc and conmon, as root on Linux."""
-    return not _missing()
-
-
-def check_runtime() -> None:
-    """Raises RuntimeUnavailableError with the fix when no container runtime can be used here."""
-    if problem := _missing():
-        raise RuntimeUnavailableError(problem)
-
-
-def _missing() -> str:
-    """What stands in the way, as a sentence with the fix; empty when nothing does."""
-    if sys.platform != "linux":
-        return "containers need Linux: run the cluster in a Linux machine"
-    if os.geteuid() != 0:
-        return "running pods as containers needs root here: run the command with sudo"
-    absent = [name for name in ("runc", "conmon") if shutil.which(name) is None]
-    return f"{' and '.join(absent)} not found: install with `{_PACKAGES}`" if absent else ""
+    """Whether runc can be used here without any engine: Linux, root, runc and conmon."""
+    found = all(shutil.which(name) is not None for name in ("runc", "conmon"))
+    return sys.platform == "linux" and os.geteuid() == 0 and found
 
 
 def container_agent(name: str, storage: Path | None, choice: RuntimeChoice = "auto") -> NodeAgent:
     """A node agent that keeps its data in storage; without one it leaves nothing behind.
 
-    Raises RuntimeUnavailableError naming the package to install.
+    Its `run` raises RuntimeUnavailableError, with what to install, when there is no container runtime.
     """
     from podbay.node.agent import AgentOptions, NodeAgent
 
-    check_runtime()
-    return NodeAgent(AgentOptions(name=name, storage=storage, runtime=_open_runc))
+    @asynccontextmanager
+    async def open_runtime(base: Path, _clock: Clock) -> AsyncIterator[Runtime]:
+        async with _open(base, choice, storage) as runtime:
+            yield runtime
+
+    return NodeAgent(AgentOptions(name=name, storage=storage, runtime=open_runtime))
 
 
-def _open_runc(base: Path, clock: Clock) -> AbstractAsyncContextManager[Runtime]:
-    from podbay.node.runc.runtime import RuncRuntime
+@asynccontextmanager
+async def _open(base: Path, choice: RuntimeChoice, storage: Path | None) -> AsyncIterator[Runtime]:
+    from podbay.node.choose import choose_runtime
 
-    return RuncRuntime(base, clock=clock)
+    kept = base.parent / _KEPT
+    if choice == "auto" and storage is not None:
+        choice = _kept_choice(kept) or choice
+    chosen = await choose_runtime(
+        choice, node=_node_id(storage), directory=base, environment=os.environ, home=Path.home()
+    )
+    async with chosen as runtime:
+        kept.write_text("runc" if (await runtime.info()).name == "runc" else "docker")
+        yield runtime
+
+
+def _kept_choice(path: Path) -> RuntimeChoice | None:
+    try:
+        text = path.read_text().strip()
+    except FileNotFoundError:
+        return None
+    return "runc" if text == "runc" else "docker" if text == "docker" else None
+
+
+def _node_id(storage: Path | None) -> str:
+    """What tells the containers of this node on an engine from those of other clusters."""
+    if storage is None:
+        return f"podbay-{uuid.uuid4().hex[:10]}"
+    return f"podbay-{hashlib.sha256(str(storage.resolve()).encode()).hexdigest()[:10]}"
 
 
 async def remove_containers(storage: Path) -> None:
-    """End and remove every container, sandbox and volume that a stopped agent left in storage."""
-    base = storage / "runtime"
-    if not base.is_dir():
+    """End and remove every container, sandbox and volume that a stopped agent left, wherever it ran them.
+
+    Raises RuntimeUnavailableError when the engine that has them does not answer.
+    """
+    choice = _kept_choice(storage / _KEPT)
+    if choice is None:
         return
-    async with _open_runc(base, SystemClock()) as runtime:
+    async with _open(storage / "runtime", choice, storage) as runtime:
         await runtime.reset()

@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from podbay.aio.clock import Clock
 from podbay.apiserver.streams import NodeStreams
-from podbay.embedded.containers import RuntimeChoice, check_runtime, container_agent
+from podbay.embedded.containers import RuntimeChoice, container_agent
 from podbay.objects.api import ClusterApi
 
 __all__ = [
@@ -52,7 +52,7 @@ NodeFactory = Callable[[], NodeHost]
 def default_nodes() -> tuple[NodeFactory, ...]:
     """What a cluster has when nobody says otherwise: one node that runs containers and leaves nothing behind.
 
-    Raises RuntimeUnavailableError when there is no container runtime, naming the package to install.
+    Starting it raises RuntimeUnavailableError when there is no container runtime, naming the package to install.
     """
     return container_nodes()
 
@@ -69,9 +69,8 @@ def container_nodes(
 ) -> tuple[NodeFactory, ...]:
     """One node whose pods are containers; home is the cluster's directory, None for one that leaves nothing behind.
 
-    Raises RuntimeUnavailableError when there is no container runtime, naming the package to install.
+    Starting it raises RuntimeUnavailableError when there is no container runtime, naming the package to install.
     """
-    check_runtime()
     return (lambda: container_agent(name, home / "node" if home is not None else None, runtime),)
 
 
