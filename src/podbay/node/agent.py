@@ -20,11 +20,13 @@ from podbay.aio.informer import Informer, metadata_only
 from podbay.aio.tasks import TaskGroup
 from podbay.apiserver.streams import NodeStreams
 from podbay.errors import ClosedError, PodbayError, RuntimeUnavailableError, StartError
+from podbay.node.admission import refusal
 from podbay.node.api_gate import ApiGate, ServiceAddress
 from podbay.node.disk_watch import DiskWatch
 from podbay.node.disturbances import Disturbances
 from podbay.node.fields import NodeFacts
 from podbay.node.handlers import Handlers
+from podbay.node.host_ports import HostPorts
 from podbay.node.labels import POD_UID, VOLUMES
 from podbay.node.machine import Machine, look_at_machine
 from podbay.node.observed import ContainerStatus, RuntimeInfo, RuntimeState, SandboxStatus
@@ -38,10 +40,12 @@ from podbay.node.restarts import RestartBackoff
 from podbay.node.runtime import Runtime
 from podbay.node.shortfalls import shortfalls
 from podbay.node.streams import AgentStreams
+from podbay.node.view import Outcome
 from podbay.node.volumes.keeper import PodVolumes, VolumeKeeper
 from podbay.node.volumes.tokens import PodTokens
 from podbay.objects.api import ClusterApi
-from podbay.objects.meta import Object, name_of, namespace_of, uid_of
+from podbay.objects.meta import Object, labels_of, name_of, namespace_of, uid_of
+from podbay.objects.nodes import NODES
 from podbay.objects.resource import GVR
 
 __all__ = ["AgentOptions", "NodeAgent"]
@@ -134,6 +138,9 @@ class NodeAgent:
             parts = self._parts(api, clock, runtime=runtime, info=info, machine=machine, services=services)
             self._running = running = _Running(parts, group)
             group.start("events", parts.recorder.run())
+            parts.recorder.node("Normal", "Starting", "Starting kubelet.")
+            for note in info.features.notes:
+                parts.recorder.node("Warning", "RuntimeLimited", note)
             registration = NodeRegistration(
                 api, clock, name=self._options.name, machine=machine, runtime=info
             )
@@ -142,6 +149,7 @@ class NodeAgent:
             finally:
                 self._running = None
                 await parts.gate.aclose()
+                parts.host_ports.close_all()
 
     def _parts(
         self,
@@ -176,10 +184,19 @@ class NodeAgent:
             machine_memory=machine.memory,
             services=lambda: list(services.store.values()),
             gate=ApiGate(runtime, self._service_address(services)),
+            host_ports=HostPorts(),
+            refuse=lambda pod: self._refuse(api, pod, machine.capacity()),
             server=self._server,
             read_profile=self._read_profile,
             warnings=lambda pod: shortfalls(pod, info.features),
         )
+
+    async def _refuse(self, api: ClusterApi, pod: Object, capacity: Mapping[str, str]) -> Outcome | None:
+        assert self._running is not None
+        node = await api.get(NODES, self._options.name)
+        workers = self._running.workers.items()
+        others = [w.record.pod for uid, w in workers if uid != uid_of(pod) and not w.record.ended]
+        return refusal(pod, others, capacity, labels_of(node))
 
     def _service_address(self, services: Informer) -> ServiceAddress | None:
         """The `kubernetes` service's address, and what is behind it."""

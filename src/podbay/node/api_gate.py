@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 from podbay.errors import PodbayError
 from podbay.node.observed import SandboxStatus
 from podbay.node.runtime import PodListeners, Runtime
 
-__all__ = ["ApiGate", "ServiceAddress"]
+__all__ = ["ApiGate", "ServiceAddress", "pass_on"]
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,9 @@ class ApiGate:
             )
             return
         if listener is not None:
-            self._servers[sandbox.id] = await asyncio.start_server(self._pass_on, sock=listener)
+            self._servers[sandbox.id] = await asyncio.start_server(
+                partial(pass_on, self._service.server), sock=listener
+            )
 
     async def close(self, sandbox_id: str) -> None:
         """Stop listening; a pod's network goes only when nobody listens in it."""
@@ -69,18 +72,21 @@ class ApiGate:
         for sandbox_id in list(self._servers):
             await self.close(sandbox_id)
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert self._service is not None
-        try:
-            there = await asyncio.open_connection(*self._service.server)
-        except OSError:
-            writer.close()
-            return
-        try:
-            await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
-        finally:
-            writer.close()
-            there[1].close()
+
+async def pass_on(
+    server: tuple[str, int], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Connect to server and carry bytes both ways until both sides have ended."""
+    try:
+        there = await asyncio.open_connection(*server)
+    except OSError:
+        writer.close()
+        return
+    try:
+        await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+    finally:
+        writer.close()
+        there[1].close()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -109,6 +109,7 @@ class PodEnding:
         record, runtime = self._record, self._parts.runtime
         if record.sandbox is not None:
             await self._parts.gate.close(record.sandbox.id)
+            self._parts.host_ports.close(uid_of(record.pod))
             # One that never made a container has nothing to keep, and is freed with the pod.
             if isinstance(runtime, SandboxStopper) and all(s.state in _OVER for s in record.all()):
                 await runtime.stop_sandbox(record.sandbox.id)
@@ -119,6 +120,7 @@ class PodEnding:
         record, parts = self._record, self._parts
         for sandbox in [*old_sandboxes, *([record.sandbox.id] if record.sandbox is not None else [])]:
             await parts.gate.close(sandbox)
+            parts.host_ports.close(uid_of(record.pod))
             await parts.runtime.remove_sandbox(sandbox)
         await parts.volumes.remove(runtime_volumes(record.pod))
         parts.tokens.forget(record.pod)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from podbay.aio.clock import Clock
 from podbay.node.api_gate import ApiGate
 from podbay.node.fields import NodeFacts
 from podbay.node.handlers import Handlers
+from podbay.node.host_ports import HostPorts
 from podbay.node.pulling import ImagePuller
 from podbay.node.recorder import EventRecorder
 from podbay.node.restarts import RestartBackoff
 from podbay.node.runtime import Runtime
 from podbay.node.security import ReadProfile
+from podbay.node.view import Outcome
 from podbay.node.volumes.keeper import VolumeKeeper
 from podbay.node.volumes.tokens import PodTokens
 from podbay.objects.api import ClusterApi
@@ -44,6 +46,9 @@ class NodeParts:
     machine_memory: int
     services: Callable[[], Sequence[Object]]
     gate: ApiGate
+    host_ports: HostPorts
+    refuse: Callable[[Object], Awaitable[Outcome | None]]
+    """Why this node does not take a pod in that was bound to it; None when it does."""
     server: tuple[str, int] | None
     """Where the API server listens on this machine."""
     read_profile: ReadProfile

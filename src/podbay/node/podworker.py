@@ -70,8 +70,10 @@ class PodWorker:
         self._finished = False
         self._retry_at = 0.0
         self._release_at = 0.0
+        self._port_problem = ""
         self._objects_changed = False
         self._told = _told_to_pods(pod)
+        self._admitted = bool((pod.get("status") or {}).get("startTime")) or sandbox is not None
         if is_terminal(pod) and not any(s.state == ContainerState.RUNNING for s in containers):
             self.record.ended = True
         self._check_deletion()
@@ -193,7 +195,7 @@ class PodWorker:
 
     async def _sync(self) -> None:
         record, parts = self.record, self._parts
-        if self._past_deadline():
+        if self._past_deadline() or not await self._admit():
             return
         await read_messages(parts.runtime, record, self._wall())
         await self._remove_outdated()
@@ -202,9 +204,7 @@ class PodWorker:
             return
         await self._probes.follow()
         await self._refresh_volumes()
-        if record.sandbox is not None:
-            # After a restart of the agent nobody listens yet.
-            await parts.gate.open(record.sandbox)
+        await self._open_ways_in()
         view = record.view(parts.clock.monotonic(), self._wall())
         actions = decide(view)
         if actions.finish:
@@ -212,6 +212,20 @@ class PodWorker:
             self._changed.set()
             return
         await self._carry_out(actions)
+
+    async def _admit(self) -> bool:
+        """Whether the node takes the pod in; one that has begun was taken in before."""
+        record = self.record
+        if self._admitted:
+            return True
+        self._admitted = True
+        refused = await self._parts.refuse(record.pod)
+        if refused is None:
+            return True
+        self._parts.recorder.pod(record.pod, "Warning", refused.reason, refused.message)
+        record.ended = True
+        await self._reporter.reject(Outcome(refused.reason, f"Pod was rejected: {refused.message}"))
+        return False
 
     def _deadline_seconds(self) -> float | None:
         seconds = self.record.pod["spec"].get("activeDeadlineSeconds")
@@ -289,7 +303,7 @@ class PodWorker:
             if record.sandbox is not None:
                 self._old_sandboxes.append(record.sandbox.id)
             record.sandbox = sandbox
-            await parts.gate.open(sandbox)
+            await self._open_ways_in()
         elif isinstance(sandbox, StartError):
             text = f"Failed to create pod sandbox: {sandbox}"
             parts.recorder.pod(record.pod, "Warning", "FailedCreatePodSandBox", text)
@@ -299,6 +313,17 @@ class PodWorker:
         if isinstance(mounted, BaseException) and not isinstance(mounted, StartError):
             raise mounted
         return isinstance(sandbox, SandboxStatus)
+
+    async def _open_ways_in(self) -> None:
+        """What listens for the pod in this process; after a restart of the agent nobody does yet."""
+        sandbox = self.record.sandbox
+        if sandbox is None or not sandbox.ready:
+            return
+        await self._parts.gate.open(sandbox)
+        problem = await self._parts.host_ports.open(self.record.pod, sandbox)
+        if problem and problem != self._port_problem:
+            self._parts.recorder.pod(self.record.pod, "Warning", "HostPortConflict", problem)
+        self._port_problem = problem
 
     async def _refresh_volumes(self) -> None:
         metadata = _told_to_pods(self.record.pod)

@@ -9,7 +9,9 @@ from podbay.errors import ApiError
 from podbay.node.parts import PODS, NodeParts
 from podbay.node.record import PodRecord
 from podbay.node.status import final_status, pod_status
+from podbay.node.view import Outcome
 from podbay.objects.equality import semantically_equal
+from podbay.objects.events import timestamp
 from podbay.objects.meta import Object, name_of, namespace_of, uid_of
 
 __all__ = ["StatusReporter"]
@@ -49,6 +51,22 @@ class StatusReporter:
         self._version = written["metadata"]["resourceVersion"]
         record.pod = _lean(written)
         return True
+
+    async def reject(self, outcome: Outcome) -> None:
+        """The node does not take the pod in: that is all there is to say of it."""
+        pod, parts = self._record.pod, self._parts
+        old = pod.get("status") or {}
+        status: Object = {key: old[key] for key in ("qosClass", "startTime") if key in old}
+        status |= {"phase": "Failed", "reason": outcome.reason, "message": outcome.message}
+        status.setdefault("startTime", timestamp(parts.clock.now()))
+        if generation := pod["metadata"].get("generation"):
+            status["observedGeneration"] = generation
+        self.last = status
+        current = await parts.api.get(PODS, name_of(pod), namespace=namespace_of(pod))
+        if uid_of(current) == uid_of(pod):
+            await parts.api.update(
+                PODS, {**current, "status": status}, namespace=namespace_of(pod), subresource="status"
+            )
 
     def _status(self, *, final: bool) -> Object:
         parts, record = self._parts, self._record

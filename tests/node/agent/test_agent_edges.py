@@ -1,0 +1,112 @@
+"""Pods that are turned away, ports of the machine, and containers that misbehave."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import urllib.request
+
+import pytest
+from agent_pods import AgentCluster, pod, shell, state
+
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.usefixtures("namespace")]
+
+
+def test_a_pod_that_does_not_fit_is_turned_away(node: AgentCluster) -> None:
+    main = shell("true", resources={"requests": {"cpu": "1000"}})
+    found = node.run(pod(main, nodeName="node1"))
+    status = found["status"]
+    assert status["reason"] == "OutOfcpu"
+    words = "Node didn't have enough resource: cpu, requested: 1000000, used: "
+    assert status["message"].startswith(f"Pod was rejected: {words}")
+    assert "containerStatuses" not in status
+    reason, message = node.events()[-1]
+    assert reason == "OutOfcpu" and message.startswith(words)
+    node.delete()
+    node.gone()
+
+
+def test_a_wrong_node_selector_is_turned_away(node: AgentCluster) -> None:
+    found = node.run(pod("true", nodeName="node1", nodeSelector={"no": "where"}))
+    assert found["status"]["reason"] == "NodeAffinity"
+
+
+def test_a_port_of_the_machine_leads_into_the_pod(node: AgentCluster) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    main = shell(
+        "mkdir /w; echo through > /w/f; exec httpd -f -p 8080 -h /w",
+        ports=[{"containerPort": 8080, "hostPort": port}],
+        readinessProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+    )
+    node.create(pod(main))
+    node.wait(lambda p: p["status"]["containerStatuses"][0]["ready"])
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/f", timeout=5) as answer:
+        assert answer.read() == b"through\n"
+
+
+def test_processes_without_end_do_not_take_the_machine(node: AgentCluster) -> None:
+    bomb = shell(
+        "b() { b | b & }; b 2>/dev/null; sleep 2; echo survived", resources={"limits": {"memory": "256Mi"}}
+    )
+    node.create(pod(bomb))
+    node.wait(lambda p: "running" in state(p) or "terminated" in state(p))
+    time.sleep(1)
+    began = time.monotonic()
+    assert node.run(pod("echo fine", name="other"))["status"]["phase"] == "Succeeded"
+    assert time.monotonic() - began < 20
+    node.delete()
+    node.gone(seconds=30)
+
+
+def test_a_grandchild_that_holds_the_output_open(node: AgentCluster) -> None:
+    found = node.run(pod("sleep 300 & echo gone"), seconds=15)
+    assert found["status"]["phase"] == "Succeeded"
+    assert node.log() == "gone\n"
+    node.delete()
+    node.gone()
+
+
+def test_a_long_line_without_end_and_random_bytes(node: AgentCluster) -> None:
+    found = node.run(
+        pod("head -c 5000000 /dev/zero | tr '\\0' x; echo; head -c 1000000 /dev/urandom; echo; echo end")
+    )
+    assert found["status"]["phase"] == "Succeeded"
+    assert len(node.log(limitBytes=5_000_001)) == 5_000_001
+    assert node.log(tailLines=1) == "end\n"
+
+
+def test_a_secret_that_vanishes_between_two_containers(node: AgentCluster) -> None:
+    node.secret("s", k="v")
+    env = [{"name": "K", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]
+    init = shell("sleep 1", name="i", env=env)
+    node.create(pod(shell("echo $K", env=env), initContainers=[init]))
+    node.wait(lambda p: "running" in state(p, init=True))
+    code, _ = node.api.call("DELETE", node.path("secrets", "s"))
+    assert code == 200
+    found = node.wait(lambda p: state(p)["waiting"]["reason"] == "CreateContainerConfigError")
+    assert state(found)["waiting"]["message"] == 'secret "s" not found'
+    node.secret("s", k="back")
+    node.wait(lambda p: p["status"]["phase"] == "Succeeded", seconds=5)
+    assert node.log() == "back\n"
+
+
+def test_many_pods_at_once(node: AgentCluster) -> None:
+    count = 30
+    for i in range(count):
+        node.create(pod(f"echo {i}", name=f"p{i}"))
+    for i in range(count):
+        node.wait(lambda p: p["status"]["phase"] == "Succeeded", f"p{i}", seconds=60)
+    assert {node.log(f"p{i}").strip() for i in range(count)} == {str(i) for i in range(count)}
+
+
+def test_the_node_tells_what_it_is(node: AgentCluster) -> None:
+    _, found = node.api.call("GET", "/api/v1/nodes/node1")
+    info = found["status"]["nodeInfo"]
+    assert info["containerRuntimeVersion"].startswith("runc://")
+    assert info["architecture"] in ("amd64", "arm64")
+    assert found["status"]["capacity"]["cpu"] == str(len(os.sched_getaffinity(0)))
+    conditions = {c["type"]: c["status"] for c in found["status"]["conditions"]}
+    assert conditions["Ready"] == "True" and "RuntimeLimited" in conditions
