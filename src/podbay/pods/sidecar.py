@@ -28,10 +28,11 @@ DEFAULT_IMAGE: Final = "alpine:3.24.2"
 _VOLUME: Final = "xcom"
 _NOBODY: Final = 65534
 _MESSAGE_ROOM: Final = 3072
-# Upstream's requests; limits, because a quota on limits refuses a container without them (spec 36). The limit is what
-# printing some megabytes needs; at 1m the shell would take minutes to start.
+# Ten times upstream's CPU: with 1m on a busy node the shell may not have started when a short task ends, and a signal
+# before that is lost. Limits, because a quota on limits refuses a container without them (spec 36); theirs is what
+# printing some megabytes takes.
 _RESOURCES: Final = {
-    "requests": {"cpu": "1m", "memory": "10Mi"},
+    "requests": {"cpu": "10m", "memory": "16Mi"},
     "limits": {"cpu": "100m", "memory": "64Mi"},
 }
 _GUARANTEED_RESOURCES: Final = {
