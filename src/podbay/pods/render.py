@@ -1,7 +1,8 @@
 """A manifest as YAML that people read and `kubectl apply` takes, with what is secret masked.
 
 Masked are: environment values under names that speak of secrets, values of command line options with such names,
-passwords inside of URLs, and every text the caller knows to be secret, wherever it stands. Secrets by reference show their names, which are not secret.
+passwords inside of URLs, and every text the caller knows to be secret, wherever it stands. Secrets by reference show
+their names, which are not secret.
 """
 
 from __future__ import annotations

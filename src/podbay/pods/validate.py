@@ -1,7 +1,7 @@
 """Refuse early: what any API server would refuse about a pod, and some that only a node would, by field path.
 
 Runs on the finished manifest, without a cluster. It covers what people get wrong in pods; what is left out is found by the
-API server a moment later (a dry run with `podbay render --check` or the create itself). The rules are Kubernetes' own
+API server a moment later, in a dry run or in the create itself. The rules are Kubernetes' own
 (pkg/apis/core/validation); names and quantities come from podbay.objects. It shares no code with the embedded API server,
 which judges the same manifests independently.
 """
