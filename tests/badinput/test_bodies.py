@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-
-from conftest import CONFIG_MAPS, Server
+from raw_server import CONFIG_MAPS, Server
 
 LIMIT = 3 * 1024 * 1024
 

@@ -13,8 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-
-from conftest import CONFIG_MAPS, Server, Wire
+from raw_server import CONFIG_MAPS, Server, Wire
 
 ACCOUNT = "/api/v1/namespaces/default/serviceaccounts/default"
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from conftest import CONFIG_MAPS, Server
+from raw_server import CONFIG_MAPS, Server
 
 PODS = "/api/v1/namespaces/default/pods"
 

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+from raw_server import CONFIG_MAPS, Server
 
-from conftest import CONFIG_MAPS, Server
 from podbay.apiserver import connections, http
 from podbay.embedded.cluster import ClusterOptions
 from podbay.testing import Environment

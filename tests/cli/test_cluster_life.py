@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-
-from conftest import SECONDS, Shell, alive
+from podbay_shell import SECONDS, Shell, alive
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 

@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from conftest import Shell, alive
+from podbay_shell import Shell, alive
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else or to mount")
