@@ -162,7 +162,7 @@ class NodeAgent:
         services: Informer,
     ) -> NodeParts:
         name = self._options.name
-        facts = NodeFacts(name=name, ip=machine.address, allocatable=machine.capacity())
+        facts = NodeFacts(name=name, ip=machine.address, allocatable=machine.allocatable())
         recorder = EventRecorder(api, clock, node=name)
         tokens = PodTokens(api, clock)
         volumes = PodVolumes(
@@ -185,7 +185,7 @@ class NodeAgent:
             services=lambda: list(services.store.values()),
             gate=ApiGate(runtime, self._service_address(services)),
             host_ports=HostPorts(),
-            refuse=lambda pod: self._refuse(api, pod, machine.capacity()),
+            refuse=lambda pod: self._refuse(api, pod, machine.allocatable()),
             server=self._server,
             read_profile=self._read_profile,
             warnings=lambda pod: shortfalls(pod, info.features),

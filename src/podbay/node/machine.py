@@ -14,6 +14,7 @@ from pathlib import Path
 
 __all__ = ["Machine", "look_at_machine"]
 
+_KEPT_MEMORY = 100 << 20
 _MAX_PODS = 110
 """The kubelet's default."""
 
@@ -38,6 +39,14 @@ class Machine:
             "memory": f"{self.memory // 1024}Ki",
             "ephemeral-storage": f"{self.disk // 1024}Ki",
             "pods": str(_MAX_PODS),
+        }
+
+    def allocatable(self) -> dict[str, str]:
+        """What is left for pods: the kubelet keeps 100 MiB of memory and a tenth of the disk for the machine."""
+        return {
+            **self.capacity(),
+            "memory": f"{(self.memory - _KEPT_MEMORY) // 1024}Ki",
+            "ephemeral-storage": str(self.disk * 9 // 10),
         }
 
 

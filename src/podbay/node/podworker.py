@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from podbay.aio.alarm import Alarm
 from podbay.aio.tasks import TaskGroup
-from podbay.errors import ApiError, PodbayError, StartError
+from podbay.errors import ApiError, PodbayError
 from podbay.node.actions import Actions, Stop, decide
 from podbay.node.ending import PodEnding
 from podbay.node.messages import read_messages
@@ -24,12 +24,11 @@ from podbay.node.probing import PodProbes
 from podbay.node.record import PodRecord
 from podbay.node.references import read_objects
 from podbay.node.reporting import StatusReporter
-from podbay.node.sandbox import lacks_cluster_dns, sandbox_spec
+from podbay.node.sandboxing import PodSandbox
 from podbay.node.starting import ContainerStarter
 from podbay.node.stopping import stop_container
 from podbay.node.times import parse_time
 from podbay.node.view import Outcome
-from podbay.node.volumes.keeper import runtime_volumes
 from podbay.objects.meta import Object, annotations_of, labels_of, uid_of
 
 __all__ = ["PodWorker"]
@@ -38,7 +37,6 @@ log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 1.0
 """After an API or runtime that did not answer."""
-_SANDBOX_RETRY_SECONDS = 10.0
 _RELEASE_SECONDS = 2.0
 """How long an ended pod that finalizers hold keeps its grace period in the API (the kubelet: up to ten seconds)."""
 _DEADLINE = "Pod was active on the node longer than the specified deadline"
@@ -63,14 +61,13 @@ class PodWorker:
         self._reporter = StatusReporter(parts, self.record)
         self._starter = ContainerStarter(parts, self.record)
         self._mounts = PodMounts(parts, self.record)
-        self._old_sandboxes = list(old_sandboxes)
+        self._sandbox = PodSandbox(parts, self.record, self._mounts, old=list(old_sandboxes))
         self._changed = asyncio.Event()
         self._must_end = asyncio.Event()
         self._gone = False
         self._finished = False
         self._retry_at = 0.0
         self._release_at = 0.0
-        self._port_problem = ""
         self._objects_changed = False
         self._told = _told_to_pods(pod)
         self._admitted = bool((pod.get("status") or {}).get("startTime")) or sandbox is not None
@@ -153,7 +150,8 @@ class PodWorker:
         if self._retry_at > now:
             times.append(self._retry_at - now)
         if not self.record.ended:
-            times += [t for t in (self._mounts.next_look(), self._renewal_seconds()) if t is not None]
+            waits = (self._mounts.next_look(), self._sandbox.next_look(), self._renewal_seconds())
+            times += [t for t in waits if t is not None]
         return max(0.0, min(times)) if times else None
 
     def _renewal_seconds(self) -> float | None:
@@ -204,7 +202,7 @@ class PodWorker:
             return
         await self._probes.follow()
         await self._refresh_volumes()
-        await self._open_ways_in()
+        await self._sandbox.open_ways_in()
         view = record.view(parts.clock.monotonic(), self._wall())
         actions = decide(view)
         if actions.finish:
@@ -249,7 +247,7 @@ class PodWorker:
             await asyncio.gather(*(self._stop(stop) for stop in actions.stop))
             self._changed.set()
         if actions.new_sandbox:
-            if not await self._make_sandbox():
+            if not await self._sandbox.make():
                 return
             actions = decide(self.record.view(self._parts.clock.monotonic(), self._wall()))
             if not await self._starter.has_images(actions.start):
@@ -276,54 +274,6 @@ class PodWorker:
         await stop_container(
             self._parts, self.record, container, stop.container_id, message=stop.message, grace=grace
         )
-
-    async def _make_sandbox(self) -> bool:
-        """Volumes and sandbox, at once; False when something is missing, a retry is set then."""
-        parts, record = self._parts, self.record
-        if self._retry_at > parts.clock.monotonic():
-            return False
-        if not await self._mounts.look():
-            return False
-        if lacks_cluster_dns(record.pod):
-            text = f'pod: "{pod_text(record.pod)}". kubelet does not have ClusterDNS IP configured and cannot create '
-            policy = record.pod["spec"].get("dnsPolicy") or "ClusterFirst"
-            text += f'Pod using "{policy}" policy. Falling back to "Default" policy.'
-            parts.recorder.pod(record.pod, "Warning", "MissingClusterDNS", text)
-        for warning in parts.warnings(record.pod):
-            parts.recorder.pod(record.pod, "Warning", "NotSupportedHere", warning)
-        attempt = record.sandbox.attempt + 1 if record.sandbox is not None else 0
-        spec = sandbox_spec(
-            record.pod, attempt=attempt, volumes=runtime_volumes(record.pod), node_hostname=parts.hostname
-        )
-        results = await asyncio.gather(
-            parts.runtime.create_sandbox(spec), self._mounts.make(), return_exceptions=True
-        )
-        sandbox, mounted = results
-        if isinstance(sandbox, SandboxStatus):
-            if record.sandbox is not None:
-                self._old_sandboxes.append(record.sandbox.id)
-            record.sandbox = sandbox
-            await self._open_ways_in()
-        elif isinstance(sandbox, StartError):
-            text = f"Failed to create pod sandbox: {sandbox}"
-            parts.recorder.pod(record.pod, "Warning", "FailedCreatePodSandBox", text)
-            self._retry_at = parts.clock.monotonic() + _SANDBOX_RETRY_SECONDS
-        else:
-            raise sandbox
-        if isinstance(mounted, BaseException) and not isinstance(mounted, StartError):
-            raise mounted
-        return isinstance(sandbox, SandboxStatus)
-
-    async def _open_ways_in(self) -> None:
-        """What listens for the pod in this process; after a restart of the agent nobody does yet."""
-        sandbox = self.record.sandbox
-        if sandbox is None or not sandbox.ready:
-            return
-        await self._parts.gate.open(sandbox)
-        problem = await self._parts.host_ports.open(self.record.pod, sandbox)
-        if problem and problem != self._port_problem:
-            self._parts.recorder.pod(self.record.pod, "Warning", "HostPortConflict", problem)
-        self._port_problem = problem
 
     async def _refresh_volumes(self) -> None:
         metadata = _told_to_pods(self.record.pod)
@@ -359,7 +309,7 @@ class PodWorker:
                 self._must_end.clear()
                 await ending.release()
         elif self._gone or metadata.get("deletionTimestamp"):
-            await ending.clean_up(self._old_sandboxes)
+            await ending.clean_up(self._sandbox.old)
             if not self._gone:
                 await ending.release()
             self._finished = True

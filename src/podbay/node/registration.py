@@ -75,6 +75,7 @@ class NodeRegistration:
             self._name,
             now=self._clock.now(),
             capacity=machine.capacity(),
+            allocatable=machine.allocatable(),
             conditions=self._conditions(),
             addresses=[
                 {"type": "InternalIP", "address": machine.address},

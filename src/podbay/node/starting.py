@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from podbay.aio.finishing import finish
 from podbay.errors import PullError, StartError
 from podbay.node.container_spec import Ready, container_spec
 from podbay.node.env import EnvSources
@@ -119,12 +120,21 @@ class ContainerStarter:
         spec = await self._spec(container, image, objects, prepared)
         assert record.sandbox is not None
         try:
-            status = await parts.runtime.create_container(record.sandbox.id, spec)
+            status = await finish(self._made(record.sandbox.id, spec))
         except StartError as error:
             self._event("Warning", "Failed", f"Error: {error}", container)
             raise
-        record.note(status)
         self._event("Normal", "Created", "Container created", container)
+        return status
+
+    async def _made(self, sandbox_id: str, spec: ContainerSpec) -> ContainerStatus:
+        status = await self._parts.runtime.create_container(sandbox_id, spec)
+        self._record.note(status)
+        return status
+
+    async def _started(self, container_id: str) -> ContainerStatus:
+        status = await self._parts.runtime.start_container(container_id)
+        self._record.note(status)
         return status
 
     async def _image(self, container: Object, objects: PodObjects) -> Image:
@@ -204,7 +214,7 @@ class ContainerStarter:
     async def _run(self, container: Object, created: ContainerStatus) -> None:
         record, parts = self._record, self._parts
         try:
-            status = await parts.runtime.start_container(created.id)
+            status = await finish(self._started(created.id))
         except StartError as error:
             self._event("Warning", "Failed", f"Error: {error}", container)
             ended = replace(
@@ -217,7 +227,6 @@ class ContainerStarter:
             )
             record.note(ended)
             raise StartError("RunContainerError", str(error)) from error
-        record.note(status)
         self._event("Normal", "Started", "Container started", container)
         hook = (container.get("lifecycle") or {}).get("postStart")
         if hook:
