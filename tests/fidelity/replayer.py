@@ -20,7 +20,39 @@ from podbay.testing.requests import Requests
 RECORD = Path(__file__).parent / "kubernetes-1.36.json"
 
 VOLATILE = frozenset(
-    ["uid", "resourceVersion", "creationTimestamp", "deletionTimestamp", "startTime", "startedAt", "finishedAt", "lastTransitionTime", "lastProbeTime", "time", "podIP", "podIPs", "hostIP", "hostIPs", "containerID", "imageID", "firstTimestamp", "lastTimestamp", "eventTime", "nodeName", "managedFields", "kubernetes.io/config.seen", "observedGeneration", "reportingInstance", "selfLink", "generation", "allocatedResources", "continue", "remainingItemCount", "count", "host"]
+    [
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "startTime",
+        "startedAt",
+        "finishedAt",
+        "lastTransitionTime",
+        "lastProbeTime",
+        "time",
+        "podIP",
+        "podIPs",
+        "hostIP",
+        "hostIPs",
+        "containerID",
+        "imageID",
+        "firstTimestamp",
+        "lastTimestamp",
+        "eventTime",
+        "nodeName",
+        "managedFields",
+        "kubernetes.io/config.seen",
+        "observedGeneration",
+        "reportingInstance",
+        "selfLink",
+        "generation",
+        "allocatedResources",
+        "continue",
+        "remainingItemCount",
+        "count",
+        "host",
+    ]
 )
 _MASKS = [
     (re.compile(pattern), mask)
