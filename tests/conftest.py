@@ -13,7 +13,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="Run cluster tests against this cluster instead of an embedded one.",
     )
     parser.addoption(
-        "--update-golden", action="store_true", help="Write what comes out into tests/golden instead of comparing."
+        "--update-golden",
+        action="store_true",
+        help="Write what comes out into tests/golden instead of comparing.",
     )
 
 
