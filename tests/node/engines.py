@@ -66,6 +66,8 @@ class Daemon:
     programs: Sequence[str]
     arguments: Callable[[Path], Sequence[str]]
     environment: Callable[[Path], dict[str, str]] = lambda base: {}
+    inherited: bool = True
+    """Shared with the processes that the test process starts."""
     process: subprocess.Popen[bytes] | None = None
     directory: Path | None = field(default=None)
 
@@ -85,7 +87,7 @@ class Daemon:
         """Return when it answers. A child of the test process uses its parent's."""
         if self.process is not None and self.process.poll() is None:
             return
-        inherited = os.environ.get(self._variable)
+        inherited = os.environ.get(self._variable) if self.inherited else None
         if self.directory is None and inherited is not None:
             self.directory = Path(inherited)
         if inherited is not None and self.process is None and self._answers():
@@ -94,7 +96,8 @@ class Daemon:
             # Below /tmp and short: the path of a Unix socket has at most 107 characters.
             self.directory = Path(tempfile.mkdtemp(prefix=f"podbay-{self.name}-", dir="/tmp"))
             self.directory.chmod(0o711)
-            os.environ[self._variable] = str(self.directory)
+            if self.inherited:
+                os.environ[self._variable] = str(self.directory)
             atexit.register(self._end)
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
@@ -118,10 +121,14 @@ class Daemon:
 
     def get(self, path: str) -> object:
         """An answer of the engine's, past the runtime under test."""
+        return json.loads(self.call("GET", path))
+
+    def call(self, method: str, path: str) -> bytes:
+        """What a person does with a command line."""
         connection = _Connection(self.socket)
         try:
-            connection.request("GET", path)
-            return json.loads(connection.getresponse().read())
+            connection.request(method, path)
+            return connection.getresponse().read()
         finally:
             connection.close()
 
@@ -194,7 +201,9 @@ def _podman_environment(base: Path) -> dict[str, str]:
     (base / "containers.conf").write_text(_PODMAN_CONF.format(base=base))
     (base / "net").mkdir(exist_ok=True)
     (base / "net" / "podman.conflist").write_text(json.dumps(_PODMAN_NETWORK))
-    (base / "registries.conf").write_text('unqualified-search-registries=["docker.io"]\n')
+    (base / "registries.conf").write_text(
+        'unqualified-search-registries=["docker.io"]\n[[registry]]\nlocation="127.0.0.1"\ninsecure=true\n'
+    )
     return {
         "CONTAINERS_CONF": f"{base}/containers.conf",
         "CONTAINERS_REGISTRIES_CONF": f"{base}/registries.conf",
@@ -220,5 +229,19 @@ DOCKER_DEVIATIONS = (
         "test_capabilities": "Docker before 23 gives privileged containers rights that this machine does not have"
     }
 )
+
+
+def mortal_docker() -> Daemon:
+    """dockerd whose containers outlive it."""
+    return Daemon(
+        "mortal-docker", DOCKER.programs, lambda base: [*_dockerd(base), "--live-restore"], inherited=False
+    )
+
+
+def mortal_podman() -> Daemon:
+    """Podman's service; Podman's containers always outlive it."""
+    return Daemon("mortal-podman", PODMAN.programs, _podman, _podman_environment, inherited=False)
+
+
 DOCKER = Daemon("docker", ("dockerd", "containerd", "runc"), _dockerd)
 PODMAN = Daemon("podman", ("podman", "conmon", "runc"), _podman, _podman_environment)

@@ -49,10 +49,11 @@ class ImagesOnEngine:
         return [image for image in images if not any(tag.startswith(REPOSITORY) for tag in image.tags)]
 
     async def find_image(self, reference: str) -> Image | None:
-        found = await self._engine.find(f"/images/{parse_reference(reference)}/json")
+        name = parse_reference(reference)
+        found = await self._engine.find(f"/images/{name}/json")
         if found is None:
             return None
-        self._check_platform(found)
+        self._check_platform(found, f'image "{name}" is of another architecture')
         return image_of(found)
 
     async def pull_image(self, reference: str, auth: RegistryAuth | None = None) -> Image:
@@ -61,16 +62,16 @@ class ImagesOnEngine:
         query = {"fromImage": str(name)}
         async with self._engine.stream("POST", "/images/create", query=query, headers=headers) as stream:
             if stream.status >= 400:
-                raise pull_error((await stream.answer()).message)
+                raise pull_error(str(name), (await stream.answer()).message)
             async for event in stream.objects():
                 if event.get("error"):
                     # Docker tells failures before the first byte by the status, later ones, and Podman all, in here.
                     detail = event.get("errorDetail") or {}
-                    raise pull_error(str(detail.get("message") or event["error"]))
+                    raise pull_error(str(name), str(detail.get("message") or event["error"]))
         found = await self._engine.find(f"/images/{name}/json")
         if found is None:
             raise PullError("ErrImagePull", "the container engine pulled it and does not have it")
-        self._check_platform(found)
+        self._check_platform(found, f'failed to pull image "{name}"')
         return image_of(found)
 
     async def load_images(self, archive: Path) -> Sequence[Image]:
@@ -111,12 +112,13 @@ class ImagesOnEngine:
         if not answer.ok and answer.status != 404:
             raise ConflictError(f"image {image_id} cannot be removed: {answer.message}")
 
-    def _check_platform(self, found: Mapping[str, Any]) -> None:
+    def _check_platform(self, found: Mapping[str, Any], what: str) -> None:
         built_for = _platform(found)
         if built_for.architecture and not self._platform.runs(built_for):
             raise PullError(
                 "ErrImagePull",
-                f"no match for platform in manifest: the image is for {built_for}, this node is {self._platform}",
+                f"{what}: no match for platform in manifest: the image is for {built_for}, "
+                f"this node is {self._platform}",
             )
 
 

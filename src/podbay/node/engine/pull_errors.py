@@ -54,10 +54,11 @@ _CAUSES: tuple[tuple[str, str, str], ...] = (
 _PATTERNS = tuple((reason, cause, re.compile(pattern, re.IGNORECASE)) for reason, cause, pattern in _CAUSES)
 
 
-def pull_error(words: str) -> PullError:
-    """The kubelet's reason, and a message that begins with the cause in our words and ends with the engine's."""
-    words = words.strip()
+def pull_error(image: str, words: str) -> PullError:
+    """The kubelet's reason, and a message with the cause in our words and all of the engine's."""
+    words = words.strip() or "the container engine gave no reason"
+    head = f'failed to pull image "{image}"'
     for reason, cause, pattern in _PATTERNS:
         if pattern.search(words):
-            return PullError(reason, f"{cause}: {words}")
-    return PullError("ErrImagePull", words or "the container engine gave no reason")
+            return PullError(reason, f"{head}: {cause}: {words}")
+    return PullError("ErrImagePull", f"{head}: {words}")

@@ -15,7 +15,7 @@ from typing import Any, Self
 import orjson
 
 from podbay.apiserver.streams import ExecSession, PortStream
-from podbay.errors import ClosedError
+from podbay.errors import ClosedError, ConflictError
 from podbay.node.engine import sessions
 from podbay.node.engine.api import Engine
 from podbay.node.engine.endpoint import Endpoint
@@ -26,6 +26,7 @@ from podbay.node.engine.labels import ATTEMPT, MESSAGE, NAME, NODE, SANDBOX, Nam
 from podbay.node.engine.logs import read_log
 from podbay.node.engine.mounts import Mounts, message_path
 from podbay.node.engine.pods import PodsOnEngine
+from podbay.node.engine.processes import network_namespace
 from podbay.node.engine.usage import is_same_machine, runtime_info, usage_of
 from podbay.node.engine.volumes import VolumePlaces
 from podbay.node.images.manifest import Platform
@@ -38,6 +39,7 @@ from podbay.node.observed import (
     SandboxStatus,
     Usage,
 )
+from podbay.node.runc.connections import listen_in_pod
 from podbay.node.runtime import RuntimeEvents
 from podbay.node.specs import (
     ContainerSpec,
@@ -216,6 +218,19 @@ class EngineRuntime:
     async def connect(self, sandbox_id: str, port: int) -> PortStream:
         self._open()
         return await sessions.connect(self._engine, sandbox_id, port)
+
+    async def listen(self, sandbox_id: str, address: str, port: int) -> socket.socket | None:
+        """See podbay.node.runtime.PodListeners. ConflictError as well where pods' networks cannot be entered."""
+        found = await self._open().pods.inspect(sandbox_id)
+        if found is None or found["HostConfig"].get("NetworkMode") == "host":
+            return None
+        namespace = network_namespace(found) if self._local else None
+        if namespace is None:
+            raise ConflictError(
+                f"pods of the container engine at {self._engine.endpoint} can be listened in only by root on "
+                "the engine's own machine"
+            )
+        return await asyncio.to_thread(listen_in_pod, namespace, address, port)
 
     async def read_message(self, container_id: str, limit: int) -> bytes:
         parts = self._open()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import re
-import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from podbay.errors import ConflictError, RuntimeUnavailableError, StartError
@@ -17,6 +14,7 @@ from podbay.node.engine.hijack import Duplex, Piece, read_frame
 from podbay.node.engine.keeper import Keeper
 from podbay.node.engine.keeper_image import PROGRAM
 from podbay.node.engine.pods import PodsOnEngine
+from podbay.node.engine.processes import kill_here
 from podbay.node.engine.status import start_message
 from podbay.node.specs import ExecSpec
 
@@ -181,21 +179,8 @@ class _Exec:
         pid = int(state.get("Pid") or 0)
         if not state.get("Running") or pid <= 1:
             return
-        if not _kill_here(pid, self._container_id):
+        if not kill_here(pid, self._container_id):
             await self._keeper.kill_process(pid)
-
-
-def _kill_here(pid: int, container_id: str) -> bool:
-    """Kill a process of this machine, if it is the one that the engine means."""
-    try:
-        if container_id not in Path(f"/proc/{pid}/cgroup").read_text():
-            return False
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        return False
-    return True
 
 
 async def execute(engine: Engine, keeper: Keeper, container_id: str, spec: ExecSpec) -> EngineSession:
