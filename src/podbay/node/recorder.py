@@ -31,7 +31,8 @@ _REFILL_SECONDS = 300.0
 _SIMILAR = 10
 _SIMILAR_SECONDS = 600.0
 """More different messages with one reason about one object are shown as one, within ten minutes."""
-_TRIES = 8
+_TRIES = 32
+"""Events of one object in one microsecond; only a clock that stands still makes so many."""
 
 _FIELDS = {
     "init": "initContainers",
@@ -114,13 +115,16 @@ class EventRecorder:
 
     async def _send(self, event: _Event) -> None:
         now = self._clock.monotonic()
-        message = self._combined(event, now)
+        combined = self._is_one_of_many(event, now)
         if not self._allowed(event, now):
             return
+        message = f"(combined from similar events): {event.message}" if combined else event.message
         involved = event.involved
-        key = (involved.get("uid", ""), involved.get("fieldPath", ""), event.type, event.reason, message)
+        # Combined events are one, whose message is that of the last.
+        text = "" if combined else message
+        key = (involved.get("uid", ""), involved.get("fieldPath", ""), event.type, event.reason, text)
         seen = self._seen.get(key)
-        if seen is not None and await self._count(seen, event.at):
+        if seen is not None and await self._count(seen, event.at, message):
             self._seen.move_to_end(key)
             return
         stored = await self._create(event, message)
@@ -128,9 +132,9 @@ class EventRecorder:
         if len(self._seen) > _REMEMBERED:
             self._seen.popitem(last=False)
 
-    async def _count(self, seen: _Seen, at: datetime) -> bool:
+    async def _count(self, seen: _Seen, at: datetime, message: str) -> bool:
         """Raise the count of an event that is stored; False when somebody removed it."""
-        patch = {"count": seen.count + 1, "lastTimestamp": timestamp(at)}
+        patch = {"count": seen.count + 1, "lastTimestamp": timestamp(at), "message": message}
         try:
             await self._api.patch(EVENTS, seen.name, patch, namespace=seen.namespace)
         except ApiError as error:
@@ -160,7 +164,8 @@ class EventRecorder:
                 obj = renamed(obj)
         return _Seen(obj["metadata"]["name"], obj["metadata"]["namespace"])
 
-    def _combined(self, event: _Event, now: float) -> str:
+    def _is_one_of_many(self, event: _Event, now: float) -> bool:
+        """Whether too many different messages came with this reason."""
         key = (event.involved.get("uid", ""), event.involved.get("fieldPath", ""), event.type, event.reason)
         similar = self._similar.setdefault(key, _Similar())
         self._similar.move_to_end(key)
@@ -170,9 +175,7 @@ class EventRecorder:
             similar.messages.clear()
         similar.last = now
         similar.messages.add(event.message)
-        if len(similar.messages) < _SIMILAR:
-            return event.message
-        return f"(combined from similar events): {event.message}"
+        return len(similar.messages) >= _SIMILAR
 
     def _allowed(self, event: _Event, now: float) -> bool:
         key = event.involved.get("uid", "")
