@@ -33,7 +33,7 @@ from podbay.embedded.home import ClusterHome
 from podbay.embedded.images import image_extension
 from podbay.embedded.kubeconfig import render_kubeconfig, write_kubeconfig
 from podbay.embedded.node_faults import NodeFaults
-from podbay.embedded.nodes import NodeFactory, ServerReacher, default_nodes
+from podbay.embedded.nodes import ContainerHost, NodeFactory, NodeHost, default_nodes
 from podbay.embedded.pki import Pki
 from podbay.embedded.private_files import write_private
 from podbay.embedded.scheduler import SchedulerOptions, start_scheduler
@@ -155,13 +155,13 @@ class EmbeddedCluster:
         faults = NodeFaults(api, options.clock, server.core.nodes)
         server.extensions += [image_extension(hosts), faults.extension()]
         for host in hosts:
-            if isinstance(host, ServerReacher):
+            if isinstance(host, ContainerHost):
                 host.reach_server(server.host, server.port)
             link = SeverableApi(server.api(agent="kubelet"))
             faults.add(host, link)
             server.core.nodes.update(host.streams)
             group.start("nodes/" + ",".join(host.streams), host.run(link, options.clock))
-        await self._wait_ready(api, [name for host in hosts for name in host.streams])
+        await self._wait_ready(api, hosts)
         server.ready = True
         if self.home is not None:
             self.home.remember_port(server.port)
@@ -217,9 +217,9 @@ class EmbeddedCluster:
                     return 0
         return port
 
-    async def _wait_ready(self, api: ClusterApi, nodes: Sequence[str]) -> None:
+    async def _wait_ready(self, api: ClusterApi, hosts: Sequence[NodeHost]) -> None:
         deadline = self.options.clock.monotonic() + READY_SECONDS
-        while not await self._is_ready(api, nodes):
+        while not await self._is_ready(api, hosts):
             if self.options.clock.monotonic() > deadline:
                 raise StateError(
                     f"cluster {self.name!r} did not become ready within {READY_SECONDS:.0f} s; "
@@ -227,10 +227,13 @@ class EmbeddedCluster:
                 )
             await asyncio.sleep(0.005)
 
-    async def _is_ready(self, api: ClusterApi, nodes: Sequence[str]) -> bool:
+    async def _is_ready(self, api: ClusterApi, hosts: Sequence[NodeHost]) -> bool:
+        # After a restart the API still shows the nodes as they were.
+        if any(isinstance(host, ContainerHost) and not host.started for host in hosts):
+            return False
         try:
             await api.get(_SERVICE_ACCOUNTS, "default", namespace="default")
-            found = [await api.get(_NODES, name) for name in nodes]
+            found = [await api.get(_NODES, name) for host in hosts for name in host.streams]
         except ApiError:
             return False
         return all(_node_is_ready(node) for node in found)

@@ -16,9 +16,9 @@ from podbay.embedded.containers import RuntimeChoice, container_agent
 from podbay.objects.api import ClusterApi
 
 __all__ = [
+    "ContainerHost",
     "NodeFactory",
     "NodeHost",
-    "ServerReacher",
     "container_nodes",
     "default_nodes",
     "one_scripted_node",
@@ -38,8 +38,13 @@ class NodeHost(Protocol):
 
 
 @runtime_checkable
-class ServerReacher(Protocol):
-    """A NodeHost whose pods reach the API server."""
+class ContainerHost(Protocol):
+    """A NodeHost whose pods are programs: they reach the API server, and it takes a moment to be there for them."""
+
+    @property
+    def started(self) -> bool:
+        """It has registered its node and answers for its pods."""
+        ...
 
     def reach_server(self, host: str, port: int) -> None:
         """Where the server listens on this machine; called before `run`."""

@@ -91,8 +91,14 @@ class NodeAgent:
         self.disturbances = Disturbances()
         """Faults that somebody asked for; none by default."""
         self._server: tuple[str, int] | None = None
+        self._started = False
         agent_streams: NodeStreams = AgentStreams(self.worker, lambda: self._runtime)
         self.streams: dict[str, NodeStreams] = {options.name: agent_streams}
+
+    @property
+    def started(self) -> bool:
+        """The node is registered, its pods are taken over."""
+        return self._started
 
     def reach_server(self, host: str, port: int) -> None:
         """Where the API server listens on this machine, for pods that ask for it. Call it before `run`."""
@@ -147,7 +153,7 @@ class NodeAgent:
             try:
                 await self._follow(running, registration)
             finally:
-                self._running = None
+                self._running, self._started = None, False
                 await parts.gate.aclose()
                 parts.host_ports.close_all()
 
@@ -228,6 +234,7 @@ class NodeAgent:
             group.start(kind, informer.run())
         group.start("disk", DiskWatch(parts, lambda: list(running.workers.values())).run())
         await registration.register()
+        self._started = True
         group.start("heartbeat", registration.run())
         await self._follow_runtime(running)
 

@@ -118,7 +118,9 @@ class PodWorker:
             self._changed.set()
 
     def _check_deletion(self) -> None:
-        if self.record.pod["metadata"].get("deletionTimestamp"):
+        # Others may end a pod by its status alone: what still runs of it must stop.
+        ended_by_others = is_terminal(self.record.pod) and not self.record.ended
+        if ended_by_others or self.record.pod["metadata"].get("deletionTimestamp"):
             self._must_end.set()
 
     # --- the loop -----------------------------------------------------------------------------------------------

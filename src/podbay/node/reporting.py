@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from podbay.errors import ApiError
 from podbay.node.parts import PODS, NodeParts
+from podbay.node.podspec import is_terminal
 from podbay.node.record import PodRecord
 from podbay.node.status import final_status, pod_status
 from podbay.node.view import Outcome
@@ -42,6 +43,10 @@ class StatusReporter:
             return False
         record.pod = _lean(current)
         status = self._status(final=final)
+        if is_terminal(current):
+            # How a pod ended is said once, by whoever said it first.
+            was = current["status"]
+            status |= {key: was[key] for key in ("phase", "reason", "message") if key in was}
         self.last = status
         if semantically_equal(status, current.get("status") or {}):
             return True

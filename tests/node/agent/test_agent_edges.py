@@ -110,3 +110,13 @@ def test_the_node_tells_what_it_is(node: AgentCluster) -> None:
     assert found["status"]["capacity"]["cpu"] == str(len(os.sched_getaffinity(0)))
     conditions = {c["type"]: c["status"] for c in found["status"]["conditions"]}
     assert conditions["Ready"] == "True" and "RuntimeLimited" in conditions
+
+
+def test_a_pod_that_others_declare_failed_is_stopped(node: AgentCluster) -> None:
+    node.running(pod("sleep 600", restartPolicy="Always"))
+    node.patch(
+        "pods", "p", {"status": {"phase": "Failed", "reason": "NodeLost", "message": "gone"}}, sub="status"
+    )
+    found = node.wait(lambda p: "terminated" in state(p))
+    assert (found["status"]["phase"], found["status"]["reason"]) == ("Failed", "NodeLost")
+    assert found["status"]["containerStatuses"][0]["restartCount"] == 0
