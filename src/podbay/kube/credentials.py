@@ -166,3 +166,9 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     except (ProcessLookupError, PermissionError):
         pass
     await process.wait()
+    try:
+        async with asyncio.timeout(1.0):
+            # Read to their end, or the pipes stay open; a child that left the session may hold them longer.
+            await asyncio.gather(_drain(process.stdout), _drain(process.stderr))
+    except TimeoutError:
+        pass

@@ -12,6 +12,7 @@ import asyncio
 import socket
 import ssl
 import urllib.request
+import weakref
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
@@ -34,6 +35,8 @@ CONNECT_SECONDS = 10.0
 STREAM_BUFFER = 64 << 10
 """Bytes a stream may be ahead of its reader; beyond twice that the server is held up."""
 ERROR_BODY_LIMIT = 1 << 20
+CLOSING_TURNS = 50
+"""Times 5 ms that closing connections may take at the end."""
 _KEEPALIVE = (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4))
 """A peer that vanished without a word is noticed after 40 s, at no request's expense."""
 
@@ -81,6 +84,7 @@ class Transport:
         self._connections = connections
         self._tls = TlsContexts(config)
         self._proxy = config.proxy_url or _environment_proxy(config.server)
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._unary: aiohttp.ClientSession | None = None
         self._streams: aiohttp.ClientSession | None = None
 
@@ -117,6 +121,28 @@ class Transport:
         for session in sessions:
             if session is not None:
                 await session.close()
+        await self._close_sockets()
+
+    async def _close_sockets(self) -> None:
+        """TLS says goodbye in the background; see that it has come to an end before the event loop may."""
+        for opened in self._sockets:
+            try:
+                opened.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                # Closed already, which is what is wanted.
+                pass
+        for _ in range(CLOSING_TURNS):
+            if all(opened.fileno() < 0 for opened in self._sockets):
+                return
+            await asyncio.sleep(0.005)
+        for opened in self._sockets:
+            # Left behind by a connection that was given up while it was made.
+            opened.close()
+
+    def _open_socket(self, address: tuple[Any, ...]) -> socket.socket:
+        opened = _open_socket(address)
+        self._sockets.add(opened)
+        return opened
 
     async def exchange(self, request: HttpRequest, issued: Issued, *, seconds: float) -> HttpAnswer:
         """Send and read the whole answer within seconds. Raises UnreachableError."""
@@ -156,8 +182,7 @@ class Transport:
         try:
             yield HttpStream(response, self._config.server)
         finally:
-            # Closes the connection unless the answer was read to its end.
-            response.close()
+            _leave(response)
 
     def _request(
         self,
@@ -187,6 +212,15 @@ class Transport:
 
 def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
+
+
+def _leave(response: aiohttp.ClientResponse) -> None:
+    """Close the connection unless the answer was read to its end."""
+    connection = response.connection
+    if connection is not None and connection.transport is not None:
+        # A polite end of TLS waits up to 30 s for a server that may be the reason for leaving.
+        connection.transport.abort()
+    response.close()
 
 
 def _open_socket(address: tuple[Any, ...]) -> socket.socket:
