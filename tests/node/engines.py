@@ -34,6 +34,7 @@ default_ulimits=["nofile=1024:1024","nproc=1000:1000"]
 runtime="runc"
 cgroup_manager="cgroupfs"
 events_logger="file"
+exit_command_delay=20
 [network]
 network_config_dir="{base}/net"
 """
@@ -84,7 +85,7 @@ class Daemon:
         return self.directory / "engine.sock"
 
     def start(self) -> None:
-        """Return when it answers. A child of the test process uses its parent's."""
+        """Return when it answers; call it in the main thread. A child of the test process uses its parent's."""
         if self.process is not None and self.process.poll() is None:
             return
         inherited = os.environ.get(self._variable) if self.inherited else None
@@ -101,7 +102,8 @@ class Daemon:
             atexit.register(self._end)
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                self.arguments(self.directory),
+                # Ended with the test process, however that ends.
+                ["setpriv", "--pdeathsig", "TERM", *self.arguments(self.directory)],
                 env={**os.environ, **self.environment(self.directory)},
                 stdout=log,
                 stderr=log,
@@ -141,6 +143,10 @@ class Daemon:
 
     def _end(self) -> None:
         assert self.directory is not None
+        if self.process is not None and self.process.poll() is None:
+            # Podman's containers would outlive it.
+            for one in json.loads(self.call("GET", "/containers/json?all=1")):
+                self.call("DELETE", f"/containers/{one['Id']}?force=1")
         self.stop()
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
             if line.split()[4].startswith(f"{self.directory}/"):

@@ -279,7 +279,7 @@ async def test_an_engine_that_dies_and_returns(mortal: Daemon, archive: Path) ->
                     await asyncio.wait_for(call(), 10)  # type: ignore[operator]
 
             await asyncio.sleep(4)
-            await asyncio.to_thread(mortal.start)
+            mortal.start()
 
         async with PodMaker.open(runtime) as pods:
             async with asyncio.timeout(30):

@@ -7,6 +7,7 @@ head of keeper/keeper.c.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 import struct
@@ -22,6 +23,10 @@ __all__ = ["Entry", "RemoteFiles"]
 
 _PIECE = 256 << 10
 """Bytes of a file in one request; the keeper takes up to 1 MiB."""
+_ONCE = "a"
+"""Requests that may not be made twice."""
+_DONE_BEFORE = {"s": errno.EEXIST, "n": errno.ENOENT}
+"""The error that a request made again gives when it had been done the first time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +119,28 @@ class RemoteFiles:
             return b""
 
     async def _ask(self, letter: str, *words: str, data: bytes = b"") -> bytes:
+        """One request. Asked again once when the connection was lost, as somebody may have removed the keeper."""
         payload = letter.encode() + b"".join(os.fsencode(word) + b"\0" for word in words) + data
         async with self._lock:
+            again = False
             try:
-                answer = await self._exchange(payload)
-            except BaseException:
-                # An answer that nobody waited for would be taken for the next one's.
-                await self.aclose()
-                raise
-        if answer[0]:
+                answer = await self._guarded(payload)
+            except RuntimeUnavailableError:
+                if letter in _ONCE:
+                    raise
+                again = True
+                answer = await self._guarded(payload)
+        if answer[0] and not (again and answer[0] == _DONE_BEFORE.get(letter)):
             raise OSError(answer[0], os.strerror(answer[0]), words[0])
         return answer[1:]
+
+    async def _guarded(self, payload: bytes) -> bytes:
+        try:
+            return await self._exchange(payload)
+        except BaseException:
+            # An answer that nobody waited for would be taken for the next one's.
+            await self.aclose()
+            raise
 
     async def _exchange(self, payload: bytes) -> bytes:
         if self._duplex is None or self._duplex.ended:
