@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 
 import pytest
 from log_server import ended_pod, pod
@@ -164,3 +166,15 @@ def test_attempts_of_a_container() -> None:
     [(_, logs)] = containers_of(waiting)
     assert logs.attempts == (Attempt("0123456789ab", previous=True, ended=True),)
     assert list(containers_of({"status": {"phase": "Pending"}})) == []
+
+
+def test_importing_the_client_does_not_load_the_http_library() -> None:
+    """A DAG file that imports Podbay must stay cheap; connections are made on first use."""
+    program = """
+import sys
+import podbay.kube.kubeconfig, podbay.kube.lease, podbay.kube.logs
+heavy = {"aiohttp", "yarl", "kubernetes", "kubernetes_asyncio", "cryptography"}
+sys.exit(", ".join(sorted(heavy & set(sys.modules))))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -6,7 +6,8 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -14,14 +15,16 @@ from parts import CONFIGMAPS, a_pod, client_of, configmap, declare
 
 from podbay.aio.clock import SystemClock
 from podbay.aio.tasks import TaskGroup
+from podbay.embedded.cluster import ClusterOptions, EmbeddedCluster
+from podbay.embedded.home import ClusterHome
 from podbay.errors import ApiError, UnreachableError
 from podbay.kube import client as client_module
 from podbay.kube.client import PODS, KubeClient
 from podbay.kube.config import ClusterConfig
-from podbay.kube.kubeconfig import load_kubeconfig
+from podbay.kube.kubeconfig import load_kubeconfig, parse_kubeconfig
 from podbay.kube.lease import DeskOptions, LeaseDesk, desk, lease, pods_of
 from podbay.kube.retry import Patience
-from podbay.kube.store import SharedStore
+from podbay.kube.store import SharedStore, Subscription
 from podbay.kube.watch import Scope, keep_watching
 from podbay.objects.meta import name_of, uid_of
 from podbay.testing import Environment
@@ -192,6 +195,29 @@ async def test_a_thousand_pods_on_one_watch(podbay_cluster: Environment, podbay_
         assert client.counter.total == {"create": count, "watch": 1}
         assert client.counter.of(ns, "p0") == {"create": 1}
         assert len(asyncio.all_tasks()) <= tasks
+
+
+async def test_a_restarted_api_server_is_met_again(tmp_path: Path) -> None:
+    options = ClusterOptions(home=ClusterHome("kube-test", tmp_path / "home"), nodes=())
+    changes: Subscription | None = None
+    async with AsyncExitStack() as stack:
+        async with EmbeddedCluster(options) as cluster:
+            config = parse_kubeconfig(cluster.kubeconfig())
+            client = await stack.enter_async_context(client_of(config))
+            store = await stack.enter_async_context(watching(client, maps_of("default")))
+            made = await client.create(CONFIGMAPS, configmap("a"), namespace="default")
+            changes = store.subscribe("default", "a", known=made)
+        await asyncio.sleep(0.3)
+        assert isinstance(store.trouble_now, UnreachableError)
+        async with EmbeddedCluster(options) as cluster:
+            assert cluster.url == config.server
+            await cluster.api().delete(CONFIGMAPS, "a", namespace="default")
+            kinds = [(await asyncio.wait_for(changes.next(), 10)).type for _ in range(2)]
+            assert kinds == ["ADDED", "DELETED"]
+            assert store.trouble_now is None
+            # Requests that meet a closed connection are sent again.
+            await client.create(CONFIGMAPS, configmap("b", identity="1"), namespace="default")
+            await stack.aclose()
 
 
 # -- leases

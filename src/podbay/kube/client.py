@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
@@ -27,7 +27,7 @@ from podbay.kube.messages import HttpRequest, patch_content_type, url_path
 from podbay.kube.retry import Patience
 from podbay.kube.sending import ANSWER_SECONDS, Call, Sender
 from podbay.kube.transport import HttpStream
-from podbay.objects.api import ObjectList, PatchType, WatchEvent
+from podbay.objects.api import ClusterApi, ObjectList, PatchType, WatchEvent
 from podbay.objects.meta import Object, name_of
 from podbay.objects.resource import GVR
 
@@ -332,3 +332,10 @@ def _event(line: bytes) -> WatchEvent:
         return WatchEvent(str(data["type"]), data["object"])
     except (orjson.JSONDecodeError, KeyError, TypeError):
         raise UnreachableError("broken", "a watch event that is not JSON: the stream is damaged") from None
+
+
+if TYPE_CHECKING:
+
+    def _answers(client: KubeClient) -> ClusterApi:
+        """Checked by mypy: the client can stand wherever the protocol is asked for."""
+        return client

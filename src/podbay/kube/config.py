@@ -6,7 +6,7 @@ Not for reading files (kubeconfig.py) and not for getting tokens (auth.py, crede
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -151,6 +151,4 @@ class ClusterConfig:
 
     def with_namespace(self, namespace: str) -> ClusterConfig:
         """The same cluster with another default namespace."""
-        from dataclasses import replace
-
         return replace(self, namespace=namespace)

@@ -7,6 +7,7 @@ plugin is asked as v1beta1 and may answer as either. What a plugin prints to std
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -51,8 +52,6 @@ def exec_info(plugin: ExecPlugin, config: ClusterConfig) -> str:
 
 
 def _cluster_info(plugin: ExecPlugin, config: ClusterConfig) -> dict[str, Any]:
-    import base64
-
     info: dict[str, Any] = {"server": config.server}
     if config.ca_pem:
         info["certificate-authority-data"] = base64.b64encode(config.ca_pem.encode()).decode()

@@ -8,7 +8,6 @@ requests: one that follows, one that confirms.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -24,8 +23,6 @@ from podbay.kube.log_lines import LineSplitter, Piece, Position, Tracker
 from podbay.kube.log_slots import LogSlots, Slot
 
 __all__ = ["ContainerReader", "LogLine", "LogSink", "LogSource"]
-
-log = logging.getLogger(__name__)
 
 CONFIRM_SECONDS = 0.25
 """How long the status may take to say what the end of the stream suggests, before the log is followed again."""
