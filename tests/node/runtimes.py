@@ -66,4 +66,10 @@ KINDS = {
     "docker": RuntimeKind("docker", DOCKER.open, DOCKER.left, DOCKER.available, DOCKER_DEVIATIONS),
     "podman": RuntimeKind("podman", PODMAN.open, PODMAN.left, PODMAN.available, PODMAN_DEVIATIONS),
 }
-PARAMETERS = [pytest.param(kind, id=kind.name, marks=pytest.mark.root) for kind in KINDS.values()]
+_RUNC = "runc"
+PARAMETERS = [
+    pytest.param(
+        kind, id=kind.name, marks=[pytest.mark.root, *([] if kind.name == _RUNC else [pytest.mark.engine])]
+    )
+    for kind in KINDS.values()
+]

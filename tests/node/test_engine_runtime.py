@@ -34,7 +34,7 @@ from podbay.node.specs import (
 )
 from pods import PodMaker, text_of
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.engine]
 HERE = Platform("linux", images.ARCHITECTURE)
 GOOD = RegistryAuth(USER, PASSWORD)
 
