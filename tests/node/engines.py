@@ -6,6 +6,7 @@ They are started on first use and ended with the test process. The engine of the
 from __future__ import annotations
 
 import atexit
+import hashlib
 import http.client
 import json
 import os
@@ -38,25 +39,30 @@ exit_command_delay=20
 [network]
 network_config_dir="{base}/net"
 """
-_PODMAN_NETWORK = {
-    "cniVersion": "0.4.0",
-    "name": "podman",
-    "plugins": [
-        {
-            "type": "bridge",
-            "bridge": "pbsuite0",
-            "isGateway": True,
-            "ipMasq": False,
-            "ipam": {
-                "type": "host-local",
-                "routes": [{"dst": "0.0.0.0/0"}],
-                "ranges": [[{"subnet": "10.231.7.0/24", "gateway": "10.231.7.1"}]],
-            },
-        },
-        {"type": "firewall"},
-    ],
-}
-"""Its default network would meet the machine's own Podman, and other users of 10.88.0.0/16."""
+
+
+def _podman_network(base: Path) -> str:
+    """A network of its own: the default one would meet the machine's Podman and other users of 10.88.0.0/16."""
+    number = int(hashlib.sha256(str(base).encode()).hexdigest()[:8], 16)
+    subnet = f"10.{200 + number % 40}.{number // 40 % 250}"
+    address = {
+        "type": "host-local",
+        "dataDir": f"{base}/addresses",
+        "routes": [{"dst": "0.0.0.0/0"}],
+        "ranges": [[{"subnet": f"{subnet}.0/24", "gateway": f"{subnet}.1"}]],
+    }
+    bridge = {
+        "type": "bridge",
+        "bridge": _bridge(base),
+        "isGateway": True,
+        "ipMasq": False,
+        "ipam": address,
+    }
+    return json.dumps({"cniVersion": "0.4.0", "name": "podman", "plugins": [bridge, {"type": "firewall"}]})
+
+
+def _bridge(base: Path) -> str:
+    return f"pbt{hashlib.sha256(str(base).encode()).hexdigest()[:10]}"
 
 
 @dataclass
@@ -152,7 +158,7 @@ class Daemon:
             if line.split()[4].startswith(f"{self.directory}/"):
                 subprocess.run(["umount", "-l", line.split()[4]], check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
-        subprocess.run(["ip", "link", "delete", "pbsuite0"], check=False, capture_output=True)
+        subprocess.run(["ip", "link", "delete", _bridge(self.directory)], check=False, capture_output=True)
 
     @asynccontextmanager
     async def open(self, base: Path) -> AsyncIterator[Runtime]:
@@ -199,14 +205,19 @@ def _dockerd(base: Path) -> Sequence[str]:
 
 
 def _podman(base: Path) -> Sequence[str]:
-    roots = [f"--root={base}/data", f"--runroot={base}/run", "--storage-driver=overlay"]
+    roots = [
+        f"--root={base}/data",
+        f"--runroot={base}/run",
+        f"--tmpdir={base}/tmp",
+        "--storage-driver=overlay",
+    ]
     return ["podman", *roots, "system", "service", "--time=0", f"unix://{base}/engine.sock"]
 
 
 def _podman_environment(base: Path) -> dict[str, str]:
     (base / "containers.conf").write_text(_PODMAN_CONF.format(base=base))
     (base / "net").mkdir(exist_ok=True)
-    (base / "net" / "podman.conflist").write_text(json.dumps(_PODMAN_NETWORK))
+    (base / "net" / "podman.conflist").write_text(_podman_network(base))
     (base / "registries.conf").write_text(
         'unqualified-search-registries=["docker.io"]\n[[registry]]\nlocation="127.0.0.1"\ninsecure=true\n'
     )

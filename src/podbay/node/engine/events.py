@@ -6,6 +6,7 @@ stream is filtered here by action: engines name actions differently ("die", "die
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import Any, Self
 
@@ -20,8 +21,11 @@ from podbay.node.observed import ContainerStatus, SandboxStatus
 
 __all__ = ["EngineEvents"]
 
-_TELLING = frozenset({"start", "die", "died", "oom"})
+_ENDING = frozenset({"die", "died"})
+_TELLING = frozenset({"start", "oom", *_ENDING})
 """Actions that change a state; of a removal there is nothing left to tell."""
+_SETTLE_PAUSES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+"""Seconds between looks at a container that has ended and is not shown so yet."""
 
 
 class EngineEvents:
@@ -72,12 +76,24 @@ class EngineEvents:
     async def _look(self, event: dict[str, Any]) -> ContainerStatus | SandboxStatus | None:
         actor = event.get("Actor") or {}
         kind = (actor.get("Attributes") or {}).get(KIND)
-        if str(event.get("Action", "")).lower() not in _TELLING or kind not in ("container", "sandbox"):
+        action = str(event.get("Action", "")).lower()
+        if action not in _TELLING or kind not in ("container", "sandbox"):
             return None
-        found = await self._pods.inspect(str(actor.get("ID") or event.get("id")))
+        identity = str(actor.get("ID") or event.get("id"))
+        found = await self._ended(identity) if action in _ENDING else await self._pods.inspect(identity)
         if found is None:
             return None
         return sandbox_status(found) if kind == "sandbox" else self._pods.status_of(found)
+
+    async def _ended(self, identity: str) -> dict[str, Any] | None:
+        """Podman tells of an end a moment before it has written it down, and no other event follows."""
+        found = await self._pods.inspect(identity)
+        for pause in _SETTLE_PAUSES:
+            if found is None or not found["State"]["Running"]:
+                break
+            await asyncio.sleep(pause)
+            found = await self._pods.inspect(identity)
+        return found
 
     async def aclose(self) -> None:
         self._over = True
