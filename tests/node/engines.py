@@ -154,11 +154,21 @@ class Daemon:
             for one in json.loads(self.call("GET", "/containers/json?all=1")):
                 self.call("DELETE", f"/containers/{one['Id']}?force=1")
         self.stop()
+        self._end_helpers()
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
             if line.split()[4].startswith(f"{self.directory}/"):
                 subprocess.run(["umount", "-l", line.split()[4]], check=False)
         shutil.rmtree(self.directory, ignore_errors=True)
         subprocess.run(["ip", "link", "delete", _bridge(self.directory)], check=False, capture_output=True)
+
+    def _end_helpers(self) -> None:
+        """What engines leave beside containers; Podman's would make the directory anew when their time has come."""
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"{self.directory}/".encode() in (process / "cmdline").read_bytes():
+                    os.kill(int(process.name), signal.SIGKILL)
+            except OSError:
+                continue
 
     @asynccontextmanager
     async def open(self, base: Path) -> AsyncIterator[Runtime]:
