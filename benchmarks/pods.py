@@ -46,12 +46,12 @@ def pod(name: str, command: list[str], **spec: Any) -> dict[str, Any]:
 
 def rich_pod(name: str) -> dict[str, Any]:
     """An init container, a native sidecar and a shared emptyDir."""
-    mount = {"volumeMounts": [{"name": "work", "mountPath": "/work"}]}
+    mount = {"volumeMounts": [{"name": "work", "mountPath": "/data"}]}
     sidecar = "trap 'exit 0' TERM; while :; do sleep 0.05; done"
-    built = pod(name, ["cat", "/work/a"])
+    built = pod(name, ["cat", "/data/a"])
     built["spec"]["containers"][0].update(mount)
     built["spec"]["initContainers"] = [
-        {"name": "init", "image": IMAGE, "command": ["sh", "-c", "echo a > /work/a"], **mount},
+        {"name": "init", "image": IMAGE, "command": ["sh", "-c", "echo a > /data/a"], **mount},
         {"name": "side", "image": IMAGE, "restartPolicy": "Always", "command": ["sh", "-c", sidecar]},
     ]
     built["spec"]["volumes"] = [{"name": "work", "emptyDir": {}}]
