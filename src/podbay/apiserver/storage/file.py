@@ -11,6 +11,7 @@ last checkpoint) may be gone, but the file is whole and its versions are those o
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -107,7 +108,7 @@ class StateFile:
         except OSError as error:
             raise StateError(
                 f"cannot open the state file {self._label}: {error.strerror}; "
-                "make the directory writable or choose another one"
+                "make the file and its directory writable or choose another one"
             ) from error
         except sqlite3.Error as error:
             raise self._explained(error) from error
@@ -288,7 +289,13 @@ def _create_private(path: Path) -> None:
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
-        pass
+        # SQLite finds out by trying, and what it says then depends on the file system.
+        if not (_is_writable(path) and _is_writable(path.parent)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from None
+
+
+def _is_writable(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 _RESTORE = "restore it from a copy or reset the cluster"
