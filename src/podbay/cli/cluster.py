@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,6 +69,8 @@ def start(
             asyncio.run(run_foreground(options, _announce))
             return
         facts = process.start_background(home, words)
+        # It runs; Ctrl-C from here on would only hide that.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if output is Output.json:
             print_json({"name": name, "kubeconfig": str(home.kubeconfig), **facts})
         else:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,26 +51,29 @@ def start_background(home: ClusterHome, arguments: Sequence[str]) -> dict[str, A
     read_end, write_end = os.pipe()
     environment = {**os.environ, READY_FD: str(write_end)}
     command = [sys.executable, "-m", "podbay.embedded.serve", "--name", home.name, *arguments]
+    child: subprocess.Popen[bytes] | None = None
     with os.fdopen(read_end, "rb") as ready, home.log.open("ab") as log:
         try:
-            child = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                pass_fds=(write_end,),
-                start_new_session=True,
-                cwd="/",
-            )
-        finally:
-            os.close(write_end)
-        os.set_blocking(read_end, False)
-        try:
+            try:
+                with _interrupts_held():
+                    child = subprocess.Popen(
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=log,
+                        stderr=log,
+                        env=environment,
+                        pass_fds=(write_end,),
+                        start_new_session=True,
+                        cwd="/",
+                    )
+            finally:
+                os.close(write_end)
+            os.set_blocking(read_end, False)
             report = _read_report(ready.fileno(), child)
         except BaseException:
             # Ctrl-C while it starts: what nobody waits for any more must not stay behind.
-            child.terminate()
+            if child is not None:
+                child.terminate()
             raise
     if report is None:
         tail = home.log.read_text(errors="replace")[-_LOG_TAIL:].strip()
@@ -81,6 +84,16 @@ def start_background(home: ClusterHome, arguments: Sequence[str]) -> dict[str, A
         child.wait(timeout=STOP_SECONDS)
         raise StateError(str(report["error"]))
     return report
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait: an interrupt inside Popen would leave a child of which nobody knows."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _read_report(descriptor: int, child: subprocess.Popen[bytes]) -> dict[str, Any] | None:

@@ -59,6 +59,8 @@ def _report(message: dict[str, Any]) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """The child: one cluster, messages to its log, readiness to the pipe."""
+    # Whoever starts this process holds interrupts back while doing so, and a child inherits that.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # Tens of thousands of stored objects live long; looking at them all for garbage every few hundred
     # allocations would cost more than serving requests does.
     gc.set_threshold(50_000, 20, 50)
