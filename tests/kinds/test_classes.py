@@ -57,6 +57,19 @@ def test_priority_class_rules(server: Server, body: dict[str, Any], causes: list
     assert server.refusals("POST", PRIORITIES, body) == causes
 
 
+def test_system_priority_classes_stay(server: Server) -> None:
+    for name, (value, _) in SYSTEM_CLASSES.items():
+        if server.call("GET", f"{PRIORITIES}/{name}")[0] == 404:
+            server.create(PRIORITIES, named(name, value=value))
+        code, said = server.call("DELETE", f"{PRIORITIES}/{name}")
+        assert (code, said["reason"]) == (403, "Forbidden")
+        assert said["message"] == (
+            f'priorityclasses.scheduling.k8s.io "{name}" is forbidden: '
+            "this is a system priority class and cannot be deleted"
+        )
+        assert server.call("GET", f"{PRIORITIES}/{name}")[0] == 200
+
+
 def test_priority_class_values_never_change(server: Server) -> None:
     server.create(PRIORITIES, named("p", value=1))
     assert server.refusals("PATCH", f"{PRIORITIES}/p", {"value": 2}) == [

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import LineTooLong
+
+if TYPE_CHECKING:
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.http_parser import RawRequestMessage
+    from aiohttp.streams import StreamReader
 
 __all__ = ["Connections"]
 
@@ -26,6 +32,16 @@ READ_BYTES = 32 * 1024
 """Most bytes taken from a socket at once: two TLS records."""
 HEADER_LIMIT = 1 << 20
 """Bytes of one header line (Go: DefaultMaxHeaderBytes)."""
+
+
+class _Request(web.BaseRequest):
+    """Gives every answer to it, also an upgrade and a stream, the headers that all of them have."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        # A client that numbers its requests finds its own number in the answer.
+        response.headers["Audit-Id"] = self.headers.get("Audit-ID") or str(uuid.uuid4())
+        # kube-apiserver does not name what it is made of.
+        response.headers.popall(hdrs.SERVER, None)
 
 
 class _Connection(web.RequestHandler):
@@ -101,6 +117,16 @@ class Connections(web.Server):
         connection = _Connection(self, loop=self._loop, **self._options)
         connection._open = self._open
         return connection
+
+    def _make_request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        return _Request(message, payload, protocol, writer, task, self._loop)
 
     async def drop(self) -> None:
         """End what is still open: TLS says goodbye for up to 30 seconds, and a client may never answer."""

@@ -24,6 +24,7 @@ from podbay.apiserver.verbs.options import WriteOptions, manager_of, selection_o
 from podbay.apiserver.verbs.patch import PatchRequest, patch_object
 from podbay.apiserver.verbs.read import get_object, list_objects, watch_objects
 from podbay.apiserver.verbs.update import replace_object
+from podbay.apiserver.wire.log_options import check_log_request
 
 if TYPE_CHECKING:
     from podbay.apiserver.core import Core
@@ -102,7 +103,9 @@ class Dispatcher:
         if sub.strategy is None and sub.handler is None:
             if request.method not in _STREAM_METHODS.get(sub.name, ()):
                 raise status.generic(405)
-            if sub.name != "log":
+            if sub.name == "log":
+                check_log_request(request, info.name)
+            else:
                 self._require_create(request, info, resource)
             return StreamResult(sub.name, get_object(self._core, resource, namespace, info.name).object())
         if info.verb not in sub.verbs:
@@ -158,6 +161,8 @@ class Dispatcher:
         options: dict[str, Any] = bodies.delete_options(self._core, request)
         ctx.dry_run = bool(options.get("dryRun"))
         if info.verb == "delete":
+            if problem := resource.strategy.undeletable(info.name):
+                raise status.forbidden(resource.group_resource, info.name, problem)
             return delete_object(self._core, resource, options, ctx)
         selection = selection_of(request, info)
         return delete_collection(self._core, resource, selection, options, ctx)

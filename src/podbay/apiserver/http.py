@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import ssl
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
@@ -115,7 +114,6 @@ class HttpServer:
             self._runner = None
 
     async def _serve(self, raw: web.BaseRequest) -> web.StreamResponse:
-        audit_id = raw.headers.get("Audit-ID") or str(uuid.uuid4())
         request = Request(raw.method, "", headers=fold_headers(raw.headers.items()))
         try:
             path, _, query = raw.raw_path.partition("?")
@@ -123,18 +121,18 @@ class HttpServer:
             request.query = parse_qs(query, keep_blank_values=True)
             request.user = self._core.authenticator.authenticate(request.headers, _peer(raw))
             if request.path.startswith(EXTENSIONS):
-                response = await self._extend(raw, request, audit_id)
+                response = await self._extend(raw, request)
             else:
                 request.body = await read_body(raw)
                 if not await self._faults.before(request):
                     _drop(raw)
-                response = await self._answer(raw, request, audit_id)
+                response = await self._answer(raw, request)
         except ApiError as err:
-            response = self._refuse(request, err, audit_id)
+            response = self._refuse(request, err)
         except StateError as err:
             # The state file failed (disk full, damaged): nothing was written, and the client is told what to do.
             logger.error("%s %s: %s", raw.method, request.path, err)
-            response = self._refuse(request, status.internal_error(str(err)), audit_id)
+            response = self._refuse(request, status.internal_error(str(err)))
         except ConnectionError:
             # The client is gone, or a fault cut it off: nobody is left to answer, and it is no error of ours.
             return web.Response(status=_CLIENT_GONE)
@@ -143,16 +141,16 @@ class HttpServer:
         except Exception:
             # The last line of defence: one request fails, the server lives on, and the log says why.
             logger.exception("request failed: %s %s", raw.method, request.path)
-            response = self._refuse(request, status.internal_error("see the server's log"), audit_id)
+            response = self._refuse(request, status.internal_error("see the server's log"))
         self._metrics.count_request(request.method, response.status)
         return response
 
-    async def _answer(self, raw: web.BaseRequest, request: Request, audit_id: str) -> web.StreamResponse:
+    async def _answer(self, raw: web.BaseRequest, request: Request) -> web.StreamResponse:
         result = self._dispatcher.handle(request)
         if not self._faults.after(request):
             _drop(raw)
         if not isinstance(result, WatchResult | StreamResult):
-            return _respond(encode.encode(self._core, result, request), audit_id)
+            return _respond(encode.encode(self._core, result, request))
         task = asyncio.current_task()
         assert task is not None
         self._endless.add(task)
@@ -160,23 +158,23 @@ class HttpServer:
             if isinstance(result, StreamResult):
                 return await self._streams(raw, request, result)
             lines = encode.line_encoder(self._core, request, result.type)
-            return await serve_watch(self._core, raw, request, result, lines=lines, audit_id=audit_id)
+            return await serve_watch(self._core, raw, request, result, lines=lines)
         finally:
             self._endless.discard(task)
 
-    async def _extend(self, raw: web.BaseRequest, request: Request, audit_id: str) -> web.StreamResponse:
+    async def _extend(self, raw: web.BaseRequest, request: Request) -> web.StreamResponse:
         """Paths of our own, which no Kubernetes has; authorised as non-resource URLs."""
         self._core.authorizer.require(request.user, parse_request_info(request))
         for extension in self._extensions:
             answer = await extension(raw, request)
             if isinstance(answer, PlainResult):
-                return _respond(encode.encode(self._core, answer, request), audit_id)
+                return _respond(encode.encode(self._core, answer, request))
             if answer is not None:
                 return answer
-        return _respond(encode.encode(self._core, not_found_page(), request), audit_id)
+        return _respond(encode.encode(self._core, not_found_page(), request))
 
-    def _refuse(self, request: Request, err: ApiError, audit_id: str) -> web.Response:
-        response = _respond(encode.encode_error(request, err), audit_id)
+    def _refuse(self, request: Request, err: ApiError) -> web.Response:
+        response = _respond(encode.encode_error(request, err))
         if err.retry_after_seconds:
             response.headers["Retry-After"] = str(err.retry_after_seconds)
         if err.code == 401:
@@ -191,13 +189,12 @@ def _drop(raw: web.BaseRequest) -> NoReturn:
     raise ConnectionResetError("dropped by a fault")
 
 
-def _respond(encoded: encode.Encoded, audit_id: str) -> web.Response:
+def _respond(encoded: encode.Encoded) -> web.Response:
     response = web.Response(status=encoded.status, body=encoded.body)
     headers = response.headers
     if encoded.status != 304:
         # A client's cache takes the headers of a 304 for the stored answer, whose type is another.
         headers["Content-Type"] = encoded.content_type
-    headers["Audit-Id"] = audit_id
     headers["Cache-Control"] = "no-cache, private"
     for name, value in encoded.headers.items():
         headers[name] = value

@@ -100,6 +100,10 @@ class Strategy:
         """
         return None
 
+    def undeletable(self, name: str) -> str:
+        """Why DELETE of this name is forbidden; empty when it is not. Deleting a collection does not ask."""
+        return ""
+
     def has_finalizers(self, obj: Object) -> bool:
         """Something still has to happen before a deleted object may go."""
         return bool((obj.get("metadata") or {}).get("finalizers"))

@@ -33,17 +33,13 @@ class _CutResponse(web.StreamResponse):
             raise ConnectionResetError("stream cut by a fault")
 
 
-async def open_stream(
-    raw: web.BaseRequest, request: Request, content_type: str, *, audit_id: str = ""
-) -> web.StreamResponse:
+async def open_stream(raw: web.BaseRequest, request: Request, content_type: str) -> web.StreamResponse:
     """Send the headers of a chunked answer; the caller writes it and its end."""
     response = (
         web.StreamResponse(status=200) if request.cut_after is None else _CutResponse(request.cut_after)
     )
     response.headers["Content-Type"] = content_type
     response.headers["Cache-Control"] = "no-cache, private"
-    if audit_id:
-        response.headers["Audit-Id"] = audit_id
     if raw.version >= HttpVersion11:
         response.enable_chunked_encoding()
     else:

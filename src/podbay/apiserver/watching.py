@@ -42,12 +42,12 @@ def open_watcher(core: Core, result: WatchResult) -> Watcher:
 
 
 async def serve_watch(
-    core: Core, raw: web.BaseRequest, request: Request, result: WatchResult, *, lines: Lines, audit_id: str
+    core: Core, raw: web.BaseRequest, request: Request, result: WatchResult, *, lines: Lines
 ) -> web.StreamResponse:
     """Stream changes until the time-out, the client's end, or an ERROR event."""
     watcher = open_watcher(core, result)
     try:
-        response = await open_stream(raw, request, lines.content_type, audit_id=audit_id)
+        response = await open_stream(raw, request, lines.content_type)
         seconds = result.timeout_seconds or MIN_TIMEOUT * (1 + random.random())
         bookmarks = result.options.allow_bookmarks
         try:

@@ -28,7 +28,6 @@ _FINALIZERS_PATH = Path("spec").child("finalizers")
 class NamespaceStrategy(DnsLabelNamed):
     """The namespace itself."""
 
-    reset_fields = ("status",)
     metadata_repeats = (1, 1)
 
     def set_defaults(self, obj: Object) -> None:
@@ -86,8 +85,6 @@ class NamespaceStatusStrategy(StatusStrategy):
 
 class NamespaceFinalizeStrategy(StatusStrategy):
     """The `finalize` view: spec.finalizers alone."""
-
-    reset_fields = ("status",)
 
     def prepare_for_update(self, obj: Object, old: Object, ctx: StrategyContext) -> None:
         carry_over(obj, old, "status")

@@ -44,7 +44,6 @@ _INTEGER_RESOURCES = frozenset(
 class NodeStrategy(Strategy):
     """The node without its status."""
 
-    reset_fields = ("status",)
     metadata_repeats = (1, 1)
 
     def set_defaults(self, obj: Object) -> None:

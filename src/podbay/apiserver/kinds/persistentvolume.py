@@ -77,7 +77,6 @@ class VolumeStrategy(Strategy):
     """The volume without its status."""
 
     returns_deleted_object = True
-    reset_fields = ("status",)
     metadata_repeats = (2, 0)
 
     def set_defaults(self, obj: Object) -> None:

@@ -51,7 +51,6 @@ class ClaimStrategy(Strategy):
     """The claim without its status."""
 
     returns_deleted_object = True
-    reset_fields = ("status",)
     metadata_repeats = (2, 1)
 
     def set_defaults(self, obj: Object) -> None:

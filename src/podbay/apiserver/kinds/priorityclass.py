@@ -64,6 +64,9 @@ class PriorityClassStrategy(Strategy):
             errors.append(not_supported(Path("preemptionPolicy"), policy, _POLICIES))
         return errors
 
+    def undeletable(self, name: str) -> str:
+        return "this is a system priority class and cannot be deleted" if name in SYSTEM_CLASSES else ""
+
     def validate_update(self, obj: Object, old: Object, ctx: StrategyContext) -> list[FieldError]:
         errors: list[FieldError] = []
         if (obj.get("value") or 0) != (old.get("value") or 0):

@@ -40,7 +40,6 @@ _MISAPPLIED = "unsupported scope applied to resource"
 
 class ResourceQuotaStrategy(Strategy):
     returns_deleted_object = True
-    reset_fields = ("status",)
 
     def set_defaults(self, obj: Object) -> None:
         round_quantities((obj.get("spec") or {}).get("hard"))
@@ -82,8 +81,6 @@ class ResourceQuotaStrategy(Strategy):
 
 class ResourceQuotaStatusStrategy(ResourceQuotaStrategy):
     """The `status` subresource: the controller and admission write it, users may."""
-
-    reset_fields = ("spec",)
 
     def prepare_for_update(self, obj: Object, old: Object, ctx: StrategyContext) -> None:
         obj["spec"] = old.get("spec") or {}

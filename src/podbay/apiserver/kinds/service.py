@@ -40,7 +40,6 @@ class ServiceStrategy(Dns1035LabelNamed):
     """The service without its status."""
 
     returns_deleted_object = True
-    reset_fields = ("status",)
     metadata_repeats = (1, 1)
 
     def set_defaults(self, obj: Object) -> None:

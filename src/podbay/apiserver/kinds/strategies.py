@@ -42,7 +42,6 @@ class Dns1035LabelNamed(Strategy):
 class StatusStrategy(Strategy):
     """The `status` view: metadata and status change, spec stays."""
 
-    reset_fields = ("spec",)
     metadata_repeats = (0, 1)
 
     def prepare_for_update(self, obj: Object, old: Object, ctx: StrategyContext) -> None:

@@ -18,7 +18,7 @@ from podbay.apiserver.streams import LogOptions
 from podbay.apiserver.wire.query import choose_container, read_boolean, read_integer
 from podbay.objects.meta import Object, name_of
 
-__all__ = ["log_options"]
+__all__ = ["check_log_request", "log_options"]
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:[.,](\d+))?(Z|[+-]\d\d:\d\d)\Z", re.ASCII)
 _LAYOUT = "2006-01-02T15:04:05Z07:00"
@@ -35,32 +35,48 @@ class _Given:
     since_seconds: int | None
     since_time: datetime | None
     stream: str | None
+    follow: bool
+    previous: bool
+    timestamps: bool
+
+
+def check_log_request(request: Request, pod_name: str) -> None:
+    """What is wrong with the request whatever the pod, which need not exist. Raises ApiError as log_options does."""
+    _given(request, pod_name)
 
 
 def log_options(request: Request, pod: Object, now: datetime) -> LogOptions:
     """Raises ApiError: 400 for values that cannot be read, 422 for values that make no sense, as recorded."""
+    given = _given(request, name_of(pod))
+    since = given.since_time if given.since_time != _ZERO else None
+    if given.since_seconds is not None and given.since_seconds < _ALL_SECONDS:
+        since = now - timedelta(seconds=given.since_seconds)
+    return LogOptions(
+        container=choose_container(pod, request.param("container")),
+        follow=given.follow,
+        previous=given.previous,
+        timestamps=given.timestamps,
+        since=since,
+        tail_lines=given.tail_lines,
+        limit_bytes=given.limit_bytes,
+    )
+
+
+def _given(request: Request, pod_name: str) -> _Given:
     given = _Given(
         tail_lines=read_integer(request, "tailLines"),
         limit_bytes=read_integer(request, "limitBytes"),
         since_seconds=read_integer(request, "sinceSeconds"),
         since_time=_time(request, "sinceTime"),
         stream=request.param("stream") or None,
-    )
-    errors = list(_errors(given))
-    if errors:
-        raise status.invalid("", "PodLogOptions", name_of(pod), errors)
-    since = given.since_time if given.since_time != _ZERO else None
-    if given.since_seconds is not None and given.since_seconds < _ALL_SECONDS:
-        since = now - timedelta(seconds=given.since_seconds)
-    return LogOptions(
-        container=choose_container(pod, request.param("container")),
         follow=read_boolean(request, "follow"),
         previous=read_boolean(request, "previous"),
         timestamps=read_boolean(request, "timestamps"),
-        since=since,
-        tail_lines=given.tail_lines,
-        limit_bytes=given.limit_bytes,
     )
+    errors = list(_errors(given))
+    if errors:
+        raise status.invalid("", "PodLogOptions", pod_name, errors)
+    return given
 
 
 def _errors(given: _Given) -> Iterable[FieldError]:

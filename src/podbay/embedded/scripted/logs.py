@@ -1,7 +1,6 @@
 """Log text of scripted containers, as a kubelet serves it: since, tail, timestamps, follow, limits.
 
-Lines come from the script and the container's times; nothing is stored. Source of the words:
-pkg/kubelet/kubelet_pods.go (validateContainerLogStatus), pkg/kubelet/kuberuntime/logs.
+Lines come from the script and the container's times; nothing is stored. Source: pkg/kubelet/kuberuntime/logs.
 """
 
 from __future__ import annotations
@@ -15,6 +14,8 @@ from podbay.aio.clock import Clock
 from podbay.apiserver import status
 from podbay.apiserver.streams import LogOptions
 from podbay.embedded.scripted.life import ContainerLife, PodLife
+from podbay.embedded.scripted.status import container_statuses
+from podbay.objects.container_log import logged_attempt
 from podbay.objects.events import timestamp_micro
 from podbay.objects.meta import name_of
 
@@ -24,17 +25,9 @@ __all__ = ["check_log_request", "read_log", "written_lines"]
 def check_log_request(life: PodLife, options: LogOptions) -> ContainerLife:
     """The container to read. Raises ApiError with the kubelet's words."""
     container = life.container(options.container)
-    pod = name_of(life.pod)
     if container is None:
-        raise status.bad_request(f"container {options.container} is not valid for pod {pod}")
-    if options.previous:
-        if container.previous is None:
-            raise status.bad_request(
-                f'previous terminated container "{container.name}" in pod "{pod}" not found'
-            )
-    elif container.state in ("idle", "waiting") and container.ended is None:
-        reason = container.reason or ("PodInitializing" if life.created else "ContainerCreating")
-        raise status.bad_request(f'container "{container.name}" in pod "{pod}" is waiting to start: {reason}')
+        raise status.bad_request(f"container {options.container} is not valid for pod {name_of(life.pod)}")
+    logged_attempt(name_of(life.pod), container_statuses(life), container.name, previous=options.previous)
     return container
 
 

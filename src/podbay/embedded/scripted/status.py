@@ -14,7 +14,7 @@ from podbay.embedded.scripted.life import ContainerLife, PodLife, Termination
 from podbay.objects.events import timestamp
 from podbay.objects.meta import Object, uid_of
 
-__all__ = ["phase_of", "pod_status"]
+__all__ = ["container_statuses", "phase_of", "pod_status"]
 
 _DEADLINE = "Pod was active on the node longer than the specified deadline"
 
@@ -84,6 +84,14 @@ def _container_status(life: PodLife, container: ContainerLife, spec: Object) -> 
 def _statuses(life: PodLife, field: str, kinds: Sequence[str]) -> list[Object]:
     specs = {c["name"]: c for c in life.pod["spec"].get(field) or ()}
     return [_container_status(life, c, specs[c.name]) for c in life.of_kind(*kinds)]
+
+
+def container_statuses(life: PodLife) -> Object:
+    """The part of the status that tells of containers."""
+    found: Object = {"containerStatuses": _statuses(life, "containers", ("main",))}
+    if life.pod["spec"].get("initContainers"):
+        found["initContainerStatuses"] = _statuses(life, "initContainers", ("init", "sidecar"))
+    return found
 
 
 def phase_of(life: PodLife) -> str:
@@ -176,13 +184,11 @@ def pod_status(life: PodLife, now: float, *, host_ip: str, pod_ip: str) -> Objec
         "hostIP": host_ip,
         "hostIPs": [{"ip": host_ip}],
         "startTime": _moment(life.started_at),
-        "containerStatuses": _statuses(life, "containers", ("main",)),
+        **container_statuses(life),
         "resources": {},
     }
     if generation := life.pod["metadata"].get("generation"):
         status["observedGeneration"] = generation
-    if life.pod["spec"].get("initContainers"):
-        status["initContainerStatuses"] = _statuses(life, "initContainers", ("init", "sidecar"))
     if life.created:
         status |= {"podIP": pod_ip, "podIPs": [{"ip": pod_ip}]}
     if life.killing:
