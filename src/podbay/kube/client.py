@@ -83,6 +83,11 @@ class KubeClient:
         return self._sender.credentials
 
     @property
+    def answered(self) -> bool:
+        """The cluster has answered some request."""
+        return self._sender.answered
+
+    @property
     def gate(self) -> Gate:
         return self._sender.gate
 

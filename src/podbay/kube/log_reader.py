@@ -30,7 +30,7 @@ STUCK_SECONDS = 10.0
 """A stream that stays open so long after its container's end will not end by itself."""
 GONE_SECONDS = 5.0
 """The same for a pod that has been deleted; nothing can be read anew then."""
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 180.0
 """How long the log of an ended container is asked for when the node does not give it."""
 MISSES = 3
 """Complete reads without the known last line, after which the log counts as rotated to nothing."""
@@ -112,6 +112,8 @@ class ContainerReader:
         self._done: set[str] = set()
         self._reading: str | None = None
         self._slot: Slot | None = None
+        self.over = False
+        """Set by the owner when `run` has ended."""
 
     def observe(self, logs: ContainerLogs, *, over: bool) -> None:
         """The pod's status has this to say of the container."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -60,6 +60,10 @@ class PodLogFollower:
         self._running = 0
         self._over = False
         self._gone = False
+        self._final: frozenset[str] = frozenset()
+        self._taken = asyncio.Event()
+        self._handing: str | None = None
+        self._pod: Object | None = None
         self._error: PodbayError | None = None
         self._outbox: deque[LogBatch] = deque()
         self._size = 0
@@ -81,6 +85,11 @@ class PodLogFollower:
     ) -> None:
         await self._stack.__aexit__(exc_type, exc, traceback)
 
+    @property
+    def idle(self) -> bool:
+        """No log is being read, and nothing waits for the consumer."""
+        return not self._outbox and self._handing is None and all(r.over for r in self._readers.values())
+
     # -- told by the owner
 
     def observe(self, pod: Object) -> None:
@@ -99,8 +108,9 @@ class PodLogFollower:
             if reader is None and logs.attempts:
                 reader = self._start(name)
             if reader is not None:
-                reader.observe(logs, over=self._over)
+                reader.observe(logs, over=self._over or name in self._final)
         self._filled.set()
+        self._pod = pod
 
     def pod_gone(self) -> None:
         """The pod does not exist any more; what is on its way is still taken."""
@@ -108,6 +118,25 @@ class PodLogFollower:
         for reader in self._readers.values():
             reader.pod_gone()
         self._filled.set()
+
+    async def finish(self, ended: Collection[str]) -> None:
+        """Return when the consumer has taken over all that these containers wrote; they will not be restarted.
+
+        Those that were never read count as finished. The consumer must be reading meanwhile.
+        """
+        self._final = frozenset(ended)
+        if self._pod is not None and not self._gone:
+            self.observe(self._pod)
+        while not self._is_taken(ended):
+            self._taken.clear()
+            await self._taken.wait()
+
+    def _is_taken(self, names: Collection[str]) -> bool:
+        waiting = {batch.container for batch in self._outbox}
+        if self._handing is not None:
+            waiting.add(self._handing)
+        reading = {name for name, reader in self._readers.items() if not reader.over}
+        return not (waiting | reading) & set(names)
 
     def _start(self, name: str) -> ContainerReader:
         assert self._group is not None, "used outside its `async with` block"
@@ -125,7 +154,9 @@ class PodLogFollower:
             self._error = self._error or err
         finally:
             self._running -= 1
+            reader.over = True
             self._filled.set()
+            self._taken.set()
 
     # -- LogSink
 
@@ -150,9 +181,12 @@ class PodLogFollower:
                 self._size -= sum(len(line.text) for line in batch.lines) + len(batch.lines)
                 if self._size <= BUFFER // 2:
                     self._drained.set()
+                self._handing = batch.container
                 yield batch
+                self._handing = None
                 if batch.position is not None:
                     self.positions[batch.container] = batch.position
+            self._taken.set()
             if self._error is not None:
                 raise self._error
             if (self._over or self._gone) and self._running == 0:

@@ -75,7 +75,7 @@ class Sender:
         self._rng = rng
         self._transport = Transport(config, agent=agent)
         self._patience = patience
-        self._answered = False
+        self.answered = False
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
@@ -102,7 +102,7 @@ class Sender:
             async with self._transport.stream(
                 call.request, issued, answer_seconds=answer_seconds, silence_seconds=silence_seconds
             ) as stream:
-                self._answered = True
+                self.answered = True
                 if stream.status < 300:
                     self.gate.succeeded()
                     yield stream
@@ -137,7 +137,7 @@ class Sender:
                 failures=failures,
                 elapsed=self._clock.monotonic() - started,
                 patience=self._patience,
-                answered_before=self._answered,
+                answered_before=self.answered,
                 jitter=self._rng.random(),
             )
             if delay is None or (not call.limited and retry.is_overload(error)):
@@ -149,7 +149,7 @@ class Sender:
         async with self.gate.turn():
             self.counter.count(call.verb, call.namespace, call.name)
             answer = await self._transport.exchange(call.request, issued, seconds=ANSWER_SECONDS)
-        self._answered = True
+        self.answered = True
         if answer.status < 300:
             self.gate.succeeded()
             return answer

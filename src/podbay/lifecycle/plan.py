@@ -38,6 +38,8 @@ class PodPlan:
     container: str = "base"
     """The container whose end is the task's end."""
     result: ResultTransport = "none"
+    json_result: bool = True
+    """A result that is not JSON is none."""
     deadlines: Deadlines = field(default_factory=Deadlines)
     keep: Keep = "never"
     keep_on_kill: bool = False

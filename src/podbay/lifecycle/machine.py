@@ -1,0 +1,282 @@
+"""The life of one pod's run as a pure function: (state, event) -> (state, actions) (design D4).
+
+Level-triggered: an event only adds to what is known (`_absorb`), and what to do follows from all that is known
+(`_decide`), so the order in which news arrives, repeated news and a new beginning after a crash change no outcome.
+
+    nothing known -> creating -> pending.py (queued … starting, its deadlines) -> running
+        -> ending.py (log, result, evidence) -> outcome decided -> cleaned -> finished
+                 └-> replaced by the next incarnation when the infrastructure lost it (design D13)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from podbay.lifecycle import state as s
+from podbay.lifecycle.ending import conclude, gather, judge, may_replace, next_ending
+from podbay.lifecycle.pending import absorb_refusal, go_on, next_deadline, passed
+from podbay.lifecycle.state import Action, Event, Rules, State
+from podbay.lifecycle.view import view_of
+from podbay.objects.meta import Object, name_of, namespace_of, uid_of
+from podbay.pods.identity import identity_of
+
+__all__ = ["Step", "step"]
+
+Step: TypeAlias = tuple[State, tuple[Action, ...]]
+
+
+def step(rules: Rules, state: State, event: Event) -> Step:
+    """What the event makes of the state, and what is to be done now, in this order."""
+    if state.phase == "done":
+        return state, ()
+    known, first = _absorb(rules, state, event)
+    known, then = _decide(rules, known, event.now)
+    actions = [*first, *then]
+    if (known.phase, known.text) != (state.phase, state.text):
+        actions.append(s.Tell(known.phase, known.text))
+    wake = next_wake(rules, known)
+    if wake is not None:
+        actions.append(s.Wake(wake))
+    return known, tuple(actions)
+
+
+# -- what is known
+
+
+def _absorb(rules: Rules, state: State, event: Event) -> tuple[State, list[Action]]:
+    match event:
+        case s.Found():
+            return _begin(rules, state, event)
+        case s.Created(pod=pod):
+            return _adopt(replace(state, creating=False), pod, event.now, rules)
+        case s.Taken(pod=pod, ours=ours):
+            if ours:
+                return _adopt(replace(state, creating=False), pod, event.now, rules)
+            return absorb_refusal(rules, state, event), []
+        case s.Refused():
+            return absorb_refusal(rules, state, event), []
+        case s.Seen(pod=pod):
+            if uid_of(pod) == state.uid:
+                return _seen(rules, state, pod, event.now), []
+            return state, []
+        case s.Gone():
+            if not state.uid:
+                return replace(state, doubtful=False, finding=False), []
+            last = event.last if event.last is not None else state.pod
+            return replace(state, gone=True, pod=last), []
+        case s.Explained():
+            return _explained(state, event), []
+        case s.LogsRead():
+            return replace(state, logs="read"), []
+        case s.ResultRead(reading=reading):
+            return replace(state, result=state.result or reading, reading_result=False), []
+        case s.Asked(by=by):
+            if state.killed_by or state.verdict is not None or state.outcome is not None:
+                return state, []
+            return replace(state, killed_by=by or "somebody"), []
+        case s.Decided():
+            return replace(state, decided=True), []
+        case s.Cleaned():
+            return _cleaned(state, event.now), []
+        case s.Tick():
+            return state, []
+
+
+def _begin(rules: Rules, state: State, event: s.Found) -> tuple[State, list[Action]]:
+    begun = replace(state, phase="creating", spent=event.spent)
+    begun = _counted(begun, event.incarnation)
+    if event.outcome is not None:
+        # Whatever is left of the pod is only to be removed.
+        left = next((pod for pod in event.pods if uid_of(pod) == event.known_uid), None)
+        begun = replace(
+            begun, outcome=event.outcome, decided=True, name=event.known_name, uid=event.known_uid
+        )
+        return replace(begun, pod=left), []
+    newest = _newest(event.pods)
+    if newest is not None:
+        identity = identity_of(newest)
+        begun = _counted(begun, identity.incarnation if identity is not None else event.incarnation)
+        return _adopt(begun, newest, event.now, rules)
+    if event.known_uid:
+        found = replace(begun, uid=event.known_uid, name=event.known_name)
+        return found, [s.Find(event.known_name, event.known_uid)]
+    return replace(begun, create_at=event.now), []
+
+
+def _counted(state: State, incarnation: int) -> State:
+    return replace(state, incarnation=incarnation, incarnations=incarnation + 1)
+
+
+def _newest(pods: Sequence[Object]) -> Object | None:
+    def age(pod: Object) -> int:
+        identity = identity_of(pod)
+        return identity.incarnation if identity is not None else 0
+
+    return max(pods, key=age, default=None)
+
+
+def _named(state: State, pod: Object) -> State:
+    return replace(state, name=name_of(pod), namespace=namespace_of(pod), uid=uid_of(pod))
+
+
+def _adopt(state: State, pod: Object, now: float, rules: Rules) -> tuple[State, list[Action]]:
+    named = replace(_named(state, pod), create_at=None, create_error=None, doubtful=False, finding=False)
+    return _seen(rules, named, pod, now), [s.Adopt(pod), s.Save()]
+
+
+def _seen(rules: Rules, state: State, pod: Object, now: float) -> State:
+    view = view_of(pod, rules.container)
+    seen = replace(state, pod=pod)
+    if view.node and seen.bound_at is None:
+        seen = replace(seen, bound_at=now)
+    if view.main is not None and view.main.began and seen.running_at is None:
+        seen = replace(seen, running_at=now)
+    if view.stage == "ended" and seen.ended_at is None:
+        seen = replace(seen, ended_at=now)
+    if view.stage != "ended" and (view.deleted_at is not None or view.disruption):
+        seen = replace(seen, deletion_at=seen.deletion_at or now)
+    return seen
+
+
+def _explained(state: State, event: s.Explained) -> State:
+    known = replace(state, explaining=False, explanations=state.explanations + 1)
+    if event.events or not known.events:
+        known = replace(known, events=event.events)
+    if event.nodes:
+        known = replace(known, nodes=event.nodes)
+    return replace(known, explained=known.verdict is not None, explain_at=None)
+
+
+def _cleaned(state: State, now: float) -> State:
+    if state.phase == "replacing":
+        return State(
+            phase="creating",
+            begun_at=state.begun_at,
+            incarnation=state.incarnation + 1,
+            incarnations=state.incarnations + 1,
+            create_at=now + replacement_delay(state.incarnations),
+            killed_by=state.killed_by,
+            kill_is_deadline=state.kill_is_deadline,
+            spent=state.spent,
+            text="another pod takes the place of the one that was lost",
+        )
+    return replace(state, cleaned=state.cleaning)
+
+
+def replacement_delay(incarnations: int) -> float:
+    """Seconds before the next pod: what took the last one away may still be at it."""
+    return min(60.0, 2.0 ** (incarnations - 1))
+
+
+# -- what follows
+
+
+def _decide(rules: Rules, state: State, now: float) -> tuple[State, list[Action]]:
+    if state.outcome is not None:
+        return _clean_up(rules, state)
+    if state.phase in ("new", "replacing"):
+        # Nothing must be created before it is known what is there, or while the last pod is being removed.
+        return state, []
+    state = _passed_run_deadline(rules, state, now)
+    state = _gave_up_creating(rules, state, now)
+    if state.doubtful and (state.wanted_dead or state.hopeless) and not state.creating and not state.uid:
+        # A create whose answer nobody knows may have made a pod; the run must not end before that is known.
+        return (state, []) if state.finding else (replace(state, finding=True), [s.Find("", "")])
+    if state.verdict is None:
+        state = judge(rules, state, now)
+    if state.verdict is not None:
+        return _end(rules, state, now)
+    if state.wanted_dead and state.uid and state.deleting_at is None:
+        return _kill(rules, state, now)
+    if state.wanted_dead or not state.uid:
+        return _create(state, now)
+    state, actions = go_on(rules, state, now)
+    if state.gave_up is not None:
+        return _kill(rules, state, now)
+    return state, actions
+
+
+def _passed_run_deadline(rules: Rules, state: State, now: float) -> State:
+    limit = rules.deadlines.run
+    if limit is None or state.wanted_dead or state.verdict is not None or now < state.begun_at + limit:
+        return state
+    return replace(state, killed_by="the run's deadline", kill_is_deadline=True)
+
+
+def _gave_up_creating(rules: Rules, state: State, now: float) -> State:
+    if (
+        state.uid
+        or state.creating
+        or not state.create_failures
+        or passed(rules.deadlines, state, now) is None
+    ):
+        return state
+    return replace(state, hopeless=True, create_at=None)
+
+
+def _create(state: State, now: float) -> tuple[State, list[Action]]:
+    if state.wanted_dead or state.creating or state.create_at is None or now < state.create_at:
+        return state, []
+    return replace(state, creating=True, create_at=None), [s.Create(state.incarnation)]
+
+
+def _kill(rules: Rules, state: State, now: float) -> tuple[State, list[Action]]:
+    dying = replace(
+        state, deleting_at=now, clock=None, explain_at=None, phase="cleaning", text=_kill_text(state)
+    )
+    if rules.keep_on_kill and state.killed_by and not state.kill_is_deadline:
+        return _end(rules, judge(rules, dying, now), now)
+    return dying, [s.Kill(state.uid, rules.kill_grace)]
+
+
+def _kill_text(state: State) -> str:
+    if state.gave_up is not None:
+        return "the pod cannot start and is removed"
+    return (
+        "the run's time is up; its pod is being ended" if state.kill_is_deadline else "the pod is being ended"
+    )
+
+
+def _end(rules: Rules, state: State, now: float) -> tuple[State, list[Action]]:
+    if may_replace(rules, state):
+        moving = replace(
+            state,
+            phase="replacing",
+            text=f"the pod was lost ({state.verdict.kind if state.verdict else ''}); another one follows",
+        )
+        return moving, [s.Delete("" if state.gone else state.uid)]
+    state, actions, ready = gather(rules, state, now)
+    if ready:
+        state, more = conclude(rules, state, now)
+        actions += more
+    return state, actions
+
+
+def _clean_up(rules: Rules, state: State) -> tuple[State, list[Action]]:
+    assert state.outcome is not None
+    if not state.decided or (state.cleaning and not state.cleaned):
+        return state, []
+    if state.cleaned or not state.uid or state.gone or state.deleting_at is not None:
+        return replace(state, phase="done", text=""), [s.Finish(state.outcome)]
+    tidying = replace(state, phase="cleaning", text="", cleaning=True)
+    kept = rules.keep == "always" or (rules.keep == "on_failure" and not state.outcome.ok)
+    if not kept:
+        return tidying, [s.Delete(state.uid)]
+    if rules.checked_label:
+        return tidying, [s.Mark(state.uid)]
+    return replace(state, phase="done", text=""), [s.Finish(state.outcome)]
+
+
+def next_wake(rules: Rules, state: State) -> float | None:
+    """The earliest time at which something follows without any news."""
+    if state.outcome is not None or state.phase in ("new", "done", "replacing"):
+        return None
+    times: list[float] = []
+    if rules.deadlines.run is not None and not state.wanted_dead and state.verdict is None:
+        times.append(state.begun_at + rules.deadlines.run)
+    if state.create_at is not None:
+        times.append(state.create_at)
+    times += next_deadline(rules, state) + next_ending(rules, state)
+    return min(times, default=None)

@@ -1,0 +1,164 @@
+"""The requests of one pod's run: each answers with an event for the machine, whatever the cluster does.
+
+A run costs one create, one log stream and its confirmation, one delete or one patch; one more read for a result of more
+than 3 KiB; events and nodes only for a pod that hangs or has failed. Nothing is asked again because time passes (P6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+
+from podbay.aio.backoff import Backoff
+from podbay.aio.clock import Clock
+from podbay.errors import ApiError, CredentialError, PodbayError, UnreachableError
+from podbay.kube.client import PODS, KubeClient
+from podbay.kube.retry import in_doubt
+from podbay.lifecycle import state as s
+from podbay.lifecycle.diagnosis.diagnose import diagnose
+from podbay.lifecycle.diagnosis.model import Facts
+from podbay.objects.meta import Object, name_of, namespace_of, uid_of
+from podbay.objects.resource import GVR
+from podbay.pods.identity import ALREADY_CHECKED_LABEL, identity_of
+from podbay.pods.result import ResultReading, read_frame
+from podbay.pods.sidecar import SIDECAR_NAME
+
+__all__ = ["PodRequests"]
+
+EVENTS = GVR("", "v1", "events")
+NODES = GVR("", "v1", "nodes")
+
+CLEANUP_SECONDS = 300.0
+"""How long a deletion is tried; after that the pod is the healer's."""
+RESULT_SECONDS = 180.0
+"""How long the sidecar's log is asked for; a control plane that is updated is away for a minute or two."""
+RESULT_BYTES = 64 << 20
+"""More than any sidecar of ours prints."""
+_NODES_SHOWN = 200
+_DELAYS = Backoff(initial=0.2, maximum=5.0)
+
+
+class PodRequests:
+    """Of one pod name. Never raises what the cluster says; the machine decides what it means."""
+
+    def __init__(self, client: KubeClient, clock: Clock, container: str) -> None:
+        self._client = client
+        self._clock = clock
+        self._container = container
+
+    async def create(self, manifest: Object) -> s.Event:
+        namespace, name = namespace_of(manifest), name_of(manifest)
+        now = self._clock.monotonic
+        try:
+            return s.Created(now(), await self._client.create(PODS, manifest, namespace=namespace))
+        except (ApiError, UnreachableError, CredentialError) as err:
+            error: PodbayError = err
+        if isinstance(error, ApiError) and error.reason == "AlreadyExists":
+            try:
+                there = await self._client.get(PODS, name, namespace=namespace)
+                return s.Taken(now(), there, ours=_is_same_try(manifest, there))
+            except (ApiError, UnreachableError, CredentialError) as err:
+                # Gone again, or nobody can say; the next create will tell.
+                error = err
+        doubt = in_doubt(error)
+        found = diagnose(Facts(pod=manifest, container=self._container, error=error))
+        return s.Refused(now(), error, found, doubt=doubt)
+
+    async def look(self, namespace: str, name: str) -> Object | None:
+        """The pod of that name, None when there is none; waits as long as nobody can say."""
+        failures = 0
+        while True:
+            try:
+                return await self._client.get(PODS, name, namespace=namespace)
+            except ApiError as err:
+                if err.code == 404:
+                    return None
+            except (UnreachableError, CredentialError):
+                pass
+            failures += 1
+            await self._clock.sleep(_DELAYS.delay(failures - 1))
+
+    async def delete(self, namespace: str, name: str, uid: str, *, grace: float | None = None) -> s.Event:
+        """Accepted, or not there (any more), or refused for good."""
+        options: dict[str, object] = {"preconditions": {"uid": uid}}
+        if grace is not None:
+            options["gracePeriodSeconds"] = int(grace)
+        started, failures = self._clock.monotonic(), 0
+        while True:
+            try:
+                await self._client.delete(PODS, name, namespace=namespace, options=options)
+                return s.Cleaned(self._clock.monotonic())
+            except (ApiError, UnreachableError, CredentialError) as err:
+                error: PodbayError = err
+            if isinstance(error, ApiError) and error.code in (404, 409):
+                return s.Cleaned(self._clock.monotonic())
+            failures += 1
+            if self._clock.monotonic() - started > CLEANUP_SECONDS or _is_refused(error):
+                return s.Cleaned(self._clock.monotonic(), error)
+            await self._clock.sleep(_DELAYS.delay(failures - 1))
+
+    async def mark(self, namespace: str, name: str) -> s.Event:
+        """Label a kept pod as processed (spec 20)."""
+        patch = {"metadata": {"labels": {ALREADY_CHECKED_LABEL: "True"}}}
+        try:
+            await self._client.patch(PODS, name, patch, namespace=namespace)
+        except (ApiError, UnreachableError, CredentialError) as err:
+            return s.Cleaned(self._clock.monotonic(), err)
+        return s.Cleaned(self._clock.monotonic())
+
+    async def explain(self, pod: Object) -> s.Event:
+        """Events about the pod, and its node or, for one without a node, all nodes. What cannot be read is left out."""
+        events = await self._list(EVENTS, namespace_of(pod), f"involvedObject.uid={uid_of(pod)}")
+        node = (pod.get("spec") or {}).get("nodeName")
+        if node:
+            nodes: Sequence[Object] = await self._list(NODES, None, f"metadata.name={node}")
+        else:
+            nodes = (await self._list(NODES, None, ""))[:_NODES_SHOWN]
+        return s.Explained(self._clock.monotonic(), events, nodes)
+
+    async def _list(self, resource: GVR, namespace: str | None, selector: str) -> Sequence[Object]:
+        try:
+            return (await self._client.list(resource, namespace=namespace, field_selector=selector)).items
+        except (ApiError, UnreachableError, CredentialError):
+            return ()
+
+    async def result(self, namespace: str, name: str) -> s.Event:
+        """The result as the sidecar's log has it."""
+        started, failures = self._clock.monotonic(), 0
+        while True:
+            reading = await self._read_result(namespace, name)
+            waited = self._clock.monotonic() - started
+            if reading is not None and (reading.state != "missing" or waited > RESULT_SECONDS / 18):
+                return s.ResultRead(self._clock.monotonic(), reading)
+            if waited > RESULT_SECONDS:
+                return s.ResultRead(self._clock.monotonic(), ResultReading("missing"))
+            failures += 1
+            await self._clock.sleep(_DELAYS.delay(failures - 1))
+
+    async def _read_result(self, namespace: str, name: str) -> ResultReading | None:
+        """None: it could not be read now."""
+        content = bytearray()
+        try:
+            async with (
+                self._client.logs(namespace, name, container=SIDECAR_NAME, timestamps=False) as stream,
+                aclosing(stream.chunks()) as chunks,
+            ):
+                async for chunk in chunks:
+                    content += chunk
+                    if len(content) > RESULT_BYTES:
+                        return ResultReading("too_large", size=len(content), limit=RESULT_BYTES)
+        except ApiError as err:
+            return ResultReading("missing") if err.code in (401, 403, 404) else None
+        except (UnreachableError, CredentialError):
+            return None
+        return read_frame(bytes(content))
+
+
+def _is_same_try(sent: Object, there: Object) -> bool:
+    """The pod that has our name was made for the same task try, the same incarnation of it."""
+    wanted = identity_of(sent)
+    return wanted is not None and wanted == identity_of(there)
+
+
+def _is_refused(error: PodbayError) -> bool:
+    return isinstance(error, ApiError) and error.code in (400, 403, 405, 422)
