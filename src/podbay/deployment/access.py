@@ -1,0 +1,71 @@
+"""Who may do what in the namespace: service accounts, the role of those who launch pods, and its binding. Pure.
+
+The verbs are exactly those of spec 78: what the upstream operator and Podbay's engine need, and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from podbay.deployment.model import ENV_SECRETS, Deployment
+from podbay.objects.meta import Object
+
+__all__ = ["LAUNCHER_RULES", "access_objects", "launcher_account"]
+
+LAUNCHER_RULES: Final[list[dict[str, Any]]] = [
+    {
+        "apiGroups": [""],
+        "resources": ["pods"],
+        "verbs": ["create", "get", "list", "watch", "patch", "delete"],
+    },
+    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
+    {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create", "get"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["list", "watch"]},
+]
+
+
+def launcher_account(deployment: Deployment) -> str:
+    """The service account for an Airflow that runs outside of the cluster; its token may launch pods."""
+    return f"{deployment.namespace}-airflow"
+
+
+def access_objects(deployment: Deployment) -> list[Object]:
+    """Secret, ServiceAccounts, Role and RoleBinding."""
+    rbac = "rbac.authorization.k8s.io"
+    name = f"{deployment.namespace}-pod-launcher"
+    return [
+        # Without data: values come from `podbay secrets set`, which is another field manager, so applying keeps them.
+        _object("v1", "Secret", ENV_SECRETS, deployment, type="Opaque"),
+        *(_task_account(each, deployment) for each in deployment.service_accounts),
+        _object("v1", "ServiceAccount", launcher_account(deployment), deployment),
+        _object(f"{rbac}/v1", "Role", name, deployment, rules=LAUNCHER_RULES),
+        _object(
+            f"{rbac}/v1",
+            "RoleBinding",
+            name,
+            deployment,
+            roleRef={"apiGroup": rbac, "kind": "Role", "name": name},
+            subjects=[
+                {"kind": "ServiceAccount", "namespace": namespace, "name": account}
+                for namespace, account in _launchers(deployment)
+            ],
+        ),
+    ]
+
+
+def _launchers(deployment: Deployment) -> list[tuple[str, str]]:
+    own = (deployment.namespace, launcher_account(deployment))
+    return list(dict.fromkeys([own, *deployment.airflow.service_accounts]))
+
+
+def _task_account(name: str, deployment: Deployment) -> Object:
+    account = _object("v1", "ServiceAccount", name, deployment)
+    if deployment.pods.pull_secrets:
+        # The service account admission gives them to every pod, whoever makes it.
+        account["imagePullSecrets"] = [{"name": each} for each in deployment.pods.pull_secrets]
+    return account
+
+
+def _object(version: str, kind: str, name: str, deployment: Deployment, **fields: Any) -> Object:
+    metadata = {"name": name, "namespace": deployment.namespace}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **fields}
