@@ -17,6 +17,7 @@ from podbay.apiserver.registry import ResourceType, Subresource
 from podbay.apiserver.request import Request, RequestInfo, parse_request_info
 from podbay.apiserver.result import ObjectResult, PlainResult, StreamResult, VerbResult
 from podbay.apiserver.verbs.collection import delete_collection
+from podbay.apiserver.verbs.connect import connection_options
 from podbay.apiserver.verbs.context import Target, WriteContext
 from podbay.apiserver.verbs.create import create_object
 from podbay.apiserver.verbs.delete import delete_object
@@ -107,12 +108,24 @@ class Dispatcher:
                 check_log_request(request, info.name)
             else:
                 self._require_create(request, info, resource)
-            return StreamResult(sub.name, get_object(self._core, resource, namespace, info.name).object())
+            pod = get_object(self._core, resource, namespace, info.name).object()
+            if sub.name != "log":
+                self._admit_connection(request, info, resource, sub)
+            return StreamResult(sub.name, pod)
         if info.verb not in sub.verbs:
             raise status.generic(405)
         if info.verb == "get":
             return get_object(self._core, resource, namespace, info.name)
         return self._write(request, info, resource, sub)
+
+    def _admit_connection(
+        self, request: Request, info: RequestInfo, resource: ResourceType, sub: Subresource
+    ) -> None:
+        """Exec, attach and port-forward are operations that policies may refuse."""
+        attributes = self._context(request, info, resource).attributes(
+            "CONNECT", resource, connection_options(request, sub.kind)
+        )
+        self._core.admission.validate(attributes, self._core.reader)
 
     def _require_create(self, request: Request, info: RequestInfo, resource: ResourceType) -> None:
         """A WebSocket is opened with GET, which RBAC sees as `get`; running things takes `create` all the same.
@@ -143,6 +156,8 @@ class Dispatcher:
             obj = bodies.decode_body(
                 core, request, resource, sub, strictness=strictness, warnings=ctx.warnings
             )
+            if sub is not None:
+                core.admission.validate(ctx.attributes("CREATE", resource, obj), core.reader)
             answer = handler(core, info, ctx.strategy(), obj)
             return ObjectResult(201, obj=answer, warnings=ctx.warnings)
         target = Target(resource, sub)

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from podbay.aio.clock import Clock, SystemClock
 from podbay.apiserver.admission.chain import AdmissionChain, default_plugins
+from podbay.apiserver.admission.policies import ValidatingAdmissionPolicy
 from podbay.apiserver.auth.authenticate import Authenticator
 from podbay.apiserver.auth.authorize import Authorizer
 from podbay.apiserver.auth.jwt import SigningKey, VerificationKey
@@ -106,15 +107,17 @@ def build_core(store: Store, options: ServerOptions) -> Core:
     verifier = TokenVerifier(
         keys=options.verification_keys, clock=options.clock, read=bound_object_reader(reader)
     )
+    authorizer = Authorizer(reader)
+    policies = ValidatingAdmissionPolicy(registry, authorizer)
     return Core(
         store=store,
         registry=registry,
         schema=schema,
         clock=options.clock,
         reader=reader,
-        admission=AdmissionChain(default_plugins(suffix=name_suffix)),
+        admission=AdmissionChain(default_plugins(suffix=name_suffix, before_quota=(policies,))),
         field_manager=Ownership(schema),
-        authorizer=Authorizer(reader),
+        authorizer=authorizer,
         authenticator=Authenticator(tokens=verifier, static_tokens=options.static_tokens),
         token_issuer=TokenIssuer(options.signing_key, options.clock, new_uid),
     )

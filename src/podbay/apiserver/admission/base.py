@@ -31,7 +31,8 @@ class ClusterReader(Protocol):
 
 @dataclass(slots=True)
 class Attributes:
-    """One write under admission. `obj` is None for DELETE and CONNECT, `old` is None for CREATE."""
+    """One write under admission. `obj` is None for DELETE and holds the options of a CONNECT, `old` is None for both
+    CREATE and CONNECT."""
 
     operation: Literal["CREATE", "UPDATE", "DELETE", "CONNECT"]
     resource: ResourceType

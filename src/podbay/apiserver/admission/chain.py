@@ -1,7 +1,8 @@
 """The admission plugins of an API server, in the order in which kube-apiserver runs its default ones.
 
 Source: pkg/kubeapiserver/options/plugins.go. Left out: plugins for resources that are not served (certificates,
-storage classes, ingresses), webhooks and admission policies; they would stand between RuntimeClass and ResourceQuota.
+storage classes, ingresses), webhooks and mutating policies; they would stand between RuntimeClass and ResourceQuota,
+where the validating policies stand.
 """
 
 from __future__ import annotations

@@ -29,6 +29,8 @@ def all_resource_types() -> tuple[ResourceType, ...]:
         secret,
         service,
         serviceaccount,
+        validatingadmissionpolicy,
+        validatingadmissionpolicybinding,
     )
 
     return (
@@ -50,4 +52,6 @@ def all_resource_types() -> tuple[ResourceType, ...]:
         runtimeclass.RUNTIME_CLASS,
         *rbac.RESOURCE_TYPES,
         priorityclass.PRIORITY_CLASS,
+        validatingadmissionpolicy.VALIDATING_ADMISSION_POLICY,
+        validatingadmissionpolicybinding.VALIDATING_ADMISSION_POLICY_BINDING,
     )
