@@ -4,6 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:  # .venv-airflow does without
+    pass
+else:
+    # How long an example takes says more of the machine than of the code.
+    settings.register_profile("podbay", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("podbay")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from patience import PATIENCE
 
 from podbay.aio.backoff import Backoff
 from podbay.aio.virtual import VirtualClock
@@ -101,7 +102,7 @@ async def test_a_cancelled_worker_passes_its_wake_up_on() -> None:
     await asyncio.sleep(0)
     queue.add("a")
     first.cancel()
-    assert await asyncio.wait_for(second, 1) == "a"
+    assert await asyncio.wait_for(second, PATIENCE) == "a"
     with pytest.raises(asyncio.CancelledError):
         await first
 

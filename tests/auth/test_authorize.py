@@ -284,7 +284,7 @@ def test_decisions_are_cheap() -> None:
     info = request_info("GET", "/apis/batch/v1/namespaces/x/nothings/n")
     for user, limit in ((ADMIN, 200e-6), (ACCOUNT, 600e-6)):
         authorizer.authorize(user, info)
-        start = time.perf_counter()
+        start = time.thread_time()
         for _ in range(500):
             authorizer.authorize(user, info)
-        assert (time.perf_counter() - start) / 500 < limit
+        assert (time.thread_time() - start) / 500 < limit

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+from patience import PATIENCE
 
 from podbay.testing import Environment
 
@@ -41,7 +42,7 @@ class Wire:
     """A TLS connection on which a test writes what it likes."""
 
     def __init__(self, address: tuple[str, int], tls: ssl.SSLContext) -> None:
-        self.socket = tls.wrap_socket(socket.create_connection(address, timeout=20))
+        self.socket = tls.wrap_socket(socket.create_connection(address, timeout=PATIENCE))
         self._buffer = b""
 
     def send(self, data: bytes) -> None:

@@ -189,7 +189,7 @@ def test_broken_chunks(server: Server, chunks: bytes) -> None:
         "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
         + chunks
     )
-    wire.socket.settimeout(2)
+    wire.socket.settimeout(1)
     try:
         answer = wire.read()
     except TimeoutError:

@@ -143,7 +143,7 @@ def test_very_long_things(server: Server) -> None:
 def test_bytes_that_are_no_request(server: Server, raw: bytes) -> None:
     wire = server.wire()
     wire.send(raw)
-    wire.socket.settimeout(3)
+    wire.socket.settimeout(1)
     try:
         answer = wire.read()
     except TimeoutError:

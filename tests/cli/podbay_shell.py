@@ -14,7 +14,7 @@ from typing import Any
 from podbay.testing.requests import Requests
 
 PROGRAM = Path(sys.executable).with_name("podbay")
-SECONDS = 40.0
+SECONDS = 120.0
 
 
 @dataclass(frozen=True)

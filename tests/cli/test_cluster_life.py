@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from patience import until
 from podbay_shell import SECONDS, Shell, alive
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
@@ -184,10 +185,7 @@ def test_kill_9_loses_nothing(shell: Shell) -> None:
             written.append(made["metadata"]["uid"])
     pid = shell.process()
     os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while alive(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: not alive(pid))
     (facts,) = shell("cluster", "status", "-o", "json").json()
     assert facts["state"] == "stopped"
     assert "is not running" in shell.refused("cluster", "nodes")
@@ -202,8 +200,9 @@ def test_kill_9_loses_nothing(shell: Shell) -> None:
 def test_a_stale_pid_kills_nobody(shell: Shell) -> None:
     """After a crash the recorded pid may belong to another program."""
     shell.start()
-    os.kill(shell.process(), signal.SIGKILL)
-    time.sleep(0.2)
+    pid = shell.process()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not alive(pid))
     with subprocess.Popen(["sleep", "60"]) as bystander:
         record = shell.directory() / "process.json"
         record.write_text(json.dumps({**json.loads(record.read_text()), "pid": bystander.pid}))
@@ -268,8 +267,9 @@ def test_watches_go_on_after_a_restart(shell: Shell) -> None:
     shell.start()
     with shell.api() as api:
         api.call("POST", CONFIG_MAPS, config_map("second"))
-    os.kill(shell.process(), signal.SIGKILL)
-    time.sleep(0.2)
+    pid = shell.process()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not alive(pid))
     shell.start()
     with shell.api() as api:
         api.call("DELETE", f"{CONFIG_MAPS}/first")
@@ -295,10 +295,8 @@ def test_pods_go_on_after_a_restart(shell: Shell) -> None:
     shell("cluster", "stop")
     shell.start()
     with shell.api() as api:
-        deadline = time.monotonic() + 15
-        while api.call("GET", "/api/v1/namespaces/default/pods/task")[1]["status"]["phase"] != "Succeeded":
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        path = "/api/v1/namespaces/default/pods/task"
+        until(lambda: api.call("GET", path)[1]["status"]["phase"] == "Succeeded")
 
 
 @pytest.mark.parametrize("moment", [0.05, 0.4, 0.8])
@@ -309,9 +307,7 @@ def test_a_start_that_is_given_up_leaves_nothing(shell: Shell, moment: float) ->
         process.send_signal(signal.SIGINT)
     if process.returncode == 0:
         return  # it was faster
-    deadline = time.monotonic() + 10
-    while _state(shell) != "stopped":
-        assert time.monotonic() < deadline
+    until(lambda: _state(shell) == "stopped")
     shell.start()
 
 
@@ -321,9 +317,7 @@ def test_a_start_whose_caller_dies_goes_on(shell: Shell) -> None:
         while not (shell.directory() / "state.db").exists():
             time.sleep(0.01)
         process.kill()
-    deadline = time.monotonic() + 10
-    while _state(shell) != "running":
-        assert time.monotonic() < deadline
+    until(lambda: _state(shell) == "running")
     assert "Traceback" not in (shell.directory() / "server.log").read_text()
     with shell.api() as api:
         assert api.call("GET", "/readyz") == (200, "ok")

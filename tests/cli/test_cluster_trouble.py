@@ -9,11 +9,11 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import until
 from podbay_shell import Shell, alive
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
@@ -211,10 +211,7 @@ def _fill_and_recover(disk: Path) -> None:
             api.call("DELETE", f"{CONFIG_MAPS}/n-{n}")
         assert not filler.exists()
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
-        deadline = time.monotonic() + 20
-        while api.call("POST", CONFIG_MAPS, {"metadata": {"name": "after"}})[0] not in (201, 409):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        until(lambda: api.call("POST", CONFIG_MAPS, {"metadata": {"name": "after"}})[0] in (201, 409))
 
 
 def test_an_answer_that_never_comes(shell: Shell) -> None:
@@ -253,7 +250,4 @@ def test_a_directory_that_vanishes(shell: Shell) -> None:
 
 
 def _wait_for_the_end(pid: int) -> None:
-    deadline = time.monotonic() + 20
-    while alive(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: not alive(pid))

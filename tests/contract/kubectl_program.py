@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-SECONDS = 40.0
+SECONDS = 120.0
 """How long one command may take before the test fails."""
 
 

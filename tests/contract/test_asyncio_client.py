@@ -80,7 +80,7 @@ async def test_watch_follows_a_pod(core: Any, namespace: str) -> None:
             core.list_namespaced_pod,
             namespace,
             resource_version=listed.metadata.resource_version,
-            timeout_seconds=30,
+            timeout_seconds=100,
         ):
             seen.append(event["object"].status.phase)
             if seen[-1] == "Succeeded":

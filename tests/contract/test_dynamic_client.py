@@ -70,7 +70,7 @@ def test_server_side_apply(config_maps: Any, namespace: str) -> None:
 def test_watch(config_maps: Any, namespace: str) -> None:
     start = config_maps.get(namespace=namespace).metadata.resourceVersion
     config_maps.create(body=config_map("seen", {"a": "1"}), namespace=namespace)
-    for event in config_maps.watch(namespace=namespace, resource_version=start, timeout=20):
+    for event in config_maps.watch(namespace=namespace, resource_version=start, timeout=100):
         assert (event["type"], event["object"].metadata.name) == ("ADDED", "seen")
         break
 

@@ -156,7 +156,7 @@ def test_aggregated_cluster_roles(anywhere: Kubectl, cluster_scoped: Callable[[s
     anywhere("create", "clusterrole", whole, f"--aggregation-rule={whole}=true")
     anywhere("create", "clusterrole", part, "--verb=get", "--resource=nodes")
     anywhere("label", "clusterrole", part, f"{whole}=true")
-    anywhere("wait", "--for=jsonpath={.rules[0].verbs[0]}=get", f"clusterrole/{whole}", "--timeout=30s")
+    anywhere("wait", "--for=jsonpath={.rules[0].verbs[0]}=get", f"clusterrole/{whole}", "--timeout=100s")
 
 
 def test_as_another_user_objects_are_made(kubectl: Kubectl) -> None:

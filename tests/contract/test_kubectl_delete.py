@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from kubectl_program import Kubectl
+from patience import PATIENCE
 from sample_objects import Object, config_map, pod, unschedulable_pod
 
 
@@ -48,16 +49,16 @@ def test_dry_runs_delete_nothing(kubectl: Kubectl) -> None:
 
 def test_a_pod_ends_gracefully(kubectl: Kubectl) -> None:
     kubectl("create", "-f", "-", stdin=pod("web"))
-    kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+    kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=100s")
     kubectl("delete", "pod", "web", "--wait=false")
-    kubectl("wait", "--for=delete", "pod/web", "--timeout=30s")
+    kubectl("wait", "--for=delete", "pod/web", "--timeout=100s")
     assert not exists(kubectl, "pod/web")
 
 
 @pytest.mark.parametrize("how", [["--now"], ["--grace-period=1"], ["--grace-period=0", "--force"]])
 def test_grace_periods(kubectl: Kubectl, how: list[str]) -> None:
     kubectl("create", "-f", "-", stdin=pod("web"))
-    kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+    kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=100s")
     kubectl("delete", "pod", "web", *how)
     assert not exists(kubectl, "pod/web")
 
@@ -82,7 +83,7 @@ def test_background_takes_dependents_along(kubectl: Kubectl) -> None:
     kubectl("create", "-f", "-", stdin=config_map("owner"))
     kubectl("create", "-f", "-", stdin=owned(kubectl, "child", "owner"))
     kubectl("delete", "cm", "owner", "--cascade=background")
-    kubectl("wait", "--for=delete", "cm/child", "--timeout=30s")
+    kubectl("wait", "--for=delete", "cm/child", "--timeout=100s")
 
 
 def test_foreground_waits_for_dependents(kubectl: Kubectl) -> None:
@@ -91,18 +92,18 @@ def test_foreground_waits_for_dependents(kubectl: Kubectl) -> None:
     child["metadata"]["finalizers"] = ["example.com/hold"]
     kubectl("create", "-f", "-", stdin=child)
     kubectl("delete", "cm", "owner", "--cascade=foreground", "--wait=false")
-    kubectl("wait", "--for=jsonpath={.metadata.deletionTimestamp}", "cm/child", "--timeout=30s")
+    kubectl("wait", "--for=jsonpath={.metadata.deletionTimestamp}", "cm/child", "--timeout=100s")
     finalizers = kubectl("get", "cm", "owner", "-o", "jsonpath={.metadata.finalizers}").out
     assert finalizers == '["foregroundDeletion"]'
     kubectl("patch", "cm", "child", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
-    kubectl("wait", "--for=delete", "cm/owner", "--timeout=30s")
+    kubectl("wait", "--for=delete", "cm/owner", "--timeout=100s")
 
 
 def test_orphans_stay(kubectl: Kubectl) -> None:
     kubectl("create", "-f", "-", stdin=config_map("owner"))
     kubectl("create", "-f", "-", stdin=owned(kubectl, "child", "owner"))
     kubectl("delete", "cm", "owner", "--cascade=orphan")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while kubectl("get", "cm", "child", "-o", "jsonpath={.metadata.ownerReferences}").out:
         assert time.monotonic() < deadline
     assert not exists(kubectl, "cm/owner")
@@ -117,7 +118,7 @@ def test_a_namespace_empties_itself(anywhere: Kubectl, cluster_scoped: Callable[
     assert anywhere("get", "ns", name, "-o", "jsonpath={.status.phase}").out in ("Terminating", "")
     said = inside.refused("create", "cm", "late")
     assert "because it is being terminated" in said or "not found" in said
-    anywhere("wait", "--for=delete", f"ns/{name}", "--timeout=35s")
+    anywhere("wait", "--for=delete", f"ns/{name}", "--timeout=100s")
     assert 'namespaces "' in inside.refused("create", "cm", "late")
 
 

@@ -18,7 +18,7 @@ def fields(text: str) -> dict[str, str]:
 
 def test_a_running_pod(kubectl: Kubectl) -> None:
     kubectl("create", "-f", "-", stdin=pod("web", app="x"))
-    kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+    kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=100s")
     text = kubectl("describe", "pod", "web").out
     shown = fields(text)
     assert shown["Name"] == "web"
@@ -31,7 +31,7 @@ def test_a_running_pod(kubectl: Kubectl) -> None:
 
 def test_a_pod_that_does_not_fit(kubectl: Kubectl) -> None:
     kubectl("create", "-f", "-", stdin=unschedulable_pod("stuck"))
-    kubectl("wait", "--for=condition=PodScheduled=false", "pod/stuck", "--timeout=30s")
+    kubectl("wait", "--for=condition=PodScheduled=false", "pod/stuck", "--timeout=100s")
     text = kubectl("describe", "pod", "stuck").out
     assert fields(text)["Status"] == "Pending"
     assert re.search(r"Warning\s+FailedScheduling.*\d+/\d+ nodes are available", text)
@@ -56,7 +56,7 @@ def test_namespace_shows_quota_and_limits(kubectl: Kubectl, anywhere: Kubectl) -
         "spec": {"limits": [{"type": "Container", "max": {"cpu": "2"}, "default": {"cpu": "1"}}]},
     }
     kubectl("create", "-f", "-", stdin=limits)
-    kubectl("wait", "--for=jsonpath={.status.hard.configmaps}=9", "quota/small", "--timeout=30s")
+    kubectl("wait", "--for=jsonpath={.status.hard.configmaps}=9", "quota/small", "--timeout=100s")
     text = anywhere("describe", "namespace", kubectl.namespace).out
     assert re.search(r"configmaps\s+\d\s+9", text)
     assert re.search(r"Container\s+cpu\s+-\s+2\s+1\s+1", text)

@@ -39,11 +39,11 @@ def test_cordon(kubectl: Kubectl, anywhere: Kubectl, node: str) -> None:
     anywhere("cordon", node)
     assert anywhere("get", "node", node, "--no-headers").rows()[0][1] == "Ready,SchedulingDisabled"
     kubectl("create", "-f", "-", stdin=there("waiting", node))
-    kubectl("wait", "--for=condition=PodScheduled=false", "pod/waiting", "--timeout=20s")
+    kubectl("wait", "--for=condition=PodScheduled=false", "pod/waiting", "--timeout=100s")
     path = '{.status.conditions[?(@.type=="PodScheduled")].message}'
     assert "node(s) were unschedulable" in kubectl("get", "pod", "waiting", "-o", f"jsonpath={path}").out
     anywhere("uncordon", node)
-    kubectl("wait", "--for=condition=Ready", "pod/waiting", "--timeout=20s")
+    kubectl("wait", "--for=condition=Ready", "pod/waiting", "--timeout=100s")
 
 
 def test_taints(kubectl: Kubectl, anywhere: Kubectl, node: str) -> None:
@@ -51,25 +51,25 @@ def test_taints(kubectl: Kubectl, anywhere: Kubectl, node: str) -> None:
     tolerant = there("tolerant", node)
     tolerant["spec"]["tolerations"] = [{"key": "contract", "operator": "Equal", "value": "yes"}]
     kubectl("create", "-f", "-", stdin=[there("kept-out", node), tolerant])
-    kubectl("wait", "--for=condition=Ready", "pod/tolerant", "--timeout=20s")
-    kubectl("wait", "--for=condition=PodScheduled=false", "pod/kept-out", "--timeout=20s")
+    kubectl("wait", "--for=condition=Ready", "pod/tolerant", "--timeout=100s")
+    kubectl("wait", "--for=condition=PodScheduled=false", "pod/kept-out", "--timeout=100s")
     assert anywhere("taint", "node", node, "contract-").out == f"node/{node} untainted\n"
-    kubectl("wait", "--for=condition=Ready", "pod/kept-out", "--timeout=20s")
+    kubectl("wait", "--for=condition=Ready", "pod/kept-out", "--timeout=100s")
 
 
 def test_taints_that_evict(kubectl: Kubectl, anywhere: Kubectl, node: str) -> None:
     kubectl("create", "-f", "-", stdin=there("out", node))
-    kubectl("wait", "--for=condition=Ready", "pod/out", "--timeout=20s")
+    kubectl("wait", "--for=condition=Ready", "pod/out", "--timeout=100s")
     anywhere("taint", "node", node, "contract=yes:NoExecute")
-    kubectl("wait", "--for=delete", "pod/out", "--timeout=20s")
+    kubectl("wait", "--for=delete", "pod/out", "--timeout=100s")
 
 
 def test_drain(kubectl: Kubectl, anywhere: Kubectl, node: str) -> None:
     kubectl("create", "-f", "-", stdin=there("web", node))
-    kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=20s")
+    kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=100s")
     said = anywhere.refused("drain", node, "--timeout=20s")
     assert "cannot delete Pods that declare no controller (use --force to override)" in said
-    drained = anywhere("drain", node, "--force", "--ignore-daemonsets", "--timeout=30s")
+    drained = anywhere("drain", node, "--force", "--ignore-daemonsets", "--timeout=100s")
     assert f"node/{node} drained" in drained.out
     assert kubectl("get", "pods", "-o", "name").out == ""
 
@@ -78,7 +78,7 @@ def test_labels_open_a_node(kubectl: Kubectl, anywhere: Kubectl, node: str) -> N
     wanting = pod("wanting")
     wanting["spec"]["nodeSelector"] = {"contract": "here"}
     kubectl("create", "-f", "-", stdin=wanting)
-    kubectl("wait", "--for=condition=PodScheduled=false", "pod/wanting", "--timeout=20s")
+    kubectl("wait", "--for=condition=PodScheduled=false", "pod/wanting", "--timeout=100s")
     anywhere("label", "node", node, "contract=here")
-    kubectl("wait", "--for=condition=Ready", "pod/wanting", "--timeout=20s")
+    kubectl("wait", "--for=condition=Ready", "pod/wanting", "--timeout=100s")
     assert kubectl("get", "pod", "wanting", "-o", "jsonpath={.spec.nodeName}").out == node

@@ -114,7 +114,7 @@ def test_all_namespaces(three: Kubectl, anywhere: Kubectl) -> None:
 
 def test_tables_of_pods(kubectl: Kubectl) -> None:
     kubectl("create", "-f", "-", stdin=pod("web", app="x"))
-    kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=30s")
+    kubectl("wait", "--for=condition=Ready", "pod/web", "--timeout=100s")
     plain = kubectl("get", "pods").rows()
     assert plain[0] == ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]
     assert plain[1][:4] == ["web", "1/1", "Running", "0"]

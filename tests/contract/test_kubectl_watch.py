@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kubectl_program import Kubectl
+from patience import PATIENCE
 from sample_objects import config_map, pod
 
 
@@ -35,7 +36,7 @@ class Watching:
     def until(self, *words: str) -> str:
         """The next line that holds all the words."""
         while True:
-            line = self._lines.get(timeout=20)
+            line = self._lines.get(timeout=PATIENCE)
             if all(word in line for word in words):
                 return line
 

@@ -143,7 +143,7 @@ def test_watch_and_resume(core: Any, namespace: str) -> None:
         namespace,
         label_selector="w=1",
         resource_version=start,
-        timeout_seconds=20,
+        timeout_seconds=100,
     ):
         seen.append((event["type"], event["object"].metadata.name))
         if len(seen) == 2:
@@ -156,7 +156,7 @@ def test_watch_and_resume(core: Any, namespace: str) -> None:
         namespace,
         label_selector="w=1",
         resource_version=watch.resource_version,
-        timeout_seconds=20,
+        timeout_seconds=100,
     ):
         seen.append((event["type"], event["object"].metadata.name))
         if event["type"] == "DELETED":
@@ -180,7 +180,7 @@ def test_informer_sees_pods_live_and_die(core: Any, namespace: str) -> None:
             core.list_namespaced_pod,
             namespace,
             resource_version=listed.metadata.resource_version,
-            timeout_seconds=30,
+            timeout_seconds=100,
         )
         for event in stream:
             phase = event["object"].status.phase

@@ -47,11 +47,11 @@ class Stream:
 @contextmanager
 def watch(kubeconfig: Path, path: str, **options: object) -> Iterator[Stream]:
     """Open a watch of a collection. Options are query parameters; a refusal is an AssertionError with its text."""
-    query = urlencode({"watch": "true", "timeoutSeconds": 20, **options})
+    query = urlencode({"watch": "true", "timeoutSeconds": 100, **options})
     server, tls, headers = _access(kubeconfig)
     where = urlsplit(server)
     assert tls is not None
-    connection = http.client.HTTPSConnection(where.hostname or "", where.port, timeout=30, context=tls)
+    connection = http.client.HTTPSConnection(where.hostname or "", where.port, timeout=120, context=tls)
     try:
         connection.request("GET", f"{path}?{query}", headers=headers)
         response = connection.getresponse()

@@ -18,8 +18,7 @@ async def phases(plane: Plane) -> Counter[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize(("count", "room"), [(1500, 200)])
+@pytest.mark.parametrize(("count", "room"), [(600, 80)])
 async def test_more_pods_than_room_all_get_their_turn(count: int, room: int) -> None:
     node = ScriptedNode(name="n1", capacity={"pods": str(room), "cpu": "1000", "memory": "1000Gi"})
     script = Script.from_data([{"containers": {"*": {"run": 0.2, "jitter": 0.2}}}])
@@ -33,7 +32,7 @@ async def test_more_pods_than_room_all_get_their_turn(count: int, room: int) -> 
         # A pod costs heap entries, never a task.
         assert len(asyncio.all_tasks()) <= tasks + 3
         while (await phases(plane))["Succeeded"] < count:
-            await asyncio.sleep(1)
+            await asyncio.sleep(0.5)
         assert plane.host.running_pods == 0
         reasons = Counter(
             p["status"]["containerStatuses"][0]["state"]["terminated"]["reason"]

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
+import images
 import pytest
+from patience import PATIENCE
 
 from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.nodes import container_nodes
 from podbay.testing import Environment
 from podbay.testing.requests import Requests
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "node"))
-import images
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -51,7 +48,7 @@ def start(
 
 
 def until(api: Requests, name: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while True:
         code, pod = api.call("GET", f"/api/v1/namespaces/default/pods/{name}")
         if code != 200 or holds(pod):

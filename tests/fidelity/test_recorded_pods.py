@@ -38,7 +38,6 @@ def containers(request: pytest.FixtureRequest, busybox_archive: Path) -> Iterato
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
-@pytest.mark.timeout(120)
 def test_answers_like_a_real_kubelet(containers: Environment, case: dict[str, Any]) -> None:
     with Requests(containers.kubeconfig) as api:
         found = Replay(api).run(case)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from patience import eventually
 
 from podbay.testing import Environment
 from podbay.testing.requests import Requests
@@ -16,12 +17,12 @@ from podbay.testing.requests import Requests
 async def no_orphan_tasks() -> AsyncIterator[None]:
     before = asyncio.all_tasks()
     yield
-    for _ in range(20):
-        left = [t for t in asyncio.all_tasks() - before if t is not asyncio.current_task() and not t.done()]
-        if not left:
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail(f"tasks left running: {[task.get_name() for task in left]}")
+
+    def left() -> list[str]:
+        ours = asyncio.all_tasks() - before - {asyncio.current_task()}
+        return [task.get_name() for task in ours if not task.done()]
+
+    await eventually(lambda: not left(), seconds=10, tell=left)
 
 
 @pytest.fixture

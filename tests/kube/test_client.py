@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from parts import CONFIGMAPS, client_of, configmap, declare
+from patience import PATIENCE
 
 from podbay.errors import ApiError, ClosedError, UnreachableError
 from podbay.kube.client import PODS, KubeClient
@@ -289,7 +290,7 @@ async def test_a_wrong_ca_is_said_at_once(podbay_cluster: Environment) -> None:
         with pytest.raises(UnreachableError, match="certificate-authority-data") as caught:
             await client.get(CONFIGMAPS, "x", namespace="n")
     assert caught.value.permanent
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
 
 
 async def test_plain_http_on_a_tls_port_is_said(podbay_cluster: Environment) -> None:
@@ -324,7 +325,11 @@ async def test_a_cancelled_request_gives_its_place_back(
     podbay_cluster: Environment, podbay_namespace: str, api: Requests
 ) -> None:
     declare(
-        api, do="delay", seconds=5, count=40, match={"resource": "configmaps", "namespace": podbay_namespace}
+        api,
+        do="delay",
+        seconds=300,
+        count=40,
+        match={"resource": "configmaps", "namespace": podbay_namespace},
     )
     async with client_of(podbay_cluster.kubeconfig) as client:
         waiting = [
@@ -335,4 +340,4 @@ async def test_a_cancelled_request_gives_its_place_back(
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
         api.call("DELETE", "/podbay.dev/v1/faults")
-        await asyncio.wait_for(client.list(PODS, namespace=podbay_namespace), 3)
+        await asyncio.wait_for(client.list(PODS, namespace=podbay_namespace), PATIENCE)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from parts import a_pod, client_of, declare
+from patience import PATIENCE
 
 from podbay.aio.clock import SystemClock
 from podbay.aio.tasks import TaskGroup
@@ -32,7 +33,7 @@ async def watched(client: KubeClient, namespace: str) -> AsyncIterator[SharedSto
         group.start(
             "watch", keep_watching(client, pods_of(namespace), store, SystemClock(), random.Random(1))
         )
-        await asyncio.wait_for(store.wait_synced(), 20)
+        await asyncio.wait_for(store.wait_synced(), PATIENCE)
         yield store
 
 
@@ -64,7 +65,7 @@ async def test_a_pod_from_start_to_end(podbay_cluster: Environment, podbay_names
         made = await client.create(
             PODS, a_pod("p", log="one\ntwo\nthree", seconds=0.2), namespace=podbay_namespace
         )
-        lines = await asyncio.wait_for(log_of(client, store, LogSlots(SystemClock()), made), 20)
+        lines = await asyncio.wait_for(log_of(client, store, LogSlots(SystemClock()), made), PATIENCE)
         assert lines == ["one", "two", "three"]
         assert client.counter.of(podbay_namespace, "p") == {"create": 1, "log": 2}
 
@@ -86,18 +87,17 @@ async def test_logs_of_pods_survive_faults(
             for n in range(5)
         ]
         found = await asyncio.wait_for(
-            asyncio.gather(*(log_of(client, store, slots, one) for one in made)), 40
+            asyncio.gather(*(log_of(client, store, slots, one) for one in made)), PATIENCE
         )
         for lines in found:
             assert lines == text
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)
 async def test_many_followers_share_few_streams(podbay_cluster: Environment, podbay_namespace: str) -> None:
-    ns, count = podbay_namespace, 200
+    ns, count = podbay_namespace, 100
     async with client_of(podbay_cluster.kubeconfig) as client, watched(client, ns) as store:
-        slots = LogSlots(SystemClock(), streams=20)
+        slots = LogSlots(SystemClock(), streams=10)
 
         async def live(number: int) -> None:
             text = [f"{number}: {line}" for line in range(10)]
@@ -106,7 +106,7 @@ async def test_many_followers_share_few_streams(podbay_cluster: Environment, pod
             )
             assert await log_of(client, store, slots, made) == text
 
-        await asyncio.wait_for(asyncio.gather(*(live(number) for number in range(count))), 200)
+        await asyncio.wait_for(asyncio.gather(*(live(number) for number in range(count))), PATIENCE)
         assert slots.in_use == 0
         requests = [client.counter.of(ns, f"p{number}")["log"] for number in range(count)]
         assert max(requests) <= 8, json.dumps(requests)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import images
 import pytest
+from patience import PATIENCE
 from runtimes import PARAMETERS, RuntimeKind
 
 from podbay.node.runtime import Runtime
@@ -52,7 +53,7 @@ def nothing_left(kind: RuntimeKind, base: Path) -> Iterator[None]:
     """Fails a test after which something of it still exists on the machine."""
     before = kind.left(base)
     yield
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + PATIENCE
     while (left := kind.left(base) - before) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not left, "left behind:\n" + "\n".join(sorted(left))

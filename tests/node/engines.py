@@ -27,7 +27,7 @@ from podbay.node.engine.runtime import EngineRuntime
 from podbay.node.runtime import Runtime
 
 NODE = "suite"
-_START_SECONDS = 30.0
+_START_SECONDS = 120.0
 _PODMAN_CONF = """
 [containers]
 default_ulimits=["nofile=1024:1024","nproc=1000:1000"]

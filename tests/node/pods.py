@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from patience import PATIENCE
+
 from podbay.apiserver.streams import ExecSession
 from podbay.node.observed import ContainerState, ContainerStatus, LogLine, SandboxStatus
 from podbay.node.runtime import Runtime
@@ -74,9 +76,9 @@ class PodMaker:
         created = await self.runtime.create_container(sandbox.id, self.spec(*command, **values))
         return await self.runtime.start_container(created.id)
 
-    async def ended(self, container_id: str, seconds: float = 20) -> ContainerStatus:
+    async def ended(self, container_id: str) -> ContainerStatus:
         """Its state once it has ended, as an event told."""
-        return await asyncio.wait_for(asyncio.shield(self._end(container_id)), seconds)
+        return await asyncio.wait_for(asyncio.shield(self._end(container_id)), PATIENCE)
 
     async def run(
         self, *command: str, sandbox: SandboxStatus | None = None, **values: Any
@@ -102,6 +104,12 @@ class PodMaker:
         """stdout and stderr together, as text."""
         return text_of(await self.lines(container_id))
 
+    async def until_output(self, container_id: str, text: str) -> None:
+        """Wait until a container has written this."""
+        async with asyncio.timeout(PATIENCE):
+            while text not in await self.output(container_id):
+                await asyncio.sleep(0.02)
+
     async def status(self, container_id: str) -> ContainerStatus:
         state = await self.runtime.list()
         return next(c for c in state.containers if c.id == container_id)
@@ -121,11 +129,11 @@ class Answer:
     stderr: str
 
 
-async def finish(session: ExecSession, seconds: float = 20) -> Answer:
+async def finish(session: ExecSession) -> Answer:
     """Read a session to its end and close it."""
     chunks: Mapping[str, list[bytes]] = {"stdout": [], "stderr": []}
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(PATIENCE):
             async for stream, data in session.output():
                 chunks[stream].append(data)
             code = await session.wait()

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
 
 from podbay.errors import StartError
 from podbay.node.runc.rootless import command_as_root
@@ -65,7 +66,8 @@ async def _as_other_user(pods: PodMaker) -> object:
 async def second(pods: PodMaker) -> dict[str, object]:
     state = await pods.runtime.list()
     running = [c for c in state.containers if c.state == "running"]
-    answer = await pods.exec(running[0].id, "ls", "/v")
+    wait = "until [ -e /v/still ]; do sleep 0.05; done; ls /v"
+    answer = await pods.exec(running[0].id, "sh", "-c", wait)
     seen = {
         "running": [c.id for c in running],
         "ready": [s.ready for s in state.sandboxes],

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import images
 import pytest
+from patience import PATIENCE, until
 
 import podbay.node.engine
 
@@ -78,7 +79,7 @@ def server(program: str) -> Iterator[Server]:
     assert opened.process.stdin is not None
     assert opened.process.stdout is not None
     opened.process.stdin.close()
-    assert opened.process.wait(5) == 0
+    assert opened.process.wait(PATIENCE) == 0
     opened.process.stdout.close()
 
 
@@ -198,7 +199,7 @@ def test_the_first_process_ends_when_told(program: str) -> None:
     time.sleep(0.1)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert process.wait(5) == 128 + signal.SIGTERM
+    assert process.wait(PATIENCE) == 128 + signal.SIGTERM
 
 
 def test_the_first_process_reaps_orphans(program: str) -> None:
@@ -206,10 +207,8 @@ def test_the_first_process_reaps_orphans(program: str) -> None:
     process = subprocess.Popen(["sh", "-c", 'sleep 0.3 & exec "$0" pause', program])
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     try:
-        time.sleep(0.1)
-        assert children.read_text() != ""
-        time.sleep(0.5)
-        assert children.read_text() == ""
+        until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == f"{Path(program).name[:15]}\n")
+        until(lambda: children.read_text() == "")
     finally:
         process.kill()
         process.wait()

@@ -12,6 +12,7 @@ import pytest
 import registries
 from engines import DOCKER, PODMAN, Daemon
 from images import Layer, build
+from patience import PATIENCE
 from registries import PASSWORD, USER
 
 from podbay.errors import ConflictError, PullError, RuntimeUnavailableError
@@ -221,7 +222,7 @@ async def test_a_process_that_only_the_engine_can_kill(engine: EngineRuntime, da
     victim = await asyncio.create_subprocess_exec("sleep", "100")
     async with Engine(Endpoint(origin="the test", path=str(daemon.socket))) as client:
         await Keeper(client, Names("engine-test")).kill_process(victim.pid)
-        assert await asyncio.wait_for(victim.wait(), 10) == -signal.SIGKILL
+        assert await asyncio.wait_for(victim.wait(), PATIENCE) == -signal.SIGKILL
 
 
 # An engine that dies and returns
@@ -257,11 +258,11 @@ async def test_an_engine_that_dies_and_returns(mortal: Daemon, archive: Path) ->
             await asyncio.to_thread(mortal.stop, signal.SIGTERM)
 
             with pytest.raises(RuntimeUnavailableError):
-                await asyncio.wait_for(waiting, 5)
+                await asyncio.wait_for(waiting, PATIENCE)
             with pytest.raises(StopAsyncIteration):
                 await anext(events)
             with pytest.raises(RuntimeUnavailableError):
-                await asyncio.wait_for(follower, 5)
+                await asyncio.wait_for(follower, PATIENCE)
             for call in (
                 runtime.list,
                 runtime.images,
@@ -276,13 +277,13 @@ async def test_an_engine_that_dies_and_returns(mortal: Daemon, archive: Path) ->
                 lambda: pods.lines(staying.id),
             ):
                 with pytest.raises(RuntimeUnavailableError, match=r"mortal|cannot be reached|engine"):
-                    await asyncio.wait_for(call(), 10)  # type: ignore[operator]
+                    await asyncio.wait_for(call(), PATIENCE)  # type: ignore[operator]
 
             await asyncio.sleep(4)
             mortal.start()
 
         async with PodMaker.open(runtime) as pods:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 while (await pods.status(dying.id)).state is ContainerState.RUNNING:
                     await asyncio.sleep(0.1)
             assert (await pods.status(dying.id)).exit_code == 5

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import images
 import pytest
+from patience import PATIENCE
 from runtimes import KINDS, RuntimeKind
 
 from podbay.aio.virtual import VirtualClock
@@ -73,7 +74,7 @@ async def test_logs_rotate(small_logs: tuple[RuncRuntime, VirtualClock], base: P
         log = base / "containers" / started.id / "log"
         for number in range(1, 6):
             await pods.exec(started.id, "touch", "/go")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 while sum(line.data == b"round" for line in followed) < number:
                     await asyncio.sleep(0.02)
             await clock.advance(11)
@@ -85,7 +86,7 @@ async def test_logs_rotate(small_logs: tuple[RuncRuntime, VirtualClock], base: P
         packed = next(path for path in log.iterdir() if path.suffix == ".gz")
         assert b" stdout F line " in gzip.decompress(packed.read_bytes())
         await pods.exec(started.id, "touch", "/stop")
-        await asyncio.wait_for(following, 20)
+        await asyncio.wait_for(following, PATIENCE)
         wanted = [f"line {n}".encode() for n in range(2500)]
         # Who follows misses nothing, whatever was rotated meanwhile.
         assert [line.data for line in followed if line.data != b"round"] == wanted
@@ -229,7 +230,7 @@ async def test_conmon_dies(runtime: RuncRuntime, pods: PodMaker, base: Path) -> 
     started = await pods.start("sleep", "1.5")
     os.kill(int((base / "containers" / started.id / "conmon.pid").read_text()), signal.SIGKILL)
     assert (await pods.status(started.id)).state is ContainerState.RUNNING
-    ended = await pods.ended(started.id, 15)
+    ended = await pods.ended(started.id)
     assert (ended.state, ended.exit_code) == (ContainerState.UNKNOWN, 255)
 
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 from runtimes import RuntimeKind
 
 from podbay.errors import ConflictError, StartError
@@ -43,7 +44,7 @@ async def owned(
     assert process.stdout is not None
     process.stdin.write(json.dumps(scripts).encode())
     process.stdin.close()
-    line = await asyncio.wait_for(process.stdout.readline(), 60)
+    line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
     await asyncio.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     await process.communicate()
@@ -65,6 +66,14 @@ async def test_everything_is_found_again(kind: RuntimeKind, seeded: Path) -> Non
     )
     await asyncio.sleep(1.5)
     async with kind.open(seeded) as runtime, PodMaker.open(runtime) as pods:
+        async with asyncio.timeout(PATIENCE):
+            while any(
+                [
+                    (await pods.status(ids[name])).state is ContainerState.RUNNING
+                    for name in ("meanwhile", "oom")
+                ]
+            ):
+                await asyncio.sleep(0.05)
         state = await runtime.list()
         found = {c.name: c for c in state.containers}
         assert {name: c.id for name, c in found.items()} == ids
@@ -83,7 +92,7 @@ async def test_everything_is_found_again(kind: RuntimeKind, seeded: Path) -> Non
         assert found["long"].state is ContainerState.RUNNING
         assert await pods.output(ids["long"]) == "before\n"
         assert (await pods.exec(ids["long"], "touch", "/go")).code == 0
-        await asyncio.sleep(0.3)
+        await pods.until_output(ids["long"], "after\n")
         assert await pods.output(ids["long"]) == "before\nafter\n"
         await runtime.stop_container(ids["long"], 10)
         assert (await pods.ended(ids["long"])).exit_code == 7
@@ -96,9 +105,10 @@ async def test_everything_is_found_again(kind: RuntimeKind, seeded: Path) -> Non
 
 async def test_closing_and_opening_in_one_process(kind: RuntimeKind, seeded: Path) -> None:
     async with kind.open(seeded) as runtime, PodMaker.open(runtime) as pods:
-        started = await pods.start("sh", "-c", "sleep 1; exit 4")
+        started = await pods.start("sh", "-c", "until [ -e /go ]; do sleep 0.05; done; exit 4")
     async with kind.open(seeded) as runtime, PodMaker.open(runtime) as pods:
         assert (await pods.status(started.id)).state is ContainerState.RUNNING
+        await pods.exec(started.id, "touch", "/go")
         assert (await pods.ended(started.id)).exit_code == 4
     async with kind.open(seeded) as runtime, PodMaker.open(runtime) as pods:
         assert (await pods.status(started.id)).exit_code == 4
@@ -119,7 +129,7 @@ async def test_a_container_whose_start_failed_stays_failed(kind: RuntimeKind, se
 @pytest.mark.slow
 async def test_killed_at_any_moment(kind: RuntimeKind, seeded: Path) -> None:
     """Whatever the process was doing when it was killed: the next one opens, and can remove all there is."""
-    for number in range(12):
+    for number in range(8):
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             str(OWNER),
@@ -131,7 +141,7 @@ async def test_killed_at_any_moment(kind: RuntimeKind, seeded: Path) -> None:
         assert process.stdin is not None
         process.stdin.write(json.dumps({f"c{number}x{i}": "echo x; sleep 100" for i in range(20)}).encode())
         process.stdin.close()
-        await asyncio.sleep(0.6 + 0.07 * number)
+        await asyncio.sleep(0.6 + 0.1 * number)
         process.send_signal(signal.SIGKILL)
         await process.wait()
         async with kind.open(seeded) as runtime:

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+from patience import PATIENCE
 
 from podbay.errors import ConflictError, StartError
 from podbay.node.observed import LogLine
@@ -65,14 +66,18 @@ async def test_many_lines_keep_their_order(pods: PodMaker) -> None:
 
 
 async def test_following_ends_with_the_container(runtime: Runtime, pods: PodMaker) -> None:
-    started = await pods.start("sh", "-c", "for i in 1 2 3; do echo $i; sleep 0.2; done")
-    seen: list[tuple[float, bytes]] = []
-    async with asyncio.timeout(20):
+    started = await pods.start(
+        "sh", "-c", "for i in 1 2 3; do until [ -e /go$i ]; do sleep 0.02; done; echo $i; done"
+    )
+    seen: list[bytes] = []
+    async with asyncio.timeout(PATIENCE):
+        await pods.exec(started.id, "touch", "/go1")
         async for batch in runtime.logs(started.id, LogQuery(follow=True)):
-            seen += [(time.time(), line.data) for line in batch]
-    assert [data for _, data in seen] == [b"1", b"2", b"3"]
-    # They came one by one, not all at the end.
-    assert seen[-1][0] - seen[0][0] > 0.2
+            # They come one by one: none is written before the one before was read.
+            seen += [line.data for line in batch]
+            if len(seen) < 3:
+                await pods.exec(started.id, "touch", f"/go{len(seen) + 1}")
+    assert seen == [b"1", b"2", b"3"]
 
 
 async def test_followers_that_leave(runtime: Runtime, pods: PodMaker) -> None:
@@ -91,11 +96,13 @@ async def test_tail(pods: PodMaker) -> None:
 
 
 async def test_tail_and_follow(runtime: Runtime, pods: PodMaker) -> None:
-    started = await pods.start("sh", "-c", "seq 1 100; sleep 0.5; echo new")
-    await asyncio.sleep(0.2)
+    started = await pods.start("sh", "-c", "seq 1 100; until [ -e /go ]; do sleep 0.02; done; echo new")
+    await pods.until_output(started.id, "\n100\n")
     got: list[LogLine] = []
     async for batch in runtime.logs(started.id, LogQuery(follow=True, tail_lines=2)):
         got += batch
+        if len(got) == 2:
+            await pods.exec(started.id, "touch", "/go")
     assert text_of(got) == "99\n100\nnew\n"
 
 
@@ -117,8 +124,8 @@ async def test_log_of_a_container_that_never_ran(runtime: Runtime, pods: PodMake
 async def test_a_grandchild_that_keeps_stdout_open(runtime: Runtime, pods: PodMaker) -> None:
     """The container has ended when its first process has, whoever still holds its output."""
     sandbox = await pods.sandbox(share_processes=True)
-    started = await pods.start("sh", "-c", "(trap '' TERM; sleep 30) & echo done", sandbox=sandbox)
-    assert (await pods.ended(started.id, 15)).exit_code == 0
+    started = await pods.start("sh", "-c", "(trap '' TERM; sleep 600) & echo done", sandbox=sandbox)
+    assert (await pods.ended(started.id)).exit_code == 0
     assert await pods.output(started.id) == "done\n"
 
 
@@ -151,7 +158,7 @@ async def test_exec_moves_much_data_both_ways(runtime: Runtime, pods: PodMaker) 
         async for _, chunk in session.output():
             received.extend(chunk)
 
-    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
         group.create_task(read())
         await session.write(data)
         await session.close_stdin()
@@ -199,10 +206,10 @@ async def test_exec_in_a_container_that_does_not_run(runtime: Runtime, pods: Pod
 
 async def test_exec_behind_a_terminal(runtime: Runtime, pods: PodMaker) -> None:
     started = await pods.start("sleep", "100")
-    script = "tty >/dev/null && echo yes; read line; stty size; echo err >&2; exit 3"
+    wait = "until [ \"$(stty size)\" = '42 101' ]; do sleep 0.05; done"
+    script = f"tty >/dev/null && echo yes; read line; {wait}; stty size; echo err >&2; exit 3"
     session = await runtime.exec(started.id, ExecSpec(command=["sh", "-c", script], stdin=True, tty=True))
     await session.resize(101, 42)
-    await asyncio.sleep(0.2)
     await session.write(b"go\n")
     answer = await finish(session)
     assert answer.code == 3
@@ -257,16 +264,22 @@ async def test_attach_with_input(runtime: Runtime, pods: PodMaker) -> None:
 
 
 async def test_attach_output_only(runtime: Runtime, pods: PodMaker) -> None:
-    started = await pods.start("sh", "-c", "sleep 0.5; echo out; echo err >&2; sleep 0.2")
-    answer = await finish(await runtime.attach(started.id, ExecSpec(command=())))
+    # Whoever attaches sees what comes from then on, so nothing comes before.
+    script = "until [ -e /go ]; do sleep 0.05; done; echo out; echo err >&2; sleep 0.2"
+    started = await pods.start("sh", "-c", script)
+    session = await runtime.attach(started.id, ExecSpec(command=()))
+    await pods.exec(started.id, "touch", "/go")
+    answer = await finish(session)
     assert (answer.code, answer.stdout, answer.stderr) == (0, "out\n", "err\n")
 
 
 async def test_attach_to_a_terminal(runtime: Runtime, pods: PodMaker) -> None:
-    started = await pods.start("sh", "-c", "read line; stty size; echo got $line", stdin=True, tty=True)
+    wait = "until [ \"$(stty size)\" = '24 80' ]; do sleep 0.05; done"
+    started = await pods.start(
+        "sh", "-c", f"read line; {wait}; stty size; echo got $line", stdin=True, tty=True
+    )
     session = await runtime.attach(started.id, ExecSpec(command=(), stdin=True, tty=True))
     await session.resize(80, 24)
-    await asyncio.sleep(0.2)
     await session.write(b"it\n")
     answer = await finish(session)
     assert "24 80" in answer.stdout
@@ -278,7 +291,7 @@ async def test_leaving_an_attach_leaves_the_container(runtime: Runtime, pods: Po
     for word in ("one", "two"):
         session = await runtime.attach(started.id, ExecSpec(command=(), stdin=True))
         await session.write(f"{word}\n".encode())
-        await asyncio.sleep(0.1)
+        await pods.until_output(started.id, f"{word}\n")
         await session.aclose()
     assert (await pods.ended(started.id)).exit_code == 0
     assert await pods.output(started.id) == "one\ntwo\n"
@@ -297,14 +310,13 @@ async def test_attach_needs_a_running_container(runtime: Runtime, pods: PodMaker
 async def test_connecting_into_a_pod(runtime: Runtime, pods: PodMaker) -> None:
     sandbox = await pods.sandbox()
     await pods.start("sh", "-c", "while :; do nc -l -p 9000 -e cat; done", sandbox=sandbox)
-    connection = None
-    for _ in range(100):
-        try:
-            connection = await runtime.connect(sandbox.id, 9000)
-            break
-        except ConflictError:
-            await asyncio.sleep(0.05)
-    assert connection is not None
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            try:
+                connection = await runtime.connect(sandbox.id, 9000)
+                break
+            except ConflictError:
+                await asyncio.sleep(0.05)
     await connection.write(b"ping")
     assert await connection.read() == b"ping"
     await connection.close_write()

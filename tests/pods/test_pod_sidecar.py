@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE, until
 
 from podbay.pods.result import (
     RESULT_PATH,
@@ -52,12 +53,10 @@ def run_sidecar(shell: list[str], directory: Path, *, path: str | None = None) -
     with subprocess.Popen(
         [program, *shell[1:], "-c", script], stdout=subprocess.PIPE, env=environ
     ) as process:
-        deadline = time.monotonic() + 20
-        while not ready.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(ready.exists)
         process.send_signal(signal.SIGTERM)
         started = time.monotonic()
-        log, _ = process.communicate(timeout=20)
+        log, _ = process.communicate(timeout=PATIENCE)
         assert time.monotonic() - started < 4, "the program waited for its sleep to end"
         assert process.returncode == 0
     return log, message.read_bytes() if message.exists() else b""

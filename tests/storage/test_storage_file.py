@@ -224,7 +224,9 @@ def test_damage_in_the_middle_is_found_or_harmless(path: Path) -> None:
 
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(StateError, match="No such file or directory; make the file and its directory writable"):
+    with pytest.raises(
+        StateError, match="No such file or directory; make the file and its directory writable"
+    ):
         Store.open(tmp_path / "missing" / "state.db")
 
 

@@ -15,6 +15,7 @@ import kubernetes.stream
 import kubernetes_asyncio
 import pytest
 from kubernetes_asyncio.stream import WsApiClient
+from patience import PATIENCE
 from test_wire_websocket import V4, V5, execute
 from wire_cluster import Wire
 from wire_node import shell
@@ -36,7 +37,7 @@ def forgetful_clients() -> Iterator[None]:
 
 
 async def in_thread(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         return await asyncio.to_thread(functools.partial(function, *arguments, **named))
 
 

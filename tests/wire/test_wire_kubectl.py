@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 from wire_cluster import RUNNING, Wire
 from wire_node import ProcessSession, shell
 
@@ -107,7 +108,7 @@ async def read_until(terminal: int, wanted: bytes) -> bytes:
         except OSError:
             return b""
 
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         while wanted not in seen:
             data = await asyncio.to_thread(read)
             assert data, f"the terminal closed after {seen!r}"
@@ -143,7 +144,7 @@ async def test_attach_sees_and_feeds_the_main_process(wire: Wire, env: dict[str,
         )
         assert process.stdin is not None and process.stdout is not None
         process.stdin.write(b"one\n")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             assert await process.stdout.readline() == b"got one\n"
         process.kill()
         await process.communicate()
@@ -203,7 +204,7 @@ async def port_forward(
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             line = await process.stdout.readline()
         found = re.search(rb"127\.0\.0\.1:(\d+)", line)
         assert found, line
@@ -227,7 +228,7 @@ async def test_port_forward_carries_many_connections(wire: Wire, env: dict[str, 
     async with (
         listening(answer_at_the_end) as remote,
         port_forward(wire, env, remote) as (local, _),
-        asyncio.timeout(20),
+        asyncio.timeout(PATIENCE),
     ):
         sizes = [10, 1_000_000, 0, 300_000, 77]
         answers = await asyncio.gather(*(one(local, size) for size in sizes))
@@ -237,7 +238,7 @@ async def test_port_forward_carries_many_connections(wire: Wire, env: dict[str, 
 async def test_port_forward_to_a_port_that_nobody_serves(wire: Wire, env: dict[str, str]) -> None:
     async with listening(answer_at_the_end) as remote:
         pass
-    async with port_forward(wire, env, remote) as (local, printed), asyncio.timeout(20):
+    async with port_forward(wire, env, remote) as (local, printed), asyncio.timeout(PATIENCE):
         reader, writer = await asyncio.open_connection("127.0.0.1", local)
         assert await reader.read() == b""
         writer.close()
@@ -255,7 +256,7 @@ async def test_logs_follow_until_the_container_ends(wire: Wire) -> None:
         *wire.kubectl_command("logs", "-f", "p"), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         assert await process.stdout.readline() == b"first\n"
         wire.node.write_log(b"second\n")
         assert await process.stdout.readline() == b"second\n"
@@ -270,7 +271,7 @@ async def test_logs_follower_that_is_killed_leaves_nothing(wire: Wire) -> None:
         *wire.kubectl_command("logs", "-f", "p"), stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         assert await process.stdout.readline() == b"first\n"
     assert len(wire.node.open) == 1
     process.kill()

@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from patience import PATIENCE
 from wire_cluster import RUNNING, Wire
 from wire_node import LocalNode
 
@@ -120,7 +121,7 @@ async def test_a_client_that_does_not_read_holds_the_log_up(wire: Wire, endless:
     async with wire.client() as client:
         answer = await client.get(f"{wire.pods_url}/slow/log?follow=true")
         assert len(await answer.content.readexactly(100)) == 100
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             taken = -1
             while taken != endless.taken:
                 taken = endless.taken
@@ -143,7 +144,7 @@ async def test_a_log_that_breaks_is_cut_off(wire: Wire, endless: Endless) -> Non
 
 async def test_a_silent_log_answers_at_once(wire: Wire) -> None:
     async with wire.client() as client:
-        async with asyncio.timeout(5), client.get(f"{wire.pods_url}/p/log?follow=true") as answer:
+        async with asyncio.timeout(PATIENCE), client.get(f"{wire.pods_url}/p/log?follow=true") as answer:
             assert answer.status == 200
             assert answer.headers["Content-Type"] == "text/plain"
         await wire.node.wait_closed()

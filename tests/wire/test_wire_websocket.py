@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import aiohttp
 import orjson
 import pytest
+from patience import PATIENCE
 from wire_cluster import RUNNING, Wire
 from wire_node import ProcessSession, shell
 
@@ -34,7 +35,7 @@ async def opened(
 async def messages(socket: aiohttp.ClientWebSocketResponse) -> list[tuple[int, bytes]]:
     """Everything until the server closes, data of one channel put together."""
     found: dict[int, bytes] = {}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         async for message in socket:
             found[message.data[0]] = found.get(message.data[0], b"") + message.data[1:]
     return sorted(found.items())

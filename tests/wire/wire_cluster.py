@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from patience import PATIENCE
 from wire_node import LocalNode
 
 from podbay.embedded.cluster import EmbeddedCluster
@@ -63,7 +64,7 @@ class Wire:
         """A namespace in which pods can be created."""
         api = self.cluster.api()
         await api.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while True:
                 try:
                     await api.get(SERVICE_ACCOUNTS, "default", namespace=name)
@@ -97,7 +98,7 @@ class Wire:
             env={**os.environ, **(env or {})},
         )
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE):
                 out, err = await process.communicate(stdin)
         except TimeoutError:
             process.kill()

@@ -13,6 +13,8 @@ import termios
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Literal
 
+from patience import PATIENCE
+
 from podbay.apiserver.streams import ExecOptions, ExecSession, LogOptions, PortStream
 from podbay.errors import ApiError, StartError
 from podbay.objects.container_log import logged_attempt
@@ -35,7 +37,7 @@ class LocalNode:
         """What attach finds."""
 
     async def wait_closed(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while self.open:
                 await asyncio.sleep(0.01)
 

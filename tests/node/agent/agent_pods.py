@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from patience import PATIENCE, until
 
 from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.containers import container_agent
@@ -117,9 +119,9 @@ class AgentCluster:
         code, answer = self.api.call("DELETE", self.path("pods", name), options or None)
         assert code == 200, answer
 
-    def wait(self, what: Callable[[Pod], Any], name: str = "p", *, seconds: float = 30) -> Pod:
+    def wait(self, what: Callable[[Pod], Any], name: str = "p") -> Pod:
         """The pod as soon as `what` is true of it; an empty one stands for a pod that is gone."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE
         while True:
             found = self.get(name)
             try:
@@ -130,18 +132,18 @@ class AgentCluster:
             assert time.monotonic() < deadline, found.get("status", "gone")
             time.sleep(0.03)
 
-    def run(self, obj: Pod, *, seconds: float = 30) -> Pod:
+    def run(self, obj: Pod) -> Pod:
         """Create the pod and wait for its end."""
         name = self.create(obj)["metadata"]["name"]
-        return self.wait(lambda p: p["status"]["phase"] in ("Succeeded", "Failed"), name, seconds=seconds)
+        return self.wait(lambda p: p["status"]["phase"] in ("Succeeded", "Failed"), name)
 
     def running(self, obj: Pod) -> Pod:
         """Create the pod and wait until it runs."""
         name = self.create(obj)["metadata"]["name"]
         return self.wait(lambda p: p["status"]["phase"] == "Running", name)
 
-    def gone(self, name: str = "p", *, seconds: float = 30) -> None:
-        self.wait(lambda p: not p, name, seconds=seconds)
+    def gone(self, name: str = "p") -> None:
+        self.wait(lambda p: not p, name)
 
     def log(self, name: str = "p", **query: Any) -> str:
         options = "&".join(f"{key}={value}" for key, value in query.items())
@@ -155,6 +157,31 @@ class AgentCluster:
         _, answer = self.api.call("GET", self.path("events"))
         mine = [e for e in answer["items"] if e["involvedObject"]["name"] == name]
         return [(e["reason"], e["message"]) for e in mine]
+
+    def wait_log(self, text: str, name: str = "p") -> None:
+        """Wait until a pod's log says so."""
+        until(lambda: text in self.log(name), tell=lambda: self.log(name))
+
+    def wait_event(self, reason: str, message: str, name: str = "p") -> None:
+        """Wait for an event of a pod."""
+        until(lambda: (reason, message) in self.events(name), tell=lambda: self.events(name))
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A file that containers wait for until the test raises it."""
+
+    directory: Path
+    wait: str = "until test -e /flag/up; do sleep 0.05; done"
+    """The line of shell that waits."""
+    mount: ClassVar[dict[str, str]] = {"name": "flag", "mountPath": "/flag"}
+
+    @property
+    def volume(self) -> dict[str, Any]:
+        return {"name": "flag", "hostPath": {"path": str(self.directory)}}
+
+    def up(self) -> None:
+        (self.directory / "up").touch()
 
 
 def state(found: Pod, index: int = 0, *, init: bool = False) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import images
 import pytest
-from agent_pods import AgentCluster
+from agent_pods import AgentCluster, Flag
 
 from podbay.embedded.containers import runtime_available
 
@@ -23,6 +23,11 @@ def node(busybox_archive: Path) -> Iterator[AgentCluster]:
         pytest.skip("no container runtime here (needs root, runc and conmon)")
     with AgentCluster.start(busybox_archive) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def flag(tmp_path: Path) -> Flag:
+    return Flag(tmp_path)
 
 
 @pytest.fixture

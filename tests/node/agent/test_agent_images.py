@@ -12,7 +12,10 @@ from pathlib import Path
 import images
 import pytest
 from agent_pods import AgentCluster, pod, state
+from patience import PATIENCE
 from registries import PASSWORD, USER, docker_registry, has_registry, push
+
+from podbay.node.images import puller
 
 pytestmark = [
     pytest.mark.root,
@@ -59,7 +62,7 @@ def test_an_image_that_does_not_exist_backs_off(node: AgentCluster, open_registr
     first = node.wait(lambda p: state(p)["waiting"]["reason"] == "ErrImagePull")
     message = state(first)["waiting"]["message"]
     assert "not found" in message
-    second = node.wait(lambda p: state(p)["waiting"]["reason"] == "ImagePullBackOff", seconds=5)
+    second = node.wait(lambda p: state(p)["waiting"]["reason"] == "ImagePullBackOff")
     assert state(second)["waiting"]["message"] == f'Back-off pulling image "{image}": ErrImagePull: {message}'
     events = node.events()
     assert ("Failed", f'Failed to pull image "{image}": {message}') in events
@@ -96,12 +99,15 @@ def test_a_pull_can_be_given_up(node: AgentCluster, tmp_path: Path) -> None:
 
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
+        silent.settimeout(PATIENCE)
         silent.listen()
         image = f"127.0.0.1:{silent.getsockname()[1]}/slow:1"
         node.create(pod(container(image)))
         node.wait(lambda p: state(p)["waiting"]["reason"] == "ContainerCreating")
-        time.sleep(0.5)
-        began = time.monotonic()
-        node.delete()
-        node.gone(seconds=5)
-        assert time.monotonic() - began < 3
+        connection, _ = silent.accept()
+        with connection:
+            began = time.monotonic()
+            node.delete()
+            node.gone()
+            # A server that says nothing is waited for much longer.
+            assert time.monotonic() - began < puller._SILENCE_SECONDS / 2

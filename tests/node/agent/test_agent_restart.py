@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from agent_pods import AgentCluster, pod, shell, state
+from patience import until
 
 from podbay.embedded.containers import remove_containers, runtime_available
 from podbay.embedded.home import ClusterHome
@@ -82,6 +83,7 @@ def test_a_killed_process_loses_nothing(home: ClusterHome, busybox_archive: Path
         str(busybox_archive),
         str(here),
         str(here.parent),
+        str(here.parents[1] / "shared"),
     ]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
@@ -92,8 +94,7 @@ def test_a_killed_process_loses_nothing(home: ClusterHome, busybox_archive: Path
         found = after.wait(lambda p: "running" in state(p), "runs")
         assert found["status"]["containerStatuses"][0]["restartCount"] == 0
         lines = len(after.log("runs").splitlines())
-        time.sleep(1)
-        assert len(after.log("runs").splitlines()) > lines
+        until(lambda: len(after.log("runs").splitlines()) > lines)
         after.delete("runs")
         after.gone("runs")
 

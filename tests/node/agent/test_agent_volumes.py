@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,7 @@ def test_a_config_map_is_updated_live_and_in_one_step(node: AgentCluster) -> Non
     script = "while :; do cat /c/a; echo; test $(cat /c/a) = new && { cat /c/b; exit 0; }; sleep 0.1; done"
     node.running(pod(mounted(script, "c"), volumes=[{"name": "c", "configMap": {"name": "c"}}]))
     node.patch("configmaps", "c", {"data": {"a": "new", "b": "new"}})
-    found = node.wait(lambda p: p["status"]["phase"] == "Succeeded", seconds=10)
+    found = node.wait(lambda p: p["status"]["phase"] == "Succeeded")
     assert found and node.log().endswith("new\nnew")
 
 
@@ -52,19 +51,16 @@ def test_labels_of_a_running_pod_reach_its_volume(node: AgentCluster) -> None:
         )
     )
     node.patch("pods", "p", {"metadata": {"labels": {"k": "after"}}})
-    node.wait(lambda p: p["status"]["phase"] == "Succeeded", seconds=10)
+    node.wait(lambda p: p["status"]["phase"] == "Succeeded")
 
 
 def test_a_missing_secret_is_waited_for(node: AgentCluster) -> None:
     node.create(pod(mounted("cat /s/k", "s"), volumes=[{"name": "s", "secret": {"secretName": "late"}}]))
     text = 'MountVolume.SetUp failed for volume "s" : secret "late" not found'
-    deadline = time.monotonic() + 10
-    while ("FailedMount", text) not in node.events():
-        assert time.monotonic() < deadline, node.events()
-        time.sleep(0.1)
+    node.wait_event("FailedMount", text)
     assert state(node.get()) == {"waiting": {"reason": "ContainerCreating"}}
     node.secret("late", k="here")
-    node.wait(lambda p: p["status"]["phase"] == "Succeeded", seconds=5)
+    node.wait(lambda p: p["status"]["phase"] == "Succeeded")
     assert node.log() == "here"
 
 
@@ -73,10 +69,7 @@ def test_a_missing_key_is_named(node: AgentCluster) -> None:
     volume = {"name": "s", "secret": {"secretName": "s", "items": [{"key": "nope", "path": "x"}]}}
     node.create(pod(mounted("true", "s"), volumes=[volume]))
     text = 'MountVolume.SetUp failed for volume "s" : references non-existent secret key: nope'
-    deadline = time.monotonic() + 10
-    while ("FailedMount", text) not in node.events():
-        assert time.monotonic() < deadline, node.events()
-        time.sleep(0.1)
+    node.wait_event("FailedMount", text)
 
 
 def test_sub_paths(node: AgentCluster) -> None:
@@ -124,10 +117,7 @@ def test_host_paths_are_checked_and_made(node: AgentCluster, tmp_path: Path) -> 
     text = (
         f'MountVolume.SetUp failed for volume "h" : hostPath type check failed: {made}/f is not a directory'
     )
-    deadline = time.monotonic() + 10
-    while ("FailedMount", text) not in node.events("b"):
-        assert time.monotonic() < deadline, node.events("b")
-        time.sleep(0.1)
+    node.wait_event("FailedMount", text, "b")
 
 
 def test_a_token_belongs_to_the_pods_user_alone(node: AgentCluster) -> None:
@@ -157,7 +147,7 @@ def test_the_token_opens_the_api(node: AgentCluster) -> None:
 def test_too_much_disk_evicts_the_pod(node: AgentCluster) -> None:
     main = mounted("head -c 20000000 /dev/zero > /e/big; sleep 600", "e")
     volumes = [{"name": "e", "emptyDir": {"sizeLimit": "10Mi"}}]
-    found = node.run(pod(main, volumes=volumes), seconds=30)
+    found = node.run(pod(main, volumes=volumes))
     status = found["status"]
     assert (status["phase"], status["reason"]) == ("Failed", "Evicted")
     assert status["message"] == 'Usage of EmptyDir volume "e" exceeds the limit "10Mi". '
@@ -168,7 +158,7 @@ def test_too_much_disk_evicts_the_pod(node: AgentCluster) -> None:
 
 def test_too_much_written_to_the_layer_evicts_the_pod(node: AgentCluster) -> None:
     limits = {"limits": {"ephemeral-storage": "5Mi"}}
-    found = node.run(pod(shell("head -c 20000000 /dev/zero > /big; sleep 600", resources=limits)), seconds=30)
+    found = node.run(pod(shell("head -c 20000000 /dev/zero > /big; sleep 600", resources=limits)))
     assert found["status"]["reason"] == "Evicted"
     assert (
         found["status"]["message"]
