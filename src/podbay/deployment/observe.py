@@ -16,7 +16,7 @@ from podbay.objects.api import ObjectList
 from podbay.objects.meta import Object, name_of
 from podbay.objects.resource import GVR
 
-__all__ = ["Reader", "observe"]
+__all__ = ["Reader", "observe", "together"]
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ async def observe(api: Reader, deployment: Deployment) -> Observed:
     first = await _collection(api, deployment, COLLECTIONS[0], wanted["Namespace"])
     # Without the namespace there is nothing in it: no need to ask ten times.
     asked = [each for each in COLLECTIONS[1:] if first or not each.namespaced]
-    found = await _all(_collection(api, deployment, each, wanted.get(each.kind, set())) for each in asked)
+    found = await together(_collection(api, deployment, each, wanted.get(each.kind, set())) for each in asked)
     objects: dict[Key, Object] = {}
     unserved = set()
     for collection, items in zip((COLLECTIONS[0], *asked), (first, *found), strict=True):
@@ -86,11 +86,11 @@ async def _named(
     api: Reader, collection: Collection, deployment: Deployment, names: Iterable[str]
 ) -> list[Object]:
     namespace = deployment.namespace if collection.namespaced else None
-    found = await _all(_get(api, collection.resource, each, namespace) for each in sorted(names))
+    found = await together(_get(api, collection.resource, each, namespace) for each in sorted(names))
     return [each for each in found if each is not None]
 
 
-async def _all(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+async def together(asked: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """All answers at once; when one fails, its error after the last has come, so that none is left behind."""
     answers = await asyncio.gather(*asked, return_exceptions=True)
     for each in answers:
@@ -117,5 +117,5 @@ async def _references(api: Reader, deployment: Deployment) -> Mapping[Key, bool]
     if deployment.pods.priority_class:
         name = deployment.pods.priority_class
         asked["PriorityClass", name] = _get(api, _PRIORITY_CLASSES, name, None)
-    answers = await _all(asked.values())
+    answers = await together(asked.values())
     return {key: answer is not None for key, answer in zip(asked, answers, strict=True)}

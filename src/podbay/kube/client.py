@@ -91,6 +91,12 @@ class KubeClient:
     def gate(self) -> Gate:
         return self._sender.gate
 
+    async def version(self) -> tuple[Object, str]:
+        """What the server says of its version, and the `Date` that came with the answer ("" if none did)."""
+        result = await self._sender.send(Call(verb="get", request=_request("GET", "/version")))
+        body = _object(result.json())
+        return body, result.answer.headers.get("date", "") if result.answer is not None else ""
+
     async def get(
         self, resource: GVR, name: str, *, namespace: str | None = None, subresource: str | None = None
     ) -> Object:
