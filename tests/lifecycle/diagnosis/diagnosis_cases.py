@@ -77,7 +77,7 @@ def facts_of(data: dict[str, Any]) -> Facts:
 def pod_of(data: dict[str, Any]) -> dict[str, Any]:
     names = {"initContainers": [*(data.get("init") or ()), *(data.get("sidecar") or ())]}
     names["containers"] = ["base", *(data.get("beside") or ())]
-    spec: dict[str, Any] = {"nodeName": "node1"}
+    spec: dict[str, Any] = {"nodeName": "node1", "restartPolicy": "Never"}
     status: dict[str, Any] = {"phase": "Pending"}
     for field, part in (("initContainers", "initContainerStatuses"), ("containers", "containerStatuses")):
         if names[field]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from diagnosis_cases import Case, all_cases
+from diagnosis_cases import Case, all_cases, facts_of
 
 from podbay.lifecycle.diagnosis.catalog import by_word
 from podbay.lifecycle.diagnosis.diagnose import diagnose, diagnoses
@@ -56,8 +56,14 @@ def test_names_are_unique() -> None:
 
 
 def test_nothing_is_wrong_with_a_pod_that_runs_or_has_succeeded() -> None:
-    from diagnosis_cases import facts_of
-
     assert diagnose(facts_of({"status": {"phase": "Running"}, "running": ["base"]})) is None
     assert diagnose(facts_of({"status": {"phase": "Succeeded"}, "ended": {"base": [0, "Completed"]}})) is None
     assert diagnose(facts_of({"waiting": {"base": ["ContainerCreating"]}})) is None
+
+
+def test_a_refusal_of_the_create_says_nothing_of_a_pod_that_exists() -> None:
+    quota = (
+        'pods "load-7f" is forbidden: exceeded quota: rq, requested: pods=1, used: pods=1, limited: pods=1'
+    )
+    created = {"waiting": {"base": ["ContainerCreating"]}, "error": [403, "Forbidden", quota]}
+    assert diagnose(facts_of(created)) is None

@@ -18,10 +18,12 @@ from podbay.lifecycle.diagnosis.admission_rules import (
     GONE,
     INVALID,
     NAME_TAKEN,
+    NAMESPACE,
     NOT_OURS,
     REFUSED,
     RULES,
     SERVER_ERROR,
+    TERMINATING,
     TOO_LARGE,
     UNAUTHORIZED,
 )
@@ -34,6 +36,7 @@ from podbay.lifecycle.diagnosis.sight import Sight
 __all__ = ["find_refusals"]
 
 _FIELDS_SHOWN: Final = 5
+_ALWAYS: Final = (FORBIDDEN, NAMESPACE, TERMINATING)
 _ODD_FIELD: Final = re.compile(r'(unknown|duplicate) field "([^"]+)"')
 _WRONG_TYPE: Final = re.compile(r"cannot unmarshal (\w+) into Go struct field \w+\.(\S+) of type (\S+)")
 _BY_CODE: Final[dict[int, tuple[Category, str]]] = {
@@ -50,6 +53,8 @@ def find_refusals(sight: Sight) -> Iterator[Diagnosis]:
     error = sight.facts.error
     if not isinstance(error, ApiError):
         return
+    if sight.metadata.get("uid") and not _about_existing(error):
+        return
     evidence = [f"the API server says: {error.code} {error.reason}: {_plain(error)}"]
     found = first_rule(RULES, [error.message])
     if found is not None:
@@ -63,6 +68,14 @@ def find_refusals(sight: Sight) -> Iterator[Diagnosis]:
         yield category.found(_upper(cause.rstrip("]")), fix=fix, evidence=evidence)
         return
     yield _by_code(sight, error, evidence)
+
+
+def _about_existing(error: ApiError) -> bool:
+    """Whether the answer can concern a pod that exists; one to its creation is history by now."""
+    found = first_rule(RULES, [error.message])
+    if found is not None:
+        return found[0].category in _ALWAYS
+    return error.code not in (400, 403, 409, 413, 422)
 
 
 def _by_code(sight: Sight, error: ApiError, evidence: list[str]) -> Diagnosis:

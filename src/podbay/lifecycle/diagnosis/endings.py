@@ -103,6 +103,12 @@ def find_endings(sight: Sight) -> Iterator[Diagnosis]:
         yield found
 
 
+def _comes_again(sight: Sight, seen: Seen) -> bool:
+    """Whether the kubelet starts it again, which may go better."""
+    policy = seen.spec.get("restartPolicy") or sight.spec.get("restartPolicy") or "Always"
+    return policy != "Never" and not sight.over and sight.deletion_asked is None
+
+
 def _never_ran(seen: Seen) -> bool:
     return seen.ended is not None and seen.ended.reason in START_REASONS
 
@@ -125,7 +131,7 @@ def _of_main(sight: Sight, main: Seen, ended: Ended) -> Diagnosis | None:
     found = meaning.category.found(
         f"{who} {meaning.words}", fix=meaning.fix, evidence=evidence, container=main.name
     )
-    if main.waiting is not None and main.waiting.reason == "CrashLoopBackOff":
+    if _comes_again(sight, main):
         cause = f"{who} ends again and again ({main.restarts} times until now): it {meaning.words}"
         return CRASHES.found(cause, evidence=found.evidence, container=main.name)
     return found
@@ -160,7 +166,7 @@ def _init(sight: Sight, seen: Seen, ended: Ended) -> Diagnosis:
     meaning = explain(sight, seen, ended)
     words = meaning.words if meaning is not None else "ended"
     evidence = [seen.line(), f"its last words: {ended.message}" if ended.message else ""]
-    if seen.waiting is not None and seen.waiting.reason == "CrashLoopBackOff":
+    if _comes_again(sight, seen):
         cause = f"Init container {seen.name} of {sight.name} ends again and again: it {words}"
         return CRASHES.found(cause, evidence=evidence, container=seen.name)
     cause = f"Init container {seen.name} of {sight.name} {words}, so the task never began"
