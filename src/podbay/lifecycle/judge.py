@@ -58,10 +58,10 @@ def judge_end(view: PodView, *, deletion_seen_before: bool) -> Verdict:
     main = view.main
     lost = _lost(view)
     if main is not None and main.state == "terminated" and main.reason != "ContainerStatusUnknown":
+        if lost is not None and _ended_before(main, view, deletion_seen_before=deletion_seen_before):
+            lost = None
         if main.exit_code == 0:
-            if lost is None or _ended_before(main, view, deletion_seen_before=deletion_seen_before):
-                return Verdict("succeeded", 0)
-            return lost
+            return lost or Verdict("succeeded", 0)
         if main.reason == "OOMKilled":
             return Verdict("oom_killed", main.exit_code)
         if not main.began:
@@ -128,10 +128,11 @@ def _ended_before(main: ContainerView, view: PodView, *, deletion_seen_before: b
     """The main container ended before anybody asked the pod to end."""
     if deletion_seen_before:
         return False
+    if view.reason:
+        # The node ended the pod and says why, not when; that somebody deleted it afterwards changes nothing.
+        return False
     finished = parse_time(main.finished_at)
     asked = min((at for at in (view.deleted_at, view.disrupted_at) if at is not None), default=None)
-    if view.reason in ("Evicted", "DeadlineExceeded") and asked is None:
-        return False
     if finished is None or asked is None:
         # Nothing to compare; a pod that somebody deletes after its end looks like this, too, without stamps.
         return asked is None

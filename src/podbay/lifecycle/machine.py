@@ -162,7 +162,7 @@ def _cleaned(state: State, now: float) -> State:
             spent=state.spent,
             text="another pod takes the place of the one that was lost",
         )
-    return replace(state, cleaned=state.cleaning)
+    return replace(state, cleaned=state.cleaning, kill_answered=True)
 
 
 def replacement_delay(incarnations: int) -> float:
@@ -227,7 +227,7 @@ def _kill(rules: Rules, state: State, now: float) -> tuple[State, list[Action]]:
         state, deleting_at=now, clock=None, explain_at=None, phase="cleaning", text=_kill_text(state)
     )
     if rules.keep_on_kill and state.killed_by and not state.kill_is_deadline:
-        return _end(rules, judge(rules, dying, now), now)
+        return _end(rules, judge(rules, replace(dying, kill_answered=True), now), now)
     return dying, [s.Kill(state.uid, rules.kill_grace)]
 
 
@@ -257,6 +257,8 @@ def _end(rules: Rules, state: State, now: float) -> tuple[State, list[Action]]:
 def _clean_up(rules: Rules, state: State) -> tuple[State, list[Action]]:
     assert state.outcome is not None
     if not state.decided or (state.cleaning and not state.cleaned):
+        return state, []
+    if state.deleting_at is not None and not state.kill_answered and not state.gone:
         return state, []
     if state.cleaned or not state.uid or state.gone or state.deleting_at is not None:
         return replace(state, phase="done", text=""), [s.Finish(state.outcome)]

@@ -135,6 +135,8 @@ class State:
     """Why the pod is ended by us before its main container ran."""
     deleting_at: float | None = None
     """When we asked for its end."""
+    kill_answered: bool = False
+    """Our request for its end was accepted (or the pod was not there)."""
     gone: bool = False
     verdict: Verdict | None = None
     logs: Literal["none", "asked", "read"] = "none"

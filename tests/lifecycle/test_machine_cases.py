@@ -1,0 +1,222 @@
+"""Single courses of a run that chance seldom finds, each with what would go wrong otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from machine_world import World
+
+from podbay.lifecycle import state as s
+from podbay.lifecycle.judge import judge_end
+from podbay.lifecycle.plan import Deadlines
+from podbay.lifecycle.view import view_of
+from podbay.objects.meta import Object
+
+
+def started(**rules: Any) -> World:
+    world = World(s.Rules(**rules), exit_codes=[0])
+    world.begin(with_checkpoint=True)
+    return world
+
+
+def only(world: World, kind: type) -> int:
+    found = [i for i, action in enumerate(world.todo) if isinstance(action, kind)]
+    assert len(found) == 1, world.todo
+    return found[0]
+
+
+def settle(world: World, *, until: int = 5) -> None:
+    """Answers everything and lets the pods go on, at most to that step."""
+    for _ in range(100):
+        if world.outcome is not None:
+            return
+        if world.todo:
+            world.answer(0)
+        elif world.watched:
+            world.tell()
+        elif any(pod.step < until or pod.deleted_at is not None for pod in world.pods.values()):
+            world.go_on(next(p for p in world.pods.values() if p.step < until or p.deleted_at is not None))
+        else:
+            return
+
+
+def test_a_pod_whose_create_was_never_answered_is_removed_when_the_run_is_killed() -> None:
+    world = started()
+    world.answer(only(world, s.Create), "lost after")
+    world.ask()
+    settle(world)
+    assert world.outcome is not None and world.outcome.kind == "killed"
+    assert not world.pods
+
+
+def test_the_run_does_not_end_before_its_kill_was_accepted() -> None:
+    world = started()
+    world.answer(only(world, s.Create))
+    settle(world, until=1)
+    world.ask()
+    kill = world.todo.pop(only(world, s.Kill))
+    world.evict(next(iter(world.pods.values())))
+    settle(world)
+    assert world.outcome is None
+    world.todo.append(kill)
+    settle(world)
+    assert world.outcome is not None and world.outcome.kind == "killed"
+
+
+def test_a_container_that_exits_0_on_a_signal_is_no_success() -> None:
+    world = started()
+    world.graceful = True
+    settle(world, until=3)
+    world.delete(next(iter(world.pods.values())))
+    settle(world)
+    assert world.outcome is not None and world.outcome.kind == "deleted"
+
+
+def test_a_pod_deleted_after_its_end_is_a_success_whoever_deleted_it() -> None:
+    world = started()
+    settle(world, until=3)
+    pod = next(iter(world.pods.values()))
+    pod.step = 4
+    world.delete(pod)
+    settle(world)
+    assert world.outcome is not None and world.outcome.kind == "succeeded"
+
+
+def test_quota_is_waited_for_on_its_own_clock() -> None:
+    world = started(deadlines=Deadlines(queue=None, schedule=10.0, start=10.0))
+    for _ in range(20):
+        world.answer(only(world, s.Create), "quota")
+        assert world.state.phase == "queued" and "Quota" in world.state.text
+        world.pass_time(min(at for at in world.wakes if at > world.now))
+    settle(world)
+    assert world.outcome is not None and world.outcome.kind == "succeeded"
+    assert world.now > 60
+
+
+def test_quota_is_not_waited_for_longer_than_wished() -> None:
+    world = started(deadlines=Deadlines(queue=60.0))
+    for _ in range(30):
+        if not world.todo or world.outcome is not None:
+            break
+        world.answer(0, "quota" if isinstance(world.todo[0], s.Create) else "")
+        due = [at for at in world.wakes if at > world.now]
+        if due and world.outcome is None:
+            world.pass_time(min(due))
+    assert world.outcome is not None and world.outcome.kind == "refused"
+    assert 60 <= world.now < 100
+    assert world.outcome.diagnosis is not None and world.outcome.diagnosis.heals == "itself"
+
+
+@pytest.mark.parametrize("clock", ["schedule", "start"])
+def test_a_pod_that_does_not_start_in_time_is_removed_and_explained(clock: str) -> None:
+    world = started(deadlines=Deadlines(**{clock: 30.0}))
+    settle(world, until=0 if clock == "schedule" else 1)
+    while world.outcome is None and world.now < 200:
+        world.pass_time(min(at for at in world.wakes if at > world.now))
+        settle(world, until=0 if clock == "schedule" else 1)
+    assert world.outcome is not None and world.outcome.kind == "not_started"
+    assert world.outcome.diagnosis is not None
+    assert 30 <= world.now < 60
+    assert all(pod.deleted_at is not None for pod in world.pods.values())
+
+
+def test_the_run_deadline_ends_a_running_pod() -> None:
+    world = started(deadlines=Deadlines(run=100.0))
+    settle(world, until=3)
+    world.pass_time(100.0)
+    settle(world)
+    assert world.outcome is not None and world.outcome.kind == "timed_out"
+    assert all(pod.deleted_at == 3 for pod in world.all_pods)
+
+
+def test_the_run_deadline_does_not_undo_a_success() -> None:
+    world = started(deadlines=Deadlines(run=100.0))
+    settle(world, until=3)
+    world.go_on(next(iter(world.pods.values())))
+    world.tell()
+    world.pass_time(200.0)
+    settle(world)
+    assert world.outcome is not None and world.outcome.kind == "succeeded"
+
+
+def test_a_pod_nobody_ends_on_a_lost_node_is_not_waited_for_for_ever() -> None:
+    world = started()
+    settle(world, until=3)
+    pod = next(iter(world.pods.values()))
+    pod.disruption = "DeletionByTaintManager"
+    world.delete(pod)
+    while world.watched:
+        world.tell()
+    assert world.outcome is None
+    world.pass_time(world.now + 95.0)
+    while world.todo:
+        world.answer(0)
+    assert world.outcome is not None and world.outcome.kind == "node_lost"
+    assert world.outcome.infrastructure
+
+
+def test_a_preempted_pod_that_never_ran_is_replaced_and_one_that_ran_is_not() -> None:
+    for step, kind, pods in ((1, "succeeded", 2), (3, "preempted", 1)):
+        world = started()
+        settle(world, until=step)
+        pod = next(iter(world.pods.values()))
+        if step == 1:
+            world.evict(pod)
+        else:
+            world.preempt(pod)
+        for _ in range(10):
+            settle(world)
+            if world.outcome is not None:
+                break
+            world.pass_time(min(at for at in world.wakes if at > world.now))
+        assert world.outcome is not None and world.outcome.kind == kind
+        assert len(world.all_pods) == pods
+        assert world.outcome.incarnations == pods
+
+
+def test_the_budget_for_replacements_ends() -> None:
+    world = started(infrastructure_retries=2)
+    for _ in range(60):
+        if world.outcome is not None:
+            break
+        settle(world, until=1)
+        for pod in list(world.pods.values()):
+            world.evict(pod)
+        due = [at for at in world.wakes if at > world.now]
+        if not world.todo and not world.watched and due:
+            world.pass_time(min(due))
+    assert world.outcome is not None and world.outcome.kind == "evicted"
+    assert world.outcome.incarnations == 3 and world.outcome.infrastructure
+
+
+@pytest.mark.parametrize(
+    ("asked_at", "seen_before", "kind"),
+    [
+        ("2026-01-01T00:00:30Z", False, "succeeded"),
+        ("2026-01-01T00:00:20Z", False, "deleted"),
+        ("2026-01-01T00:00:10Z", False, "deleted"),
+        ("2026-01-01T00:00:30Z", True, "deleted"),
+    ],
+)
+def test_a_success_ended_before_anybody_asked_for_it(asked_at: str, seen_before: bool, kind: str) -> None:
+    pod: Object = {
+        "metadata": {"name": "p", "uid": "u", "deletionTimestamp": asked_at, "deletionGracePeriodSeconds": 0},
+        "spec": {"restartPolicy": "Never", "nodeName": "n"},
+        "status": {
+            "phase": "Running",
+            "containerStatuses": [
+                {
+                    "name": "base",
+                    "state": {
+                        "terminated": {
+                            "exitCode": 0,
+                            "startedAt": "2026-01-01T00:00:01Z",
+                            "finishedAt": "2026-01-01T00:00:20Z",
+                        }
+                    },
+                }
+            ],
+        },
+    }
+    assert judge_end(view_of(pod, "base"), deletion_seen_before=seen_before).kind == kind
