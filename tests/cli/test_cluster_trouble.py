@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from patience import until
+from places import open_directory
 from podbay_shell import Shell, alive
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
@@ -67,16 +68,13 @@ def test_a_nodes_file_that_is_not_there(shell: Shell) -> None:
     assert "does not exist" in shell(*start("--nodes", "/no/such/file"), code=2).err
 
 
-def _reachable(path: Path) -> None:
-    """Let another user walk down to a directory of pytest's, which are private."""
-    for parent in [path, *path.parents]:
-        if str(parent).startswith("/tmp/pytest-of"):
-            parent.chmod(parent.stat().st_mode | 0o011)
-
-
 @needs_root
-def test_a_home_that_is_not_writable(shell: Shell) -> None:
-    _reachable(shell.home)
+def test_a_home_that_is_not_writable() -> None:
+    with open_directory() as home:
+        _refuses_others(Shell(home))
+
+
+def _refuses_others(shell: Shell) -> None:
     nobody = Shell(shell.home, prefix=["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"])
     said = nobody.refused(*start())
     assert f"error: cannot create {shell.directory()}: Permission denied. Make its parent writable" in said

@@ -9,6 +9,7 @@ from pathlib import Path
 import images
 import pytest
 from patience import PATIENCE
+from places import open_directory
 from runtimes import PARAMETERS, RuntimeKind
 
 from podbay.node.runtime import Runtime
@@ -39,13 +40,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def base(kind: RuntimeKind, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(kind: RuntimeKind) -> Iterator[Path]:
     """The state directory; kept through the session for its images."""
-    path = tmp_path_factory.mktemp(f"state-{kind.name}")
     # Users in containers pass through it on their way to volumes.
-    for directory in (path, *list(path.parents)[:2]):
-        directory.chmod(0o711)
-    return path
+    with open_directory() as path:
+        yield path
 
 
 @pytest.fixture

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import open_directory
 
 import podbay
+from podbay.node.runc.rootless import end_holder
 
 SCRIPT = Path(__file__).with_name("rootless_run.py")
 USER = "nobody"
@@ -51,16 +53,13 @@ def _as_user(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
+def place() -> Iterator[Path]:
     """A directory of the user's own."""
     account = pwd.getpwnam(USER)
-    path = tmp_path / "rootless"
-    path.mkdir()
-    os.chown(path, account.pw_uid, account.pw_gid)
-    for above in list(path.parents)[:3]:
-        above.chmod(0o711)
-    yield path
-    shutil.rmtree(path)
+    with open_directory() as path:
+        os.chown(path, account.pw_uid, account.pw_gid)
+        yield path
+        end_holder(path / "state")
 
 
 @pytest.mark.root

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,9 +64,12 @@ def start(
         home = cluster_home(name)
         words = process.to_arguments(host=host, port=port, nodes=nodes, runtime=runtime.value)
         if foreground:
-            from podbay.embedded.arguments import parse_arguments
+            from podbay.embedded.arguments import command_of_own_user, parse_arguments
             from podbay.embedded.serve import run_foreground
 
+            again = command_of_own_user(["--name", name, *words], [sys.executable, *sys.argv])
+            if again is not None:
+                os.execvp(again[0], again)
             options = parse_arguments(["--name", name, *words])
             asyncio.run(run_foreground(options, _announce))
             return

@@ -1,28 +1,24 @@
-"""Reads the words that process.to_arguments wrote: the options of a background cluster."""
+"""Reads the words that process.to_arguments wrote: the options of a cluster's process, and how it is to be run."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
 from podbay.embedded.cluster import ClusterOptions
+from podbay.embedded.containers import as_root_of_namespace
 from podbay.embedded.home import cluster_home
 from podbay.embedded.nodes import NodeFactory, container_nodes, scripted_nodes
 
-__all__ = ["parse_arguments"]
+__all__ = ["command_of_own_user", "parse_arguments"]
 
 
 def parse_arguments(words: Sequence[str]) -> ClusterOptions:
     """The options of one cluster process. Raises InvalidInputError for a nodes file that cannot be read, and
     RuntimeUnavailableError when pods are to be containers and nothing here runs any."""
-    parser = argparse.ArgumentParser(prog="podbay cluster", description="internal: one cluster process")
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--nodes", type=Path)
-    parser.add_argument("--runtime", default="auto")
-    given = parser.parse_args(words)
+    given = _read(words)
     home = cluster_home(given.name)
     nodes: tuple[NodeFactory, ...] = ()
     if given.runtime != "none":
@@ -30,3 +26,25 @@ def parse_arguments(words: Sequence[str]) -> ClusterOptions:
     if given.nodes is not None:
         nodes += scripted_nodes(given.nodes)
     return ClusterOptions(home=home, host=given.host, port=given.port, nodes=nodes)
+
+
+def command_of_own_user(words: Sequence[str], command: Sequence[str]) -> list[str] | None:
+    """The command line as which this process must run command, itself, again to run containers without root.
+
+    None when there is no need to. Raises RuntimeUnavailableError when ordinary users cannot on this machine.
+    """
+    given = _read(words)
+    if given.runtime == "none":
+        return None
+    storage = cluster_home(given.name).directory / "node"
+    return asyncio.run(as_root_of_namespace(storage, given.runtime, command))
+
+
+def _read(words: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="podbay cluster", description="internal: one cluster process")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--nodes", type=Path)
+    parser.add_argument("--runtime", default="auto")
+    return parser.parse_args(words)

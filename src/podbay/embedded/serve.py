@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from podbay import __version__
-from podbay.embedded.arguments import parse_arguments
+from podbay.embedded.arguments import command_of_own_user, parse_arguments
 from podbay.embedded.cluster import ClusterOptions, EmbeddedCluster
 from podbay.embedded.home import unusable
 from podbay.embedded.process import READY_FD
@@ -66,6 +66,9 @@ def main(arguments: Sequence[str]) -> int:
     gc.set_threshold(50_000, 20, 50)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
+        again = command_of_own_user(arguments, [sys.executable, "-m", "podbay.embedded.serve", *arguments])
+        if again is not None:
+            os.execvp(again[0], again)
         options = parse_arguments(arguments)
         asyncio.run(run_foreground(options, lambda cluster: _report(_facts(cluster))))
     except (PodbayError, OSError) as error:

@@ -23,7 +23,7 @@ from podbay.node.engine.runtime import EngineRuntime
 from podbay.node.runc.runtime import RuncRuntime
 from podbay.node.runtime import Runtime
 
-__all__ = ["RuntimeName", "choose_runtime", "engine_endpoints"]
+__all__ = ["RuntimeName", "choose_runtime", "comes_to_runc", "engine_endpoints"]
 
 RuntimeName = Literal["auto", "docker", "runc"]
 
@@ -49,9 +49,7 @@ async def choose_runtime(
         found = await _answering(engine_endpoints(environment, home), problems)
         if found is not None:
             return EngineRuntime(found, node=node)
-    missing = [
-        program for program in _NEEDED if shutil.which(program, path=_search_path(environment)) is None
-    ]
+    missing = _missing(environment)
     if name == "docker":
         raise RuntimeUnavailableError(
             f"no container engine answers ({_list(problems)}); start Docker or Podman, or apt-get install docker.io"
@@ -63,8 +61,18 @@ async def choose_runtime(
     if missing:
         advice = f"start Docker or Podman, or {_PACKAGES}"
     else:
-        advice = "start Docker or Podman, or run as root to use runc"
+        advice = (
+            "start Docker or Podman, or run as root to use runc; without root, `podbay cluster start` uses runc where "
+            "the kernel lets ordinary users have namespaces"
+        )
     raise RuntimeUnavailableError(f"there is no container runtime here ({_list(problems)}); {advice}")
+
+
+async def comes_to_runc(name: RuntimeName, *, environment: Mapping[str, str], home: Path) -> bool:
+    """Whether choose_runtime gives runc to a process of root's. Raises for an engine that was asked for by name."""
+    if name == "docker" or _missing(environment):
+        return False
+    return name == "runc" or await _answering(engine_endpoints(environment, home), []) is None
 
 
 def engine_endpoints(
@@ -142,6 +150,12 @@ def _context(directory: Path, name: str) -> Endpoint:
     files = directory / "contexts" / "tls" / digest / "docker"
     tls = TlsFiles(files, verify=not skip_verify) if files.is_dir() else None
     return parse_endpoint(address, origin=f'docker context "{name}"', tls=tls)
+
+
+def _missing(environment: Mapping[str, str]) -> Sequence[str]:
+    """Programs that runc's runtime needs and this machine does not have."""
+    path = _search_path(environment)
+    return [program for program in _NEEDED if shutil.which(program, path=path) is None]
 
 
 def _search_path(environment: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from agent_pods import AgentCluster, pod, shell, state
 from patience import until
+from places import open_directory
 
 from podbay.embedded.containers import remove_containers, runtime_available
 from podbay.embedded.home import ClusterHome
@@ -25,14 +27,11 @@ pytestmark = [
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[ClusterHome]:
-    for directory in (tmp_path, *list(tmp_path.parents)[:2]):
-        directory.chmod(0o711)
-    found = ClusterHome("again", tmp_path / "again")
-    yield found
-    import asyncio
-
-    asyncio.run(remove_containers(found.directory / "node"))
+def home() -> Iterator[ClusterHome]:
+    with open_directory() as directory:
+        found = ClusterHome("again", directory / "again")
+        yield found
+        asyncio.run(remove_containers(found.directory / "node"))
 
 
 def test_running_and_ended_containers_are_taken_over(home: ClusterHome, busybox_archive: Path) -> None:
