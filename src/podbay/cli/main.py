@@ -5,7 +5,8 @@ from __future__ import annotations
 import typer
 
 from podbay import __version__
-from podbay.cli import cluster
+from podbay.cli import cluster, pod, pods
+from podbay.cli.pod_words import CommandAfterDashes
 
 __all__ = ["app", "main"]
 
@@ -16,6 +17,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(cluster.app, name="cluster")
+app.add_typer(pod.app, name="pod")
+pods.register(app)
+app.command(cls=CommandAfterDashes)(pod.render)
 
 
 @app.callback(invoke_without_command=True)

@@ -53,7 +53,7 @@ def load_kubeconfig(
     found = [p for p in paths if p.is_file()]
     if not found:
         raise InvalidInputError(
-            f"kubeconfig {', '.join(map(str, paths))} does not exist. Name one with --kubeconfig or $KUBECONFIG."
+            f"kubeconfig {', '.join(map(str, paths))} does not exist. Name another one, or set $KUBECONFIG."
         )
     merged: dict[str, Any] = {"clusters": [], "users": [], "contexts": [], "current-context": ""}
     for file in found:
