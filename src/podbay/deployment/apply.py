@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeAlias
 
 from podbay.deployment.difference import field_changes
-from podbay.deployment.labels import FIELD_MANAGER, REVISION_ANNOTATION
+from podbay.deployment.labels import FIELD_MANAGER, REVISION_ANNOTATION, ownership_labels
 from podbay.deployment.observe import Reader
 from podbay.deployment.parts import NAMESPACES, Collection, collection_of
 from podbay.deployment.plan import Change, Plan
@@ -103,7 +103,7 @@ async def _one(api: Writer, plan: Plan, change: Change, collection: Collection) 
             await _delete(api, plan, change, collection)
             return Applied(change, "deleted")
         if collection.kind == "Namespace" and change.action == "create":
-            await _claim_namespace(api, change)
+            await _claim_namespace(api, plan, change)
         await _put(api, plan, change, collection)
         return Applied(change, "created" if change.action == "create" else "updated")
     except ApiError as err:
@@ -112,21 +112,18 @@ async def _one(api: Writer, plan: Plan, change: Change, collection: Collection) 
         return Applied(change, "refused", err.message)
 
 
-async def _claim_namespace(api: Writer, change: Change) -> None:
+async def _claim_namespace(api: Writer, plan: Plan, change: Change) -> None:
     """A create, which one of two people loses; an apply would let both believe that it is theirs."""
-    assert change.desired is not None
-    metadata = metadata_of(change.desired)
-    bare = {
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": metadata["name"], "labels": metadata["labels"]},
-    }
+    name = change.key[1]
+    # Only what no later apply changes: these fields stay with the create, whoever applies others.
+    metadata = {"name": name, "labels": ownership_labels(plan.deployment)}
+    bare = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
     try:
         await api.create(NAMESPACES, bare)
     except ApiError as err:
         if err.code == 409:
             raise ConflictError(
-                f"namespace {metadata['name']} was made by somebody else in this moment; nothing was applied. Plan again."
+                f"namespace {name} was made by somebody else in this moment; nothing was applied. Plan again."
             ) from err
         raise
 
