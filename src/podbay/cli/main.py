@@ -5,8 +5,9 @@ from __future__ import annotations
 import typer
 
 from podbay import __version__
-from podbay.cli import cluster, pod, pods
+from podbay.cli import cluster, pod, pods, up
 from podbay.cli.pod_words import CommandAfterDashes
+from podbay.cli.run import run
 
 __all__ = ["app", "main"]
 
@@ -16,6 +17,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.command()(run)
+app.command()(up.up)
+app.command()(up.down)
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(pod.app, name="pod")
 pods.register(app)

@@ -1,0 +1,83 @@
+"""Why a task of a run failed: what its pod tells (lifecycle.diagnosis), else what its log tells."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from podbay.airflow.running.picture import Picture, Row
+from podbay.airflow.running.tasklog import FAILURE_BYTES, LogLine, last_lines, log_files
+from podbay.errors import PodbayError
+from podbay.kube.client import KubeClient
+from podbay.lifecycle.diagnosis.diagnose import diagnose
+from podbay.lifecycle.diagnosis.model import Diagnosis, Facts
+from podbay.objects.meta import Object, annotations_of, name_of, namespace_of, uid_of
+from podbay.objects.resource import GVR
+from podbay.pods.build import MAIN_CONTAINER_ANNOTATION
+
+__all__ = ["Failure", "explain"]
+
+EVENTS = GVR("", "v1", "events")
+NODES = GVR("", "v1", "nodes")
+_LINES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One failed task instance."""
+
+    row: Row
+    pod: str
+    """NAMESPACE/NAME; empty for a task without one."""
+    diagnosis: Diagnosis | None
+    error: str
+    """The exception that Airflow noted."""
+    lines: tuple[LogLine, ...]
+    """The end of its log."""
+    files: tuple[Path, ...]
+
+
+async def explain(picture: Picture, row: Row, logs: Path, client: KubeClient | None) -> Failure:
+    """All that can be found out; what cannot be is left out."""
+    pod = row.pod()
+    files = log_files(logs, picture.dag_id, picture.run_id, row.task_id, row.map_index, row.try_number)
+    lines = last_lines(files, 1000, tail=FAILURE_BYTES)
+    error = next((line.error for line in reversed(lines) if line.error), "")
+    return Failure(
+        row=row,
+        pod=f"{namespace_of(pod)}/{name_of(pod)}" if pod is not None else "",
+        diagnosis=await _diagnose(pod, client) if pod is not None else None,
+        error=error,
+        lines=_end_of(lines, f"[{_main_container(pod)}]" if pod is not None else ""),
+        files=tuple(files),
+    )
+
+
+def _end_of(lines: Sequence[LogLine], prefix: str) -> tuple[LogLine, ...]:
+    """What the container printed; Airflow's own words where it printed nothing."""
+    own = [line for line in lines if prefix and line.text.startswith(prefix)]
+    return tuple(own or [line for line in lines if not line.error])[-_LINES:]
+
+
+async def _diagnose(pod: Object, client: KubeClient | None) -> Diagnosis | None:
+    events: list[Object] = []
+    nodes: list[Object] = []
+    if client is not None:
+        try:
+            selector = f"involvedObject.kind=Pod,involvedObject.uid={uid_of(pod)}"
+            found = await client.list(EVENTS, namespace=namespace_of(pod), field_selector=selector)
+            events = found.items
+            node = (pod.get("spec") or {}).get("nodeName")
+            nodes = [await client.get(NODES, node)] if node else (await client.list(NODES)).items
+        except PodbayError:
+            # No right to see them, or the cluster is gone: the pod tells enough.
+            pass
+    return diagnose(Facts(pod=pod, events=events, nodes=nodes, container=_main_container(pod)))
+
+
+def _main_container(pod: Object) -> str:
+    """Ours is written down; upstream calls it "base" unless told otherwise, and then it is the first."""
+    names = [str(c.get("name")) for c in (pod.get("spec") or {}).get("containers") or ()]
+    told = annotations_of(pod).get(MAIN_CONTAINER_ANNOTATION)
+    return told or ("base" if "base" in names or not names else names[0])

@@ -1,0 +1,91 @@
+"""What `podbay run` says at the end: each task, why one failed, where the logs are. As text or as one JSON document."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from podbay.airflow.running.failures import Failure
+from podbay.airflow.running.home import AirflowHome
+from podbay.airflow.running.picture import Picture, Row
+from podbay.airflow.running.session import Report
+from podbay.cli.run_view import duration
+from podbay.lifecycle.diagnosis.model import diagnosis_to_json
+from podbay.objects.meta import name_of, namespace_of
+
+__all__ = ["report_json", "report_text"]
+
+_MANY = 30
+"""Task instances; of more only those that did not succeed are listed."""
+
+
+def report_text(picture: Picture, report: Report, home: AirflowHome) -> str:
+    """For a person."""
+    lines = [""]
+    rows = picture.sorted_rows()
+    listed = rows if len(rows) <= _MANY else [row for row in rows if row.state != "success"]
+    width = max((len(row.name) for row in listed), default=0)
+    for row in listed:
+        tries = f", {row.try_number} tries" if row.try_number > 1 else ""
+        lines.append(f"  {row.name:{width}}  {_state(row, report)}  {duration(row, time.time())}{tries}")
+    if len(listed) < len(rows):
+        lines.append(f"  and {len(rows) - len(listed)} more that succeeded")
+    for failure in report.failures:
+        lines += ["", *_failure(failure)]
+    ends = {"success": "succeeded", "failed": "failed", "interrupted": "was ended"}
+    lines += ["", f"The run {ends[report.state]} after {report.seconds:.1f} s. Logs: {home.logs}"]
+    return "\n".join(lines) + "\n"
+
+
+def _state(row: Row, report: Report) -> str:
+    if report.state == "interrupted" and row.state in ("running", "deferred"):
+        return "ended"
+    return (row.state or "not run").replace("_", " ")
+
+
+def _failure(failure: Failure) -> list[str]:
+    where = f" (pod {failure.pod})" if failure.pod else ""
+    lines = [f"{failure.row.name} failed{where}"]
+    found = failure.diagnosis
+    if found is not None:
+        lines += [f"  {found.cause}.", f"  {found.fix}"]
+        lines += [f"    {each}" for each in found.evidence]
+    elif failure.error:
+        lines.append(f"  {_cut(failure.error)}")
+    if failure.lines:
+        lines.append("  The end of its log:")
+        lines += [f"    {_cut(line.text)}" for line in failure.lines]
+    return lines
+
+
+def _cut(text: str) -> str:
+    text = text.strip().replace("\n", "\n    ")
+    return text if len(text) <= 1000 else text[:999] + "…"
+
+
+def report_json(picture: Picture, report: Report, home: AirflowHome) -> dict[str, Any]:
+    """For a program. Fields may be added, none goes."""
+    failures = {failure.row.key: failure for failure in report.failures}
+    return {
+        "dag": picture.dag_id,
+        "run": picture.run_id,
+        "state": report.state,
+        "seconds": round(report.seconds, 3),
+        "logs": str(home.logs),
+        "tasks": [_task_json(row, failures.get(row.key)) for row in picture.sorted_rows()],
+    }
+
+
+def _task_json(row: Row, failure: Failure | None) -> dict[str, Any]:
+    pod = row.pod()
+    return {
+        "task": row.task_id,
+        "mapIndex": row.map_index if row.map_index >= 0 else None,
+        "state": row.state,
+        "tries": row.try_number,
+        "seconds": round(row.ended - row.started, 3) if row.started and row.ended else None,
+        "pod": {"namespace": namespace_of(pod), "name": name_of(pod)} if pod is not None else None,
+        "diagnosis": diagnosis_to_json(failure.diagnosis) if failure and failure.diagnosis else None,
+        "error": failure.error or None if failure else None,
+        "log": [str(file) for file in failure.files] if failure else None,
+    }
