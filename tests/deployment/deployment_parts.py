@@ -50,11 +50,13 @@ def deployment(text: str = "", *, name: str = "analytics", namespace: str | None
 
 
 @asynccontextmanager
-async def client_of(config: ClusterConfig | Path, *, patience: float = 20.0) -> AsyncIterator[KubeClient]:
+async def client_of(
+    config: ClusterConfig | Path, *, patience: float = 20.0, agent: str = "platform"
+) -> AsyncIterator[KubeClient]:
     chosen = load_kubeconfig(config) if isinstance(config, Path) else config
     limits = Patience(patience, patience)
     async with KubeClient(
-        chosen, SystemClock(), rng=random.Random(1), agent="platform", patience=limits
+        chosen, SystemClock(), rng=random.Random(1), agent=agent, patience=limits
     ) as client:
         yield client
 
