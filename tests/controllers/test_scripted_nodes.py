@@ -101,7 +101,7 @@ async def test_a_log_of_a_waiting_container_is_refused() -> None:
     async with control_plane() as plane:
         await plane.run_pod("p", annotations={"scripted.podbay.dev/waiting-reason": "ImagePullBackOff"})
         await plane.clock.advance(1)
-        words = 'container "main" in pod "p" is waiting to start: ImagePullBackOff'
+        words = 'container "main" in pod "p" is waiting to start: trying and failing to pull image'
         with pytest.raises(ApiError) as refused:
             await read(plane, "p")
         assert (refused.value.code, refused.value.message) == (400, words)

@@ -6,10 +6,11 @@ Source: pkg/probe/{exec,http,tcp,grpc}, pkg/kubelet/lifecycle/handlers.go.
 from __future__ import annotations
 
 import asyncio
-import ssl
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from podbay.errors import PodbayError
+from podbay.node.dialing import Streamed, dial, dial_through
 from podbay.node.grpc_health import check_health
 from podbay.node.observed import SandboxStatus
 from podbay.node.probes import Answer
@@ -35,10 +36,10 @@ class Target:
 
     @property
     def address(self) -> str:
-        """The pod's address, the node's for pods on its network, empty where pods have none."""
-        if self.pod["spec"].get("hostNetwork"):
+        """The pod's address, loopback for pods on the node's network and where pods have none."""
+        if self.pod["spec"].get("hostNetwork") or not self.sandbox.ips:
             return "127.0.0.1"
-        return self.sandbox.ips[0] if self.sandbox.ips else ""
+        return self.sandbox.ips[0]
 
 
 def port_number(container: Object, port: int | str) -> int:
@@ -54,7 +55,7 @@ def port_number(container: Object, port: int | str) -> int:
 
 
 class Handlers:
-    """Runs handlers through the runtime's streams and this machine's sockets."""
+    """Runs handlers through the runtime's streams and, where they reach pods, this machine's sockets."""
 
     def __init__(self, streams: Streams, *, reaches_pods: bool) -> None:
         self._streams = streams
@@ -117,65 +118,53 @@ class Handlers:
         host = action.get("host") or target.address
         path = action.get("path") or "/"
         path = path if path.startswith("/") else f"/{path}"
-        try:
-            reader, writer = await self._open(target, action.get("host") or "", port, tls=scheme == "https")
-        except OSError as error:
-            return Answer(False, f'Get "{scheme}://{host}:{port}{path}": {_dial(host, port, error)}')
-        try:
-            writer.write(_request(action, host, port, path, agent))
-            await writer.drain()
-            return await _response(reader)
-        except (OSError, asyncio.IncompleteReadError, ValueError):
-            return Answer(False, f'Get "{scheme}://{host}:{port}{path}": EOF')
-        finally:
-            writer.close()
+        async with AsyncExitStack() as stack:
+            tls, given = scheme == "https", action.get("host") or ""
+            try:
+                reader, writer = await self._open(stack, target, given, port, tls=tls)
+            except OSError as error:
+                return Answer(False, f'Get "{scheme}://{host}:{port}{path}": {_dial(host, port, error)}')
+            try:
+                writer.write(_request(action, host, port, path, agent))
+                await writer.drain()
+                return await _response(reader)
+            except (OSError, asyncio.IncompleteReadError, ValueError):
+                return Answer(False, f'Get "{scheme}://{host}:{port}{path}": EOF')
 
     async def _tcp(self, target: Target, action: Object) -> Answer:
         port = port_number(target.container, action["port"])
-        try:
-            _, writer = await self._open(target, action.get("host") or "", port, tls=False)
-        except OSError as error:
-            return Answer(False, _dial(action.get("host") or target.address, port, error))
-        writer.close()
+        async with AsyncExitStack() as stack:
+            try:
+                await self._open(stack, target, action.get("host") or "", port, tls=False)
+            except OSError as error:
+                return Answer(False, _dial(action.get("host") or target.address, port, error))
         return Answer(True)
 
     async def _grpc(self, target: Target, action: Object, seconds: float) -> Answer:
         port = int(action["port"])
         where = f"{target.address}:{port}"
-        try:
-            reader, writer = await self._open(target, "", port, tls=False)
-        except OSError:
-            text = (
-                f'timeout: failed to connect service "{where}" within {seconds:g}s: context deadline exceeded'
-            )
-            return Answer(False, text)
-        try:
-            status = await check_health(reader, writer, service=action.get("service") or "", authority=where)
-        except (OSError, asyncio.IncompleteReadError):
-            return Answer(False, "error: health rpc probe failed: connection closed")
-        finally:
-            writer.close()
+        async with AsyncExitStack() as stack:
+            try:
+                reader, writer = await self._open(stack, target, "", port, tls=False)
+            except OSError:
+                text = f'timeout: failed to connect service "{where}" within {seconds:g}s: context deadline exceeded'
+                return Answer(False, text)
+            service = action.get("service") or ""
+            try:
+                status = await check_health(reader, writer, service=service, authority=where)
+            except (OSError, asyncio.IncompleteReadError):
+                return Answer(False, "error: health rpc probe failed: connection closed")
         if status == "SERVING":
             return Answer(True, "service healthy")
         return Answer(False, f'service unhealthy (responded with "{status}")')
 
     async def _open(
-        self, target: Target, host: str, port: int, *, tls: bool
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        address = host or (
-            target.address if self._reaches_pods or target.pod["spec"].get("hostNetwork") else ""
-        )
-        if not address:
-            raise ConnectionRefusedError(111, "connection refused")
-        return await asyncio.open_connection(address, port, ssl=_unverified() if tls else None)
-
-
-def _unverified() -> ssl.SSLContext:
-    """Probes do not check certificates."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
+        self, stack: AsyncExitStack, target: Target, host: str, port: int, *, tls: bool
+    ) -> Streamed:
+        """host is one that the probe names: the node asks it, whether it is the pod or not."""
+        if host or self._reaches_pods:
+            return await dial(stack, host or target.address, port, tls=tls)
+        return await dial_through(stack, self._streams, target.sandbox.id, port, tls=tls)
 
 
 def _dial(host: str, port: int, error: OSError) -> str:
