@@ -54,6 +54,7 @@ FITTING: dict[str, st.SearchStrategy[Any]] = {
     "quantity": st.sampled_from(["1", "500m", "1Gi", "0", "1e3", "-2"]) | st.integers(0, 9),
     "intOrString": st.integers(-9, 9) | words,
     "time": st.sampled_from(["2024-01-01T00:00:00Z", "2024-01-01T00:00:00+01:00"]),
+    "duration": st.just("1m0.5s"),
     "microTime": st.just("2024-01-01T00:00:00.000001Z"),
     "fieldsV1": st.just({"f:a": {}}),
     "raw": st.just({"a": 1}),

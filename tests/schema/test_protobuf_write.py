@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podbay.apiserver.schema.decode import normalize
+from podbay.apiserver.schema.gotext import print_duration
 from podbay.apiserver.schema.protobuf import open_envelope, read_message
 from podbay.apiserver.schema.protobuf_write import struct_of, write_event, write_message, write_object
 from podbay.apiserver.schema.types import Schema, Type
@@ -64,6 +65,7 @@ _SCALARS: dict[str, st.SearchStrategy[Any]] = {
     "quantity": st.sampled_from(["0", "1", "-5", "500m", "1Gi", "1e3", "12E", "0.5", 7]),
     "intOrString": _INT32 | st.text(max_size=8),
     "time": _MOMENT,
+    "duration": st.integers(-(2**62), 2**62).map(print_duration),
     "microTime": st.datetimes().map(lambda moment: moment.isoformat(timespec="microseconds") + "Z"),
     "fieldsV1": _JSON,
     "raw": _JSON,
@@ -111,6 +113,7 @@ _FULL: dict[str, Any] = {
     "quantity": "1500m",
     "intOrString": "50%",
     "time": "0987-06-05T04:03:02Z",
+    "duration": "1m0.5s",
     "microTime": "2024-02-29T23:59:59.000007Z",
     "fieldsV1": {"f:spec": {"f:a": {}}},
     "raw": {"a": [1, None]},

@@ -198,7 +198,7 @@ def _resource(resource: ResourceType) -> dict[str, Any]:
         entry["shortNames"] = list(resource.short_names)
     if resource.categories:
         entry["categories"] = list(resource.categories)
-    if resource.handler is None:
+    if resource.handler is None and not resource.measured:
         entry["storageVersionHash"] = _storage_version_hash(resource)
     return entry
 

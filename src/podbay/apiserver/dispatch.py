@@ -15,7 +15,7 @@ from podbay.apiserver.negotiate import check_route_accept, negotiate_output, pat
 from podbay.apiserver.patch.options import invalid_options, validate_patch_options, validate_write_options
 from podbay.apiserver.registry import ResourceType, Subresource
 from podbay.apiserver.request import Request, RequestInfo, parse_request_info
-from podbay.apiserver.result import ObjectResult, PlainResult, StreamResult, VerbResult
+from podbay.apiserver.result import MeasuredResult, ObjectResult, PlainResult, StreamResult, VerbResult
 from podbay.apiserver.verbs.collection import delete_collection
 from podbay.apiserver.verbs.connect import connection_options
 from podbay.apiserver.verbs.context import Target, WriteContext
@@ -23,7 +23,7 @@ from podbay.apiserver.verbs.create import create_object
 from podbay.apiserver.verbs.delete import delete_object
 from podbay.apiserver.verbs.options import WriteOptions, manager_of, selection_of, write_options
 from podbay.apiserver.verbs.patch import PatchRequest, patch_object
-from podbay.apiserver.verbs.read import get_object, list_objects, watch_objects
+from podbay.apiserver.verbs.read import get_object, list_objects, predicate_for, watch_objects
 from podbay.apiserver.verbs.update import replace_object
 from podbay.apiserver.wire.log_options import check_log_request
 
@@ -84,6 +84,10 @@ class Dispatcher:
         if verb not in resource.verbs or collection != (not info.name):
             raise status.generic(405)
         namespace = info.namespace if resource.namespaced else ""
+        if resource.measured:
+            selection = selection_of(request, info)
+            predicate = predicate_for(resource, selection.label_selector, selection.field_selector)
+            return MeasuredResult(resource, namespace or None, info.name, predicate)
         if verb == "get":
             return get_object(self._core, resource, namespace, info.name)
         if verb in ("list", "watch"):

@@ -22,9 +22,10 @@ from podbay.apiserver.auth.certificates import CertificateSubject
 from podbay.apiserver.connections import Connections
 from podbay.apiserver.dispatch import not_found_page
 from podbay.apiserver.faults.gate import EXTENSIONS, FaultGate
+from podbay.apiserver.measuring import measure
 from podbay.apiserver.metrics import Metrics
 from podbay.apiserver.request import Request, parse_request_info
-from podbay.apiserver.result import PlainResult, StreamResult, WatchResult
+from podbay.apiserver.result import MeasuredResult, PlainResult, StreamResult, WatchResult
 from podbay.apiserver.watching import serve_watch
 from podbay.errors import ApiError, ConflictError, StateError
 
@@ -149,6 +150,8 @@ class HttpServer:
         result = self._dispatcher.handle(request)
         if not self._faults.after(request):
             _drop(raw)
+        if isinstance(result, MeasuredResult):
+            result = await measure(self._core, result)
         if not isinstance(result, WatchResult | StreamResult):
             return _respond(encode.encode(self._core, result, request))
         task = asyncio.current_task()

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from podbay.apiserver import status
+from podbay.apiserver.measuring import measure
 from podbay.apiserver.request import Request, User
-from podbay.apiserver.result import ListResult, ObjectResult, VerbResult, WatchResult, shown
+from podbay.apiserver.result import ListResult, MeasuredResult, ObjectResult, VerbResult, WatchResult, shown
 from podbay.apiserver.watching import open_watcher
 from podbay.objects.api import ObjectList, PatchType, WatchEvent
 from podbay.objects.meta import Object, name_of
@@ -45,7 +46,7 @@ class LocalApi:
     async def get(
         self, resource: GVR, name: str, *, namespace: str | None = None, subresource: str | None = None
     ) -> Object:
-        return self._object(self._call("GET", resource.path(namespace, name, subresource)))
+        return self._object(await self._read(resource.path(namespace, name, subresource)))
 
     async def list(
         self,
@@ -56,7 +57,7 @@ class LocalApi:
         field_selector: str = "",
     ) -> ObjectList:
         query = _query(labelSelector=label_selector, fieldSelector=field_selector)
-        result = self._call("GET", resource.path(namespace), query=query)
+        result = await self._read(resource.path(namespace), query)
         assert isinstance(result, ListResult)
         items = [shown(result.type, entry.object()) for entry in result.page.entries]
         return ObjectList(items, str(result.page.version))
@@ -135,6 +136,10 @@ class LocalApi:
         options: Mapping[str, Any] | None = None,
     ) -> Object:
         return self._object(self._call("DELETE", resource.path(namespace, name), dict(options or {})))
+
+    async def _read(self, path: str, query: _Query | None = None) -> VerbResult:
+        result = self._call("GET", path, query=query)
+        return await measure(self._core, result) if isinstance(result, MeasuredResult) else result
 
     def _call(
         self,

@@ -188,6 +188,8 @@ class ResourceType:
     """Marks rows of `kubectl get` (pods that have ended)."""
     handler: SubresourceHandler | None = None
     """Set for kinds that are answered and not stored (SubjectAccessReview)."""
+    measured: bool = False
+    """Set for kinds that are not stored but measured by the nodes when somebody asks (PodMetrics)."""
     storage_key: str = ""
     """Set when another resource's collection is served under this name too (events.k8s.io events)."""
     to_storage: Callable[[Object], Object] | None = None

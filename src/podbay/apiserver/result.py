@@ -9,7 +9,16 @@ from podbay.apiserver.registry import ResourceType
 from podbay.apiserver.storage import Entry, ListOptions, Page, Predicate
 from podbay.objects.meta import Object
 
-__all__ = ["ListResult", "ObjectResult", "PlainResult", "StreamResult", "VerbResult", "WatchResult", "shown"]
+__all__ = [
+    "ListResult",
+    "MeasuredResult",
+    "ObjectResult",
+    "PlainResult",
+    "StreamResult",
+    "VerbResult",
+    "WatchResult",
+    "shown",
+]
 
 
 @dataclass(slots=True)
@@ -80,4 +89,14 @@ class StreamResult:
     pod: Object
 
 
-VerbResult = ObjectResult | ListResult | PlainResult | WatchResult | StreamResult
+@dataclass(slots=True)
+class MeasuredResult:
+    """A measurement was granted; whoever serves it waits for the nodes (measuring.measure). name: one object."""
+
+    type: ResourceType
+    namespace: str | None
+    name: str
+    predicate: Predicate | None = None
+
+
+VerbResult = ObjectResult | ListResult | PlainResult | WatchResult | StreamResult | MeasuredResult

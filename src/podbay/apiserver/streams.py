@@ -6,14 +6,23 @@ object that answers in the same process. Wire formats (WebSocket channels, upgra
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from podbay.objects.meta import Object
 
-__all__ = ["ExecOptions", "ExecSession", "LogOptions", "NodeStreams", "PortStream"]
+__all__ = [
+    "ExecOptions",
+    "ExecSession",
+    "LogOptions",
+    "NodeStreams",
+    "NodeUsage",
+    "PortStream",
+    "UsageMeter",
+    "Use",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,4 +129,34 @@ class NodeStreams(Protocol):
 
     async def port_forward(self, pod: Object, port: int) -> PortStream:
         """Connect to a port of the pod. ApiError with the runtime's words when nobody listens there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What something uses: billionths of a CPU on average, and bytes of memory that cannot be reclaimed at once."""
+
+    cpu_nanos: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeUsage:
+    """A measurement of a node: CPU over the `window` seconds that ended at `timestamp`, memory at its end.
+
+    pods holds the running containers of each pod, by pod uid and container name.
+    """
+
+    timestamp: datetime
+    window: float
+    node: Use
+    pods: Mapping[str, Mapping[str, Use]]
+
+
+@runtime_checkable
+class UsageMeter(Protocol):
+    """What nodes can do beside: tell what they use. Source: k8s.io/metrics, kubelet's /metrics/resource."""
+
+    async def usage(self) -> NodeUsage | None:
+        """A recent measurement; it may take a second to make one. None while the node cannot measure."""
         ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +29,7 @@ from podbay.node.handlers import Handlers
 from podbay.node.host_ports import HostPorts
 from podbay.node.labels import POD_UID, VOLUMES
 from podbay.node.machine import Machine, look_at_machine
+from podbay.node.metering import Meter, Owner, machine_totals
 from podbay.node.observed import ContainerStatus, RuntimeInfo, RuntimeState, SandboxStatus
 from podbay.node.parts import PODS, NodeParts
 from podbay.node.podworker import PodWorker
@@ -79,6 +80,17 @@ class _Running:
     workers: dict[str, PodWorker] = field(default_factory=dict)
     sandboxes: dict[str, str] = field(default_factory=dict)
     """Pod uid by sandbox id."""
+    meter: Meter | None = None
+
+    def containers(self) -> Iterator[Owner]:
+        """Every attempt of every container, with its pod."""
+        for uid, worker in self.workers.items():
+            for status in worker.record.all():
+                yield Owner(uid, status)
+
+
+def _elsewhere() -> None:
+    """What an engine's own machine uses as a whole is not to be had from here."""
 
 
 class NodeAgent:
@@ -92,7 +104,7 @@ class NodeAgent:
         """Faults that somebody asked for; none by default."""
         self._server: tuple[str, int] | None = None
         self._started = False
-        agent_streams: NodeStreams = AgentStreams(self.worker, lambda: self._runtime)
+        agent_streams: NodeStreams = AgentStreams(self.worker, lambda: self._runtime, self._meter)
         self.streams: dict[str, NodeStreams] = {options.name: agent_streams}
 
     @property
@@ -107,6 +119,9 @@ class NodeAgent:
     def worker(self, uid: str) -> PodWorker | None:
         """The worker of the pod with this uid."""
         return self._running.workers.get(uid) if self._running is not None else None
+
+    def _meter(self) -> Meter | None:
+        return self._running.meter if self._running is not None else None
 
     @property
     def runtime(self) -> Runtime:
@@ -143,6 +158,8 @@ class NodeAgent:
             await services.synced.wait()
             parts = self._parts(api, clock, runtime=runtime, info=info, machine=machine, services=services)
             self._running = running = _Running(parts, group)
+            here = info.features.host_paths
+            running.meter = Meter(runtime, clock, running.containers, machine_totals if here else _elsewhere)
             group.start("events", parts.recorder.run())
             parts.recorder.node("Normal", "Starting", "Starting kubelet.")
             for note in info.features.notes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
-from podbay.apiserver.streams import ExecOptions, ExecSession, LogOptions, PortStream
+from podbay.apiserver.streams import ExecOptions, ExecSession, LogOptions, NodeUsage, PortStream
 from podbay.errors import ApiError, ConflictError, RuntimeUnavailableError, StartError
 from podbay.node.logs import LogWriter, log_query
 from podbay.node.observed import ContainerState
@@ -19,18 +19,27 @@ from podbay.objects.container_log import logged_attempt
 from podbay.objects.meta import Object, name_of, namespace_of, uid_of
 
 if TYPE_CHECKING:
+    from podbay.node.metering import Meter
     from podbay.node.podworker import PodWorker
 
 __all__ = ["AgentStreams"]
 
 
 class AgentStreams:
-    """NodeStreams of one node. worker finds the pod's worker by uid; runtime is there while the agent runs."""
+    """NodeStreams and UsageMeter of one node. worker finds the pod's worker by uid; runtime and meter are there while
+    the agent runs."""
 
     def __init__(
-        self, worker: Callable[[str], PodWorker | None], runtime: Callable[[], Runtime | None]
+        self,
+        worker: Callable[[str], PodWorker | None],
+        runtime: Callable[[], Runtime | None],
+        meter: Callable[[], Meter | None],
     ) -> None:
-        self._worker, self._runtime = worker, runtime
+        self._worker, self._runtime, self._meter = worker, runtime, meter
+
+    async def usage(self) -> NodeUsage | None:
+        meter = self._meter()
+        return None if meter is None else await meter.usage()
 
     async def logs(self, pod: Object, options: LogOptions) -> AsyncGenerator[bytes, None]:
         worker = self._worker(uid_of(pod))

@@ -232,6 +232,9 @@ _CLUSTER_ROLES: dict[str, list[_Rule]] = {
     ],
 }
 
+_METRICS_READER = "system:aggregated-metrics-reader"
+"""The role that metrics-server's manifests bring along, so that whoever may view may see use."""
+
 _AGGREGATED = {"admin": "", "edit": "admin", "view": "edit"}
 """Aggregated role -> the aggregated role that takes it in as well."""
 
@@ -289,6 +292,7 @@ def bootstrap_objects() -> list[Object]:
     roles = [_role(name, rules) for name, rules in _CLUSTER_ROLES.items()] + [
         _aggregated_role(name, into) for name, into in _AGGREGATED.items()
     ]
+    roles.append(_metrics_reader())
     filled = {name_of(role): role for role in aggregate(roles)}
     roles = [filled.get(name_of(role), role) for role in roles]
     bindings = [_binding(name, "", name, subjects) for name, subjects in _CLUSTER_BINDINGS.items()]
@@ -297,6 +301,12 @@ def bootstrap_objects() -> list[Object]:
     for name, (role, subjects) in _KUBE_SYSTEM_BINDINGS.items():
         bindings.append(_binding(name, "kube-system", role, subjects))
     return copy.deepcopy([*roles, *bindings])  # the tables above are shared between objects
+
+
+def _metrics_reader() -> Object:
+    labels = {f"{RBAC_GROUP}/aggregate-to-{role}": "true" for role in _AGGREGATED}
+    rules = [_rule(_READ, "metrics.k8s.io", "nodes pods")]
+    return _object("ClusterRole", _METRICS_READER, labels=labels) | {"rules": rules}
 
 
 def _object(kind: str, name: str, *, namespace: str = "", labels: dict[str, str] | None = None) -> Object:

@@ -15,6 +15,7 @@ def all_resource_types() -> tuple[ResourceType, ...]:
         event,
         lease,
         limitrange,
+        metrics,
         namespace,
         networkpolicy,
         node,
@@ -54,4 +55,5 @@ def all_resource_types() -> tuple[ResourceType, ...]:
         priorityclass.PRIORITY_CLASS,
         validatingadmissionpolicy.VALIDATING_ADMISSION_POLICY,
         validatingadmissionpolicybinding.VALIDATING_ADMISSION_POLICY_BINDING,
+        *metrics.RESOURCE_TYPES,
     )

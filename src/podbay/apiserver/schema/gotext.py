@@ -19,6 +19,7 @@ __all__ = [
     "canonical_duration",
     "canonical_micro_time",
     "canonical_time",
+    "duration_nanos",
     "print_duration",
 ]
 
@@ -224,9 +225,14 @@ _DURATION_PART = re.compile(r"([0-9]*)(\.[0-9]*)?([^0-9.]*)")
 
 def canonical_duration(text: str) -> str:
     """A Go duration ("1m30s") as Go prints it again. ValueError with Go's sentence if it is none."""
+    return print_duration(duration_nanos(text))
+
+
+def duration_nanos(text: str) -> int:
+    """A Go duration in nanoseconds. ValueError with Go's sentence if it is none."""
     rest = text[1:] if text[:1] in ("+", "-") else text
     if rest == "0":
-        return "0s"
+        return 0
     if not rest:
         raise ValueError(f"time: invalid duration {go_quote(text)}")
     nanos = 0
@@ -245,7 +251,7 @@ def canonical_duration(text: str) -> str:
         if nanos >= 2**63:
             raise ValueError(f"time: invalid duration {go_quote(text)}")
         rest = rest[len(whole) + len(fraction) + len(unit) :]
-    return print_duration(-nanos if text.startswith("-") else nanos)
+    return -nanos if text.startswith("-") else nanos
 
 
 def print_duration(nanos: int) -> str:

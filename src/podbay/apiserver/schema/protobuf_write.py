@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import orjson
 
+from podbay.apiserver.schema.gotext import duration_nanos
 from podbay.apiserver.schema.protobuf import PREFIX
 from podbay.apiserver.schema.types import Field, Schema, Struct, Type
 
@@ -36,9 +37,9 @@ _UNENCODED: Final = b"\x1a\x00\x22\x00"
 
 def struct_of(schema: Schema, api_version: str, kind: str) -> Struct | None:
     """The struct of a kind, None when the table has none."""
-    group = api_version.rpartition("/")[0]
+    group, _, version = api_version.rpartition("/")
     package = group.partition(".")[0] or "core"
-    for name in (f"{package}/v1.{kind}", f"meta/v1.{kind}"):
+    for name in (f"{package}/{version or 'v1'}.{kind}", f"{package}/v1.{kind}", f"meta/v1.{kind}"):
         if name in schema:
             return schema.struct(name)
     return None
@@ -114,7 +115,7 @@ def _zero(number: int, type_: Type) -> bytes:
         return _field(_tag(number, _BYTES), b"")
     if type_.kind == "struct":
         return _field_writer(number, type_)({})
-    return _field_writer(number, type_)({"string": "", "quantity": "0"}.get(type_.kind, 0))
+    return _field_writer(number, type_)({"string": "", "quantity": "0", "duration": "0s"}.get(type_.kind, 0))
 
 
 def _field_writer(number: int, type_: Type) -> Write:
@@ -233,6 +234,7 @@ _VALUES: Final[dict[str, Write]] = {
     "bytes": base64.b64decode,
     "time": _time,
     "microTime": _micro_time,
+    "duration": lambda value: b"\x08" + _varint(duration_nanos(value)),
     "quantity": lambda value: _field(b"\x0a", str(value).encode()),
     "intOrString": _int_or_string,
     "fieldsV1": _json,

@@ -2,7 +2,7 @@
 
 For decoding, patches, server-side apply and OpenAPI. It knows structure only: no defaults beyond the markers of
 the type, no validation, no descriptions. The table is `kubernetes-1.36.json`, made by script/update-schema out of
-k8s.io/api and k8s.io/apimachinery; types are parsed out of it when first asked for.
+k8s.io/api, k8s.io/apimachinery and k8s.io/metrics; types are parsed out of it when first asked for.
 
 Format of the table: `structs` maps a type ("core/v1.Container") to its fields in Go order, each a line
 `TYPE [omitempty] [omitzero] [required] [list=set|atomic|map:key,key] [map=atomic] [patch=a,b]
@@ -63,6 +63,7 @@ _GO_BUILTIN: Final[Mapping[str, tuple[Kind, str]]] = {
     "any": ("any", "interface {}"),
 }
 _MACHINERY = "io.k8s.apimachinery.pkg.apis."
+_METRICS = "io.k8s.metrics.pkg.apis."
 _API = "io.k8s.api."
 
 
@@ -277,13 +278,13 @@ class Schema:
 def definition_name(key: str) -> str:
     """core/v1.Pod -> io.k8s.api.core.v1.Pod; meta/v1.Status -> io.k8s.apimachinery.pkg.apis.meta.v1.Status."""
     package, _, name = key.rpartition(".")
-    base = _MACHINERY if package.startswith("meta/") else _API
+    base = {"meta": _MACHINERY, "metrics": _METRICS}.get(package.partition("/")[0], _API)
     return f"{base}{package.replace('/', '.')}.{name}"
 
 
 def struct_key(name: str) -> str:
     """The inverse of definition_name; a key passes through."""
-    for base in (_MACHINERY, _API):
+    for base in (_MACHINERY, _METRICS, _API):
         if name.startswith(base):
             group, version, kind = name.removeprefix(base).split(".")
             return f"{group}/{version}.{kind}"

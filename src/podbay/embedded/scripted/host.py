@@ -19,7 +19,15 @@ from podbay.aio.clock import Clock
 from podbay.aio.informer import Informer
 from podbay.aio.tasks import TaskGroup
 from podbay.apiserver import status as refusals
-from podbay.apiserver.streams import ExecOptions, ExecSession, LogOptions, NodeStreams, PortStream
+from podbay.apiserver.streams import (
+    ExecOptions,
+    ExecSession,
+    LogOptions,
+    NodeStreams,
+    NodeUsage,
+    PortStream,
+    Use,
+)
 from podbay.embedded.scripted.heartbeat import Heartbeat
 from podbay.embedded.scripted.life import PodLife
 from podbay.embedded.scripted.logs import check_log_request, read_log
@@ -38,6 +46,8 @@ log = logging.getLogger(__name__)
 PODS = GVR("", "v1", "pods")
 _RETRY_SECONDS = 1.0
 """When to report again after the API refused a report."""
+_USAGE_WINDOW = 15.0
+"""Seconds; a script's use is the same at any time, so the window is that of a metrics-server."""
 
 
 @dataclass(slots=True, eq=False)
@@ -240,6 +250,18 @@ class ScriptedNodes:
                 pod.reported = False
                 self._push(pod, self.now())
 
+    # --- use --------------------------------------------------------------------------------------------------
+
+    def usage(self, node: str) -> NodeUsage:
+        """What the script says that the running containers use; the node uses no more than they do together."""
+        assert self._clock is not None
+        pods = {
+            uid: used for uid, pod in self._pods.items() if pod.node == node and (used := pod.life.usage())
+        }
+        every = [use for containers in pods.values() for use in containers.values()]
+        total = Use(sum(u.cpu_nanos for u in every), sum(u.memory_bytes for u in every))
+        return NodeUsage(timestamp=self._clock.now(), window=_USAGE_WINDOW, node=total, pods=pods)
+
     # --- logs -------------------------------------------------------------------------------------------------
 
     def _tell_readers(self, pod: _Pod) -> None:
@@ -278,6 +300,9 @@ class _Streams:
 
     async def logs(self, pod: Object, options: LogOptions) -> AsyncGenerator[bytes, None]:
         return self._host.open_log(pod, options)
+
+    async def usage(self) -> NodeUsage:
+        return self._host.usage(self._node)
 
     async def exec(self, pod: Object, options: ExecOptions) -> ExecSession:
         raise self._nothing(pod)

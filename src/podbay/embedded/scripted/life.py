@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from podbay.apiserver.streams import Use
 from podbay.embedded.scheduler.requests import is_sidecar
 from podbay.embedded.scripted.script import Attempt, LogLine, Rule
 from podbay.objects.meta import Object, name_of, namespace_of, uid_of
@@ -146,6 +147,14 @@ class PodLife:
 
     def of_kind(self, *kinds: str) -> list[ContainerLife]:
         return [c for c in self.containers if c.kind in kinds]
+
+    def usage(self) -> dict[str, Use]:
+        """What each running container uses, by name."""
+        return {
+            c.name: Use(c.attempt.cpu.nanos, c.attempt.memory.value())
+            for c in self.containers
+            if c.state == "running"
+        }
 
     @property
     def next_at(self) -> float:

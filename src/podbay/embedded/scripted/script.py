@@ -7,13 +7,14 @@
         restart_backoff: 10
         containers:
           "*":
-            - {run: 2, exit_code: 1, log: ["one", {after: 1, text: "two", stream: stderr}]}
+            - {run: 2, exit_code: 1, cpu: 250m, memory: 300Mi, log: ["one", {after: 1, text: "two", stream: stderr}]}
             - {wait: [{reason: ErrImagePull, message: "no", for: 3}], run: forever, ready_after: 0.5}
 
 The first rule whose `match` holds applies; every given field must match, texts may hold `*` and `?`. A container takes
 the first glob that fits its name; its list has one entry per attempt and the last one repeats. Times are seconds, or
 texts such as "100ms", "5s", "2m", "1h", "forever". Annotations `scripted.podbay.dev/<key>` (one pod's main containers)
-or `scripted.podbay.dev/<key>.<container>` overrule the attempt; `ANNOTATIONS` lists the keys.
+or `scripted.podbay.dev/<key>.<container>` (any container) overrule the attempt; `ANNOTATIONS` lists the keys. A native
+sidecar without `run` lives until the pod ends and leaves its message then.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import Any
 
 from podbay.errors import InvalidInputError
 from podbay.objects.meta import Object, annotations_of, labels_of, name_of, namespace_of
+from podbay.objects.quantity import Quantity
 
 __all__ = [
     "ANNOTATIONS",
@@ -51,6 +53,8 @@ ANNOTATIONS = {
     "message": "state.terminated.message",
     "log": "log text, written at the start",
     "ready-after-seconds": "when it becomes ready, after its start",
+    "cpu": "the CPU that it uses while it runs, a quantity; none unless given",
+    "memory": "the memory that it uses while it runs, a quantity; none unless given",
     "waiting-reason": "it waits with this reason before it runs",
     "waiting-message": "the message of that wait",
     "waiting-seconds": "how long it waits; forever unless given",
@@ -60,6 +64,7 @@ ANNOTATIONS = {
     "restart-backoff-seconds": "the first CrashLoopBackOff; it doubles up to 300 s (pod)",
 }
 
+_NONE = Quantity.parse("0")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|)")
 
@@ -108,6 +113,9 @@ class Attempt:
     reason: str = ""
     message: str = ""
     ready_after: float = 0.0
+    cpu: Quantity = _NONE
+    memory: Quantity = _NONE
+    """What it uses while it runs (metrics.k8s.io)."""
     log: tuple[LogLine, ...] = ()
 
     @property
@@ -225,7 +233,7 @@ def _attempts(data: Any, where: str) -> tuple[Attempt, ...]:
 
 
 def _attempt(data: Any, where: str) -> Attempt:
-    given = _fields(data, "wait run jitter exit_code signal reason message ready_after log", where)
+    given = _fields(data, "wait run jitter exit_code signal reason message ready_after cpu memory log", where)
     return Attempt(
         waits=tuple(_wait(w, f"{where}.wait[{i}]") for i, w in enumerate(given.get("wait") or ())),
         run_seconds=duration(given.get("run", 0), f"{where}.run"),
@@ -235,6 +243,8 @@ def _attempt(data: Any, where: str) -> Attempt:
         reason=str(given.get("reason") or ""),
         message=str(given.get("message") or ""),
         ready_after=duration(given.get("ready_after", 0), f"{where}.ready_after"),
+        cpu=_quantity(given.get("cpu", 0), f"{where}.cpu"),
+        memory=_quantity(given.get("memory", 0), f"{where}.memory"),
         log=_log(given.get("log") or (), f"{where}.log"),
     )
 
@@ -264,6 +274,15 @@ def _log(data: Any, where: str) -> tuple[LogLine, ...]:
     return tuple(sorted(lines, key=lambda line: line.after))
 
 
+def _quantity(value: Any, where: str) -> Quantity:
+    if isinstance(value, Quantity):
+        return value
+    try:
+        return Quantity.from_json(value)
+    except ValueError:
+        raise InvalidInputError(f'{where}: {value!r} is not a quantity such as "250m" or "300Mi"') from None
+
+
 def _integer(value: Any, where: str) -> int:
     try:
         return int(value)
@@ -282,6 +301,11 @@ def _overrule(rule: Rule, given: Mapping[str, str], pod: Object) -> Rule:
         own = {key: given.get(f"{key}.{name}", given.get(key)) for key in ANNOTATIONS}
         chosen = {k: v for k, v in own.items() if v is not None}
         containers.append((name, tuple(_overruled(a, chosen) for a in rule.attempts(name))))
+    for container in pod["spec"].get("initContainers") or ():
+        name = container["name"]
+        chosen = {key: given[f"{key}.{name}"] for key in ANNOTATIONS if f"{key}.{name}" in given}
+        if chosen:
+            containers.append((name, tuple(_overruled(a, chosen) for a in rule.attempts(name))))
     return replace(
         rule,
         delay=_seconds(given, "start-delay-seconds", rule.delay),
@@ -312,5 +336,7 @@ def _overruled(attempt: Attempt, given: Mapping[str, str]) -> Attempt:
         reason=given.get("reason", attempt.reason),
         message=given.get("message", attempt.message),
         ready_after=_seconds(given, "ready-after-seconds", attempt.ready_after),
+        cpu=_quantity(given.get("cpu", attempt.cpu), f"annotation {PREFIX}cpu"),
+        memory=_quantity(given.get("memory", attempt.memory), f"annotation {PREFIX}memory"),
         log=log,
     )

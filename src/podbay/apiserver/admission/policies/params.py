@@ -34,7 +34,7 @@ def param_type(kind: Mapping[str, Any] | None, kinds: Kinds) -> ResourceType | N
         return None
     group, _, version = (kind.get("apiVersion") or "").rpartition("/")
     found = kinds.find_kind(group, version, kind.get("kind") or "")
-    if found is None or found.handler is not None:
+    if found is None or found.handler is not None or found.measured:
         shown = f"{group}/{version}, Kind={kind.get('kind') or ''}"
         raise _misconfigured(f"failed to find resource referenced by paramKind: '{shown}'")
     return found
