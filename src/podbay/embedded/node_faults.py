@@ -26,6 +26,7 @@ from podbay.apiserver.request import Request
 from podbay.apiserver.result import PlainResult
 from podbay.apiserver.streams import NodeStreams
 from podbay.embedded.nodes import NodeHost
+from podbay.embedded.scripted import ScriptedNodes
 from podbay.embedded.severed import SeverableApi
 from podbay.errors import ApiError, InvalidInputError
 from podbay.node.agent import NodeAgent
@@ -132,11 +133,21 @@ class NodeFaults:
         return f"pulls of {pattern} {'fail' if message else 'are slow'}"
 
     async def _evict(self, fault: Fault) -> str:
-        pod, agent = await self._pod(fault)
-        worker = agent.worker(uid_of(pod))
-        if worker is None:
+        namespace, name = _pod_name(fault)
+        pod = await self._api.get(PODS, name, namespace=namespace)
+        message = str(fault.get("message") or _EVICTED)
+        host = self._hosts.get(_node_of(pod))
+        if isinstance(host, NodeAgent):
+            worker = host.worker(uid_of(pod))
+            evicted = worker is not None
+            if worker is not None:
+                worker.evict(Outcome("Evicted", message))
+        elif isinstance(host, ScriptedNodes):
+            evicted = host.evict(uid_of(pod), message)
+        else:
+            raise InvalidInputError(f"pod: {fault['pod']} is on no node of this cluster yet")
+        if not evicted:
             raise InvalidInputError(f"pod: {fault['pod']} has ended")
-        worker.evict(Outcome("Evicted", str(fault.get("message") or _EVICTED)))
         return f"pod {fault['pod']} is evicted"
 
     async def _preempt(self, fault: Fault) -> str:
@@ -178,8 +189,7 @@ class NodeFaults:
     async def _pod(self, fault: Fault) -> tuple[Object, NodeAgent]:
         namespace, name = _pod_name(fault)
         pod = await self._api.get(PODS, name, namespace=namespace)
-        node = str((pod.get("spec") or {}).get("nodeName") or "")
-        agent = self._agents.get(node)
+        agent = self._agents.get(_node_of(pod))
         if agent is None:
             raise ApiError(400, "BadRequest", f"pod {namespace}/{name} does not run as containers here")
         return pod, agent
@@ -190,6 +200,10 @@ def _pod_name(fault: Fault) -> tuple[str, str]:
     if not separator or not name:
         raise InvalidInputError(f"pod: {fault.get('pod')!r}; write NAMESPACE/NAME")
     return namespace, name
+
+
+def _node_of(pod: Object) -> str:
+    return str((pod.get("spec") or {}).get("nodeName") or "")
 
 
 def _seconds(fault: Fault) -> float:

@@ -33,7 +33,7 @@ from podbay.embedded.scripted.life import PodLife
 from podbay.embedded.scripted.logs import check_log_request, read_log
 from podbay.embedded.scripted.nodes import ScriptedNode
 from podbay.embedded.scripted.script import DEFAULT_SCRIPT, Attempt, Rule, Script, Wait
-from podbay.embedded.scripted.status import pod_status
+from podbay.embedded.scripted.status import exact_start, pod_status
 from podbay.errors import ApiError, ClosedError, InvalidInputError
 from podbay.objects.api import ClusterApi
 from podbay.objects.meta import Object, name_of, namespace_of, uid_of
@@ -137,10 +137,11 @@ class ScriptedNodes:
         self._deletion(pod, new["metadata"])
 
     def _admit(self, obj: Object, node: str) -> _Pod:
-        started = self.now()
         status = obj.get("status") or {}
         if status.get("startTime"):
-            started = _seconds(status["startTime"])
+            started = status.get("started") or exact_start(status)
+        else:
+            started = round(self.now(), 6)
         life = PodLife(obj, self._rule(obj), started, self._seed)
         pod = self._pods[uid_of(obj)] = _Pod(life, node, status.get("podIP") or self._next_ip())
         if status.get("phase") in ("Succeeded", "Failed"):
@@ -242,6 +243,18 @@ class ScriptedNodes:
         obj = pod.life.pod
         options = {"gracePeriodSeconds": 0, "preconditions": {"uid": uid_of(obj)}}
         await self._api.delete(PODS, name_of(obj), namespace=namespace_of(obj), options=options)
+
+    def evict(self, uid: str, message: str) -> bool:
+        """End a pod as a node short of something does; False when it has ended or is not here."""
+        pod = self._pods.get(uid)
+        if pod is None or pod.life.over:
+            return False
+        pod.life.advance(self.now())
+        pod.life.evict(self.now(), message)
+        self._tell_readers(pod)
+        pod.reported = False
+        self._push(pod, self.now())
+        return True
 
     def _catch_up(self, node: str) -> None:
         """The node is back: every pod is reported anew, its readiness was taken away meanwhile."""
@@ -354,8 +367,9 @@ def _slim(pod: Object) -> Object:
     if over and not pod["metadata"].get("deletionTimestamp"):
         status = slim["status"]
         finished = _finished_at(status, 0.0)
+        started = exact_start(status) if status.get("startTime") else None
         slim["status"] = {k: status[k] for k in ("phase", "startTime", "podIP") if k in status}
-        slim["status"]["finished"] = finished
+        slim["status"] |= {"finished": finished, "started": started}
     return slim
 
 

@@ -25,6 +25,7 @@ _LONGEST_BACKOFF = 300.0
 _SHORTEST_BACKOFF = 0.1
 """A container that ends at once must not restart for ever within one instant."""
 _KILLED = 137
+_DEADLINE = "Pod was active on the node longer than the specified deadline"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,8 @@ class PodLife:
     stopping_at: float = math.inf
     kill_at: float = math.inf
     killing: str = ""
-    """Reason of a pod-wide end: DeadlineExceeded, or empty."""
+    """Reason of a pod-wide end: DeadlineExceeded, Evicted, or empty."""
+    killing_message: str = ""
     over: bool = False
     begins_at: float = field(init=False)
     _draws: int = 0
@@ -183,7 +185,7 @@ class PodLife:
         if min(self.kill_at, self.stopping_at) <= at:
             self._end_all(at, _KILLED if self.kill_at < self.stopping_at else self.rule.stop_exit_code)
         elif self.deadline_at <= at:
-            self.killing = "DeadlineExceeded"
+            self.killing, self.killing_message = "DeadlineExceeded", _DEADLINE
             self._end_all(at, _KILLED if self.rule.ignore_sigterm else self.rule.stop_exit_code)
         elif not self.created:
             self.created = True
@@ -236,7 +238,13 @@ class PodLife:
             container.until = math.inf
 
     def _terminate(
-        self, container: ContainerLife, at: float, code: int, attempt: Attempt | None = None
+        self,
+        container: ContainerLife,
+        at: float,
+        code: int,
+        attempt: Attempt | None = None,
+        *,
+        message: str = "",
     ) -> None:
         container.ended = Termination(
             container.restarts,
@@ -245,7 +253,7 @@ class PodLife:
             code,
             attempt.signal if attempt else 0,
             (attempt.reason if attempt else "") or ("Completed" if code == 0 else "Error"),
-            attempt.message if attempt else "",
+            attempt.message if attempt else message,
         )
         container.state, container.until, container.ready = "terminated", math.inf, False
 
@@ -304,7 +312,7 @@ class PodLife:
     def _finish(self, at: float) -> None:
         for container in self.of_kind("sidecar"):
             if container.state == "running":
-                self._terminate(container, at, 0)
+                self._terminate(container, at, 0, message=container.attempt.message)
         self.over = True
 
     # --- being stopped ----------------------------------------------------------------------------------------
@@ -316,6 +324,12 @@ class PodLife:
         self.kill_at = min(self.kill_at, now + grace_seconds)
         if not self.rule.ignore_sigterm:
             self.stopping_at = min(self.stopping_at, now + min(self.rule.stop_seconds, grace_seconds))
+
+    def evict(self, now: float, message: str) -> None:
+        """The node ends the pod for its own sake: containers are killed, the pod object stays."""
+        if not self.over:
+            self.killing, self.killing_message = "Evicted", message
+            self._end_all(now, _KILLED)
 
     def _end_all(self, at: float, code: int) -> None:
         for container in self.containers:

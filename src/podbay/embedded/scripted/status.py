@@ -14,9 +14,7 @@ from podbay.embedded.scripted.life import ContainerLife, PodLife, Termination
 from podbay.objects.events import timestamp
 from podbay.objects.meta import Object, uid_of
 
-__all__ = ["container_statuses", "phase_of", "pod_status"]
-
-_DEADLINE = "Pod was active on the node longer than the specified deadline"
+__all__ = ["container_statuses", "exact_start", "phase_of", "pod_status"]
 
 
 def _moment(seconds: float) -> str:
@@ -25,7 +23,26 @@ def _moment(seconds: float) -> str:
 
 def _container_id(life: PodLife, name: str, attempt: int) -> str:
     digest = sha256(f"{uid_of(life.pod)}/{name}/{attempt}".encode()).hexdigest()
-    return f"podbay://{digest}"
+    return f"podbay://{digest[:48]}{round(life.started_at * 1e6):016x}"
+
+
+def exact_start(status: Object) -> float:
+    """When the pod of this status began, in seconds since the epoch.
+
+    `startTime` has whole seconds; another process that plays on must stamp log lines as the first one did, so ids of
+    containers end with the microsecond.
+    """
+    whole = datetime.strptime(status["startTime"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+    for field in ("containerStatuses", "initContainerStatuses"):
+        for container in status.get(field) or ():
+            digits = str(container.get("containerID") or "")[-16:]
+            try:
+                exact = int(digits, 16) / 1e6
+            except ValueError:
+                continue
+            if whole <= exact < whole + 1.0:
+                return exact
+    return whole
 
 
 def _terminated(life: PodLife, name: str, end: Termination) -> Object:
@@ -145,12 +162,16 @@ def _conditions(life: PodLife, phase: str) -> list[Object]:
     )
     if completed:
         initialized.pop("message", None)
-    return [
+    found = [
         _condition("PodReadyToStartContainers", life.created and not life.over),
         initialized,
         _condition("Ready", ready, reason=reason, message=message),
         _condition("ContainersReady", ready, reason=reason, message=message),
     ]
+    if life.killing == "Evicted":
+        evicted = {"reason": "TerminationByKubelet", "message": life.killing_message}
+        found.append({"type": "DisruptionTarget", "status": "True", **evicted})
+    return found
 
 
 def _timed(life: PodLife, fresh: Sequence[Object], now: float) -> list[Object]:
@@ -192,5 +213,5 @@ def pod_status(life: PodLife, now: float, *, host_ip: str, pod_ip: str) -> Objec
     if life.created:
         status |= {"podIP": pod_ip, "podIPs": [{"ip": pod_ip}]}
     if life.killing:
-        status |= {"reason": life.killing, "message": _DEADLINE}
+        status |= {"reason": life.killing, "message": life.killing_message}
     return status
