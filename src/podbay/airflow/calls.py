@@ -1,0 +1,186 @@
+"""What a run asks of Airflow while it goes on: connections, XComs, counts. One interface, two ways to ask.
+
+In the triggerer every question goes to the supervisor over an asynchronous channel, one after the other (about 17 ms
+each, airflow.md T10), and kinds it does not know are never answered (T1); only those it knows are here. On a worker, and
+in `dag.test()`, the channel is synchronous; a task there has its loop to itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from podbay.airflow.connection import DEFAULT_CONNECTION
+from podbay.errors import InvalidInputError
+
+__all__ = ["AirflowCalls", "TaskKey", "TriggererCalls", "WorkerCalls", "key_of"]
+
+CONNECTION_SECONDS: Final = 60.0
+"""How long a connection's fields are kept; a changed one counts after that."""
+ANSWER_SECONDS: Final = 120.0
+"""A supervisor that has not answered by then never will."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskKey:
+    """One try of one task instance."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int
+    try_number: int
+
+
+def key_of(ti: Any) -> TaskKey:
+    """From any of Airflow's task instance classes."""
+    index = ti.map_index
+    return TaskKey(
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+        task_id=ti.task_id,
+        map_index=-1 if index is None else index,
+        try_number=ti.try_number,
+    )
+
+
+class AirflowCalls(Protocol):
+    """Raises InvalidInputError where the answer cannot be used, TimeoutError where none comes."""
+
+    async def extras(self, connection: str | None) -> Mapping[str, Any]:
+        """The extra fields of a connection; empty for none, and for the default one if it is missing."""
+        ...
+
+    async def push(self, key: TaskKey, name: str, value: Any) -> None:
+        """Store an XCom of the task itself."""
+        ...
+
+    async def pull(self, key: TaskKey, task_id: str, name: str, map_index: int | None = None) -> Any:
+        """An XCom of a task of the same run; None when there is none. No index: of a task that is not mapped."""
+        ...
+
+    async def count(self, dag_id: str, **conditions: Sequence[str]) -> int:
+        """Task instances of a DAG: task_ids, run_ids, states."""
+        ...
+
+
+def _mapped_length(name: str, value: Any) -> int | None:
+    return len(value) if name == "return_value" and isinstance(value, list | dict) else None
+
+
+class TriggererCalls:
+    """Inside a triggerer. One for a process."""
+
+    def __init__(self) -> None:
+        self._connections: dict[str, tuple[float, Mapping[str, Any]]] = {}
+        self._asking: dict[str, asyncio.Lock] = {}
+
+    async def extras(self, connection: str | None) -> Mapping[str, Any]:
+        if not connection:
+            return {}
+        async with self._asking.setdefault(connection, asyncio.Lock()):
+            known = self._connections.get(connection)
+            if known is not None and time.monotonic() - known[0] < CONNECTION_SECONDS:
+                return known[1]
+            async with asyncio.timeout(ANSWER_SECONDS):
+                found = await _aconnection(connection)
+            self._connections[connection] = (time.monotonic(), found)
+            return found
+
+    async def push(self, key: TaskKey, name: str, value: Any) -> None:
+        from airflow.sdk.execution_time.xcom import XCom
+
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await XCom.aset(
+                key=name,
+                value=value,
+                dag_id=key.dag_id,
+                task_id=key.task_id,
+                run_id=key.run_id,
+                map_index=key.map_index,
+                _mapped_length=_mapped_length(name, value),
+            )
+
+    async def pull(self, key: TaskKey, task_id: str, name: str, map_index: int | None = None) -> Any:
+        from airflow.sdk.execution_time.xcom import XCom
+
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await XCom.aget_one(
+                key=name, dag_id=key.dag_id, task_id=task_id, run_id=key.run_id, map_index=map_index
+            )
+
+    async def count(self, dag_id: str, **conditions: Sequence[str]) -> int:
+        from airflow.sdk.execution_time import task_runner
+        from airflow.sdk.execution_time.comms import GetTICount
+
+        message = GetTICount(dag_id=dag_id, **{name: list(value) for name, value in conditions.items()})
+        async with asyncio.timeout(ANSWER_SECONDS):
+            answer = await task_runner.SUPERVISOR_COMMS.asend(message)
+        return int(answer.count)
+
+
+async def _aconnection(connection: str) -> Mapping[str, Any]:
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        found = await BaseHook.aget_connection(connection)
+    except AirflowNotFoundException:
+        return _missing(connection)
+    return dict(found.extra_dejson)
+
+
+def _missing(connection: str) -> Mapping[str, Any]:
+    if connection == DEFAULT_CONNECTION:
+        return {}
+    raise InvalidInputError(
+        f"connection {connection} does not exist; create it (type: Kubernetes Cluster Connection), or correct "
+        "kubernetes_conn_id"
+    )
+
+
+class WorkerCalls:
+    """On a worker, in `airflow tasks test` and in `dag.test()`."""
+
+    async def extras(self, connection: str | None) -> Mapping[str, Any]:
+        from airflow.sdk import BaseHook
+        from airflow.sdk.exceptions import AirflowNotFoundException
+
+        if not connection:
+            return {}
+        try:
+            return dict(BaseHook.get_connection(connection).extra_dejson)
+        except AirflowNotFoundException:
+            return _missing(connection)
+
+    async def push(self, key: TaskKey, name: str, value: Any) -> None:
+        from airflow.sdk.execution_time.xcom import XCom
+
+        XCom.set(
+            key=name,
+            value=value,
+            dag_id=key.dag_id,
+            task_id=key.task_id,
+            run_id=key.run_id,
+            map_index=key.map_index,
+            _mapped_length=_mapped_length(name, value),
+        )
+
+    async def pull(self, key: TaskKey, task_id: str, name: str, map_index: int | None = None) -> Any:
+        from airflow.sdk.execution_time.xcom import XCom
+
+        return XCom.get_one(
+            key=name, dag_id=key.dag_id, task_id=task_id, run_id=key.run_id, map_index=map_index
+        )
+
+    async def count(self, dag_id: str, **conditions: Sequence[str]) -> int:
+        from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+        return int(
+            RuntimeTaskInstance.get_ti_count(
+                dag_id, **{name: list(each) for name, each in conditions.items()}
+            )
+        )

@@ -1,0 +1,77 @@
+"""What a task takes along to the triggerer: one JSON text in the trigger's arguments, and nothing else.
+
+One text, because Airflow's own encodings of arguments change values on the way (airflow.md T3; models become their repr);
+it stands in the serialized DAG in clear, so no secret may be in it. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import orjson
+
+from podbay.airflow.placement import Finish
+from podbay.errors import InvalidInputError
+
+__all__ = ["CARRIED_VERSION", "Carried"]
+
+CARRIED_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """Of one task; of one task instance once `rendered`."""
+
+    parameters: Mapping[str, Any]
+    """By name, encoded (portable.py); those that say nothing are left out."""
+    rendered: bool = False
+    """A worker has rendered them."""
+    expansion: Mapping[str, Any] | None = None
+    """Mapped arguments: kind and value."""
+    native: bool = False
+    """Templates give Python values, not texts."""
+    timeout: float | None = None
+    """Seconds of execution_timeout."""
+    deadline: float | None = None
+    """The same as seconds since the epoch, once a worker has begun the task; else counted from Airflow's record."""
+    finish: Finish = "never"
+    reason: str = ""
+    """Where it runs and why: the first line of the log."""
+    multiple_outputs: bool = False
+    mapped_over: bool = False
+    """A task after this one is mapped over its result."""
+    template_text: str | None = None
+    """The content of `pod_template_file`, read where the DAG file is."""
+    function: Mapping[str, Any] | None = None
+    """Of `@task.pod`: source and the like (function.py)."""
+    limits: Mapping[str, int] | None = None
+    """max_active_tis_per_dag, max_active_tis_per_dagrun, max_active_tasks, where set."""
+    priority: int = 1
+    held: float = 0.0
+    """Seconds for which an end on a worker is held back, since a worker has begun the task (airflow.md, row b)."""
+
+    def to_text(self) -> str:
+        data = {key: value for key, value in asdict(self).items() if value not in (None, False, "")}
+        return orjson.dumps({"version": CARRIED_VERSION, **data}).decode()
+
+    @classmethod
+    def from_text(cls, text: Any) -> Carried:
+        """Raises InvalidInputError for another version, and for what is none."""
+        try:
+            data = orjson.loads(text)
+            version = data.pop("version")
+        except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError):
+            raise InvalidInputError("the trigger's arguments are not those of a podbay task") from None
+        if version != CARRIED_VERSION:
+            raise InvalidInputError(
+                f"the task was written by another version of podbay (its form is {version}, known here is "
+                f"{CARRIED_VERSION}); install the same version for all of Airflow, then clear the task"
+            )
+        try:
+            return cls(**data)
+        except TypeError as err:
+            raise InvalidInputError(
+                f"the trigger's arguments are not those of a podbay task: {err}"
+            ) from None

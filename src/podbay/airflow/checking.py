@@ -1,0 +1,138 @@
+"""What is refused when a DAG is parsed: unknown, contradicting and impossible parameters, each by its name. Pure.
+
+Only what is certain before rendering; a value with a template in it is checked when it is rendered.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+
+from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS, parameters_of
+from podbay.airflow.placement import has_templates
+from podbay.airflow.portable import MARK, encode, plain, revive
+from podbay.airflow.request import Surroundings, pod_request, said, skip_codes
+from podbay.errors import InvalidInputError
+from podbay.pods.build import build_pod
+from podbay.pods.identity import TaskIdentity
+from podbay.pods.problems import Problem, refuse
+
+__all__ = ["check_names", "check_parameters"]
+
+FINISH_ACTIONS: Final = ("delete_pod", "delete_succeeded_pod", "delete_active_pod", "keep_pod")
+KILL_ACTIONS: Final = ("delete_pod", "keep_pod")
+TRANSPORTS: Final = ("sidecar", "termination_message")
+_SECONDS: Final = ("startup_timeout_seconds", "schedule_timeout_seconds", "termination_grace_period")
+_ANYBODY: Final = TaskIdentity(deployment="check", dag_id="check", run_id="check", task_id="check")
+
+
+def check_names(subject: str, given: Collection[str], known: Collection[str]) -> None:
+    """Refuse names that neither the table nor Airflow knows, with the nearest known one."""
+    names = [*PARAMETERS, *known]
+    problems = []
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
+            problems.append(Problem(name, f"no such parameter{f'; did you mean {near[0]}?' if near else ''}"))
+    refuse(subject, problems)
+
+
+def check_parameters(subject: str, given: Mapping[str, Any], *, whole: bool = True) -> None:
+    """Refuse what cannot be right. `whole` is False for a mapped task, whose other parameters come later.
+
+    Raises InvalidInputError that lists every problem.
+    """
+    problems: list[Problem] = []
+    _check_choices(given, problems)
+    _check_numbers(given, problems)
+    _check_pairs(given, problems)
+    refuse(subject, problems)
+    _check_pod(subject, given, whole)
+
+
+def _check_choices(given: Mapping[str, Any], problems: list[Problem]) -> None:
+    choices = {
+        "on_finish_action": FINISH_ACTIONS,
+        "on_kill_action": KILL_ACTIONS,
+        "result_transport": (None, *TRANSPORTS),
+    }
+    for name, allowed in choices.items():
+        if name in given and given[name] not in allowed:
+            words = ", ".join(word for word in allowed if word)
+            problems.append(Problem(name, f"must be one of {words}"))
+
+
+def _check_numbers(given: Mapping[str, Any], problems: list[Problem]) -> None:
+    for name in _SECONDS:
+        value = given.get(name)
+        if value is not None and (not _is_number(value) or value < 0):
+            problems.append(Problem(name, "must be a number of seconds, not negative"))
+    retries = given.get("infrastructure_retries", 0)
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+        problems.append(Problem("infrastructure_retries", "must be a whole number, not negative"))
+    codes = given.get("skip_on_exit_code")
+    try:
+        found = skip_codes(codes)
+    except TypeError:
+        problems.append(Problem("skip_on_exit_code", "must be an exit code or a list of them"))
+        return
+    if any(not isinstance(code, int) or isinstance(code, bool) for code in found):
+        problems.append(Problem("skip_on_exit_code", "must be an exit code or a list of them"))
+    elif 0 in found:
+        problems.append(Problem("skip_on_exit_code", "cannot hold 0, which is success"))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_pairs(given: Mapping[str, Any], problems: list[Problem]) -> None:
+    def has(name: str) -> bool:
+        return name in given and said(name, given[name])
+
+    if given.get("in_cluster") and has("config_file"):
+        problems.append(
+            Problem("in_cluster", "cannot be True together with config_file; they name two clusters")
+        )
+    if has("pod_template_file") and has("pod_template_dict"):
+        problems.append(Problem("pod_template_file", "cannot be given together with pod_template_dict"))
+    if has("result_transport") and not given.get("do_xcom_push"):
+        problems.append(Problem("result_transport", "has nothing to transport without do_xcom_push=True"))
+    if given.get("random_name_suffix") is False and not has("name"):
+        problems.append(Problem("random_name_suffix", "cannot be False without a name"))
+
+
+def _check_pod(subject: str, given: Mapping[str, Any], whole: bool) -> None:
+    """Build the pod of all that is known now; what is rendered later is left out, an unknown image stands for itself."""
+    known: dict[str, Any] = {}
+    later = not whole
+    for row in parameters_of("pod"):
+        if row.name not in given or row.name == "pod_template_file":
+            later = later or bool(given.get(row.name))
+            continue
+        try:
+            value = encode(given[row.name])
+        except InvalidInputError:
+            later = True
+            continue
+        if row.name in TEMPLATE_FIELDS and (has_templates(value) or _has_references(value)):
+            later = True
+        else:
+            known[row.name] = plain(revive(value)) if not _has_references(value) else None
+    if later and not known.get("image"):
+        known["image"] = "rendered-later"
+    if later:
+        known["random_name_suffix"] = True
+    try:
+        build_pod(pod_request(known, Surroundings(identity=_ANYBODY, default_namespace="default")))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{subject}: {error}") from None
+
+
+def _has_references(value: Any) -> bool:
+    if isinstance(value, dict):
+        if value.get(MARK) in ("xcom", "group"):
+            return True
+        return any(_has_references(each) for each in value.values())
+    return isinstance(value, list) and any(_has_references(each) for each in value)

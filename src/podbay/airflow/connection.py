@@ -1,0 +1,132 @@
+"""Which cluster a task means: the operator's parameters, the Airflow connection, the surroundings. Reads kubeconfigs.
+
+The fields and their order are upstream's (hooks/kubernetes.py, KubernetesHook.get_conn); what is wrong is said with the
+connection's name. Pure but for reading the kubeconfig and the pod's service account.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from podbay.errors import InvalidInputError
+from podbay.kube.config import ClusterConfig
+from podbay.kube.kubeconfig import in_cluster, load_kubeconfig, parse_kubeconfig
+from podbay.pods.request import SidecarOptions
+
+__all__ = ["DEFAULT_CONNECTION", "ClusterChoice", "choose_cluster"]
+
+DEFAULT_CONNECTION: Final = "kubernetes_default"
+"""The only connection that may be missing (spec 13)."""
+
+_PREFIX: Final = "extra__kubernetes__"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterChoice:
+    """The cluster, and what the connection wants for pods on it."""
+
+    config: ClusterConfig
+    in_cluster: bool
+    namespace: str
+    """For pods that name none."""
+    sidecar: SidecarOptions = field(default_factory=SidecarOptions)
+
+
+class _Extras:
+    """A connection's extra fields, with the prefix of old connections or without."""
+
+    def __init__(self, name: str, values: Mapping[str, Any]) -> None:
+        self._name = name
+        self._values = values
+
+    def get(self, field_name: str) -> Any:
+        if field_name in self._values:
+            return self._values[field_name] or None
+        return self._values.get(_PREFIX + field_name) or None
+
+    def flag(self, field_name: str) -> bool | None:
+        value = self.get(field_name)
+        if isinstance(value, str):
+            lowered = value.strip().lower()
+            if lowered not in ("true", "false"):
+                raise self.wrong(field_name, "must be true or false")
+            return lowered == "true"
+        return None if value is None else bool(value)
+
+    def mapping(self, field_name: str) -> Mapping[str, Any] | None:
+        value = self.get(field_name)
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                raise self.wrong(field_name, "must be a JSON object") from None
+        if value is not None and not isinstance(value, Mapping):
+            raise self.wrong(field_name, "must be a JSON object")
+        return value
+
+    def wrong(self, field_name: str, problem: str) -> InvalidInputError:
+        return InvalidInputError(f"connection {self._name}: {field_name}: {problem}")
+
+
+def choose_cluster(
+    given: Mapping[str, Any], extras: Mapping[str, Any], *, connection: str | None
+) -> ClusterChoice:
+    """The cluster. `given` holds rendered parameters, `extras` the connection's extra fields.
+
+    Raises InvalidInputError for what contradicts itself or cannot be read.
+    """
+    found = _Extras(connection or "(none)", extras)
+    config, inside = _config(given, found)
+    if found.flag("disable_verify_ssl"):
+        config = replace(config, insecure=True, ca_pem="", ca_path=None)
+    return ClusterChoice(
+        config=config,
+        in_cluster=inside,
+        namespace=found.get("namespace") or _own_namespace() or config.namespace,
+        sidecar=SidecarOptions(
+            image=found.get("xcom_sidecar_container_image"),
+            resources=found.mapping("xcom_sidecar_container_resources"),
+            security_context=found.mapping("xcom_sidecar_container_security_context"),
+        ),
+    )
+
+
+def _config(given: Mapping[str, Any], extras: _Extras) -> tuple[ClusterConfig, bool]:
+    inside = _first(given.get("in_cluster"), extras.flag("in_cluster"))
+    context = _first(given.get("cluster_context"), extras.get("cluster_context"))
+    path = _first(given.get("config_file"), extras.get("kube_config_path"))
+    document = extras.get("kube_config")
+    chosen = {"in_cluster": inside, "kube_config_path (or config_file)": path, "kube_config": document}
+    names = [name for name, value in chosen.items() if value]
+    if len(names) > 1:
+        raise extras.wrong(" and ".join(names), "only one of them can say which cluster is meant")
+    if inside:
+        return in_cluster(), True
+    if path:
+        return load_kubeconfig(path, context=context), False
+    if document:
+        return parse_kubeconfig(document, context=context, origin=f"kube_config of {extras._name}"), False
+    return _default(inside, context)
+
+
+def _default(inside: bool | None, context: str | None) -> tuple[ClusterConfig, bool]:
+    """As the official clients: the pod's own service account, else the user's kubeconfig."""
+    if inside is None:
+        try:
+            return in_cluster(), True
+        except InvalidInputError:
+            pass
+    return load_kubeconfig(context=context), False
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _own_namespace() -> str:
+    path = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+    return path.read_text().strip() if path.is_file() else ""

@@ -1,0 +1,376 @@
+"""One task instance from its rendered parameters to its end, on whatever event loop: the same for triggerer and worker.
+
+It chooses the cluster, builds the pod, finds what earlier lives and tries have left, and lets the engine run; what the
+engine tells becomes lines of the task's log, XComs and the end of the task (design D4).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from podbay.airflow.calls import AirflowCalls, TaskKey
+from podbay.airflow.carried import Carried
+from podbay.airflow.connection import ClusterChoice, choose_cluster
+from podbay.airflow.ending import TaskEnd, end_of
+from podbay.airflow.function import pod_command
+from podbay.airflow.limits import Limit, Limiter
+from podbay.airflow.ownership import OWNER_ANNOTATION, claim, earlier_try, here, others_on, pods_of_task
+from podbay.airflow.request import (
+    Surroundings,
+    deadlines,
+    keep_of,
+    main_container_name,
+    pod_request,
+    transport,
+    wanted_logs,
+)
+from podbay.airflow.settings import Settings
+from podbay.airflow.tasklog import Hearer, TaskLog
+from podbay.errors import InvalidInputError, PodbayError
+from podbay.kube.lease import LeasedCluster, lease
+from podbay.kube.logs import LogBatch
+from podbay.lifecycle.checkpoint import Checkpoint
+from podbay.lifecycle.engine import Driver, PodRun
+from podbay.lifecycle.outcome import Outcome
+from podbay.lifecycle.plan import PodPlan
+from podbay.lifecycle.state import Phase
+from podbay.objects.meta import Object, name_of, namespace_of
+from podbay.pods.build import build
+from podbay.pods.identity import TaskIdentity, identity_of
+from podbay.pods.request import PodDefaults, SidecarOptions
+from podbay.pods.result import RESULT_PATH
+from podbay.pods.template import load_template
+
+__all__ = ["CHECKPOINT_KEY", "Job", "TaskRun", "checkpoint_of", "read_cluster", "with_function"]
+
+CHECKPOINT_KEY: Final = "podbay_checkpoint"
+SAVE_SECONDS: Final = 20.0
+"""At least so long between two checkpoints of log positions; more when a process runs many tasks."""
+CALLS_SHARE: Final = 5.0
+"""Checkpoints a second of one process: a twelfth of what a triggerer's supervisor can answer (airflow.md T10)."""
+
+MutatePod = Callable[[Object], Object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is to be run, rendered."""
+
+    key: TaskKey
+    carried: Carried
+    given: Mapping[str, Any]
+    """Rendered parameters."""
+    owner: str
+    """Token of this life (ownership.py)."""
+    settings: Settings
+    airflow_version: str
+    mutate: MutatePod | None = None
+    """The deployment's pod_mutation_hook."""
+
+    @property
+    def identity(self) -> TaskIdentity:
+        key = self.key
+        return TaskIdentity(
+            deployment=self.settings.deployment,
+            dag_id=key.dag_id,
+            run_id=key.run_id,
+            task_id=key.task_id,
+            map_index=key.map_index,
+            try_number=key.try_number,
+        )
+
+
+def with_function(given: dict[str, Any], carried: Carried, settings: Settings) -> dict[str, Any]:
+    """The command of a `@task.pod`, made of its rendered arguments. Raises InvalidInputError."""
+    if carried.function is None:
+        return given
+    way_out = transport(given, settings.result_transport)
+    result = "" if way_out == "none" else RESULT_PATH
+    args, kwargs = given.pop("op_args", None) or (), given.pop("op_kwargs", None) or {}
+    given["cmds"], given["arguments"] = pod_command(carried.function, args, kwargs, result=result)
+    return given
+
+
+async def read_cluster(given: Mapping[str, Any], calls: AirflowCalls) -> ClusterChoice:
+    """The cluster that rendered parameters mean. Raises InvalidInputError."""
+    connection = given.get("kubernetes_conn_id", "kubernetes_default")
+    extras = await calls.extras(connection)
+    return choose_cluster(given, extras, connection=connection)
+
+
+class TaskRun:
+    """Run once. `kill` may be called at any time."""
+
+    running = 0
+    """In this process."""
+
+    def __init__(
+        self,
+        job: Job,
+        calls: AirflowCalls,
+        log: TaskLog,
+        limiter: Limiter | None = None,
+        *,
+        hears: Hearer | None = None,
+    ) -> None:
+        self.job = job
+        self.log = log
+        self.pod_names: set[str] = set()
+        """Of pods that this run may have made or taken over."""
+        self.namespace = ""
+        self.choice: ClusterChoice | None = None
+        self._calls = calls
+        self.hears = hears or Hearer()
+        self._limiter = limiter
+        self._killed_by = ""
+        self._engine: PodRun | None = None
+
+    @property
+    def may_be_creating(self) -> bool:
+        """A create was sent and nobody knows yet what became of it."""
+        state = self._engine.state if self._engine is not None else None
+        return state is not None and (state.creating or state.doubtful)
+
+    def kill(self, by: str) -> None:
+        """End the pod and the task; `by` says who wants it."""
+        self._killed_by = by
+        if self._engine is not None:
+            self._engine.kill(by)
+
+    async def run(self, *, checkpoint: Checkpoint | None = None, remaining: float | None = None) -> TaskEnd:
+        """To the end. `remaining` seconds are left of the task's time. Raises InvalidInputError before a pod exists."""
+        self.choice = await read_cluster(self.job.given, self._calls)
+        builder = _Builder(self.job, self.choice)
+        manifest = builder.build(0)
+        TaskRun.running += 1
+        try:
+            with here(self.job.owner):
+                async with lease(self.choice.config) as cluster:
+                    return await self._run_on(cluster, builder, manifest, checkpoint, remaining)
+        finally:
+            TaskRun.running -= 1
+
+    async def _run_on(
+        self,
+        cluster: LeasedCluster,
+        builder: _Builder,
+        manifest: Object,
+        checkpoint: Checkpoint | None,
+        remaining: float | None,
+    ) -> TaskEnd:
+        self.namespace = namespace_of(manifest)
+        under_way = await self._look_back(cluster, builder) or checkpoint is not None
+        elapsed = checkpoint.elapsed if checkpoint is not None else 0.0
+        manifest = builder.build(checkpoint.incarnation if checkpoint is not None else 0)
+        self.pod_names.add(name_of(manifest))
+        if self.job.given.get("log_pod_spec_on_failure", True):
+            self.log.manifest(manifest)
+        async with AsyncExitStack() as stack:
+            await self._wait_for_room(cluster, stack, under_way)
+            plan = self._plan(builder, manifest, None if remaining is None else elapsed + remaining)
+            driver = _TaskDriver(self, self._calls, name_of(manifest))
+            engine = PodRun(cluster, plan, driver, checkpoint=checkpoint)
+            self._engine = driver.engine = engine
+            saving = asyncio.create_task(driver.keep_saving())
+            stack.callback(saving.cancel)
+            if self._killed_by:
+                engine.kill(self._killed_by)
+            outcome = await engine.run()
+            self.hears.cleaned(engine.state.pod)
+            return await self._ended(driver, outcome)
+
+    async def _wait_for_room(self, cluster: LeasedCluster, stack: AsyncExitStack, under_way: bool) -> None:
+        limits = limits_of(self.job)
+        if self._limiter is None or not limits:
+            return
+        if under_way:
+            self._limiter.adopt(limits)
+            stack.callback(self._limiter.leave, limits)
+            return
+        others = await stack.enter_async_context(
+            others_on(cluster, self.namespace, self.job.settings.deployment)
+        )
+        slot = self._limiter.slot(
+            limits,
+            priority=self.job.carried.priority,
+            others=others,
+            waits=lambda limit: self.log.info(f"Waits for others to end: {limit.name} is {limit.most}."),
+        )
+        await stack.enter_async_context(slot)
+
+    async def _look_back(self, cluster: LeasedCluster, builder: _Builder) -> bool:
+        """Take over what earlier lives of this try have left, or a pod of an earlier try that still runs."""
+        job = self.job
+        try:
+            pods = await asyncio.wait_for(pods_of_task(cluster, self.namespace, job.identity), _LOOK_SECONDS)
+        except (TimeoutError, PodbayError):
+            # The engine meets the same trouble and has words and patience for it.
+            return False
+        if job.given.get("durable") is not False:
+            earlier = earlier_try(pods, job.identity)
+            if earlier is not None:
+                builder.identity = earlier
+                self.log.info(f"Takes over the pod of try {earlier.try_number}, which still runs (durable).")
+        own = [pod for pod in pods if builder.is_own(pod)]
+        self.pod_names |= {name_of(pod) for pod in own}
+        await claim(cluster, own, job.owner)
+        return bool(own)
+
+    def _plan(self, builder: _Builder, manifest: Object, run: float | None) -> PodPlan:
+        given = self.job.given
+        grace = given.get("termination_grace_period")
+        return PodPlan(
+            build=builder.build,
+            container=main_container_name(given),
+            result=transport(given, self.job.settings.result_transport),  # type: ignore[arg-type]
+            deadlines=deadlines(given, run=run),
+            keep=keep_of(given.get("on_finish_action", "delete_pod")),
+            keep_on_kill=given.get("on_kill_action") == "keep_pod",
+            infrastructure_retries=given.get("infrastructure_retries", 3),
+            idempotent=bool(given.get("idempotent")),
+            logs=wanted_logs(given, manifest),
+            kill_grace=None if grace is None else float(grace),
+        )
+
+    async def _ended(self, driver: _TaskDriver, outcome: Outcome) -> TaskEnd:
+        end = driver.end or await driver.push_end(outcome)
+        if end.state == "failed":
+            self.log.failure(outcome, end.message)
+        else:
+            self.log.info(end.message or f"Pod {outcome.pod} succeeded.")
+        return end
+
+
+_LOOK_SECONDS: Final = 15.0
+
+
+def limits_of(job: Job) -> Sequence[Limit]:
+    """What this task is counted by."""
+    key = job.key
+    scopes = {
+        "max_active_tasks": ("dag run", key.dag_id, key.run_id),
+        "max_active_tis_per_dag": ("task", key.dag_id, key.task_id),
+        "max_active_tis_per_dagrun": ("task run", key.dag_id, key.run_id, key.task_id),
+    }
+    said = job.carried.limits or {}
+    found = [Limit(name, scopes[name], most) for name, most in said.items() if name in scopes]
+    if job.settings.max_running_pods:
+        found.append(Limit("[podbay] max_running_pods", ("process",), job.settings.max_running_pods))
+    return found
+
+
+class _Builder:
+    """Manifests of a job's pod by incarnation."""
+
+    def __init__(self, job: Job, choice: ClusterChoice) -> None:
+        self._job = job
+        self._choice = choice
+        self.identity = job.identity
+        image = job.settings.result_image or None
+        self._defaults = PodDefaults(sidecar=SidecarOptions(image=image))
+        wishes = choice.sidecar
+        self._sidecar = wishes if wishes.image or image is None else replace(wishes, image=image)
+        text = job.carried.template_text
+        path = str(job.given.get("pod_template_file") or "pod_template_file")
+        self._template = None if text is None else load_template(text, path)
+
+    def is_own(self, pod: Object) -> bool:
+        found = identity_of(pod)
+        return found is not None and replace(found, incarnation=0) == self.identity
+
+    def build(self, incarnation: int) -> Object:
+        """Same number, same manifest. Raises InvalidInputError with every problem."""
+        around = Surroundings(
+            identity=replace(self.identity, incarnation=incarnation),
+            airflow_version=self._job.airflow_version,
+            in_cluster=self._choice.in_cluster,
+            default_namespace=self._choice.namespace,
+            template=self._template,
+            sidecar=self._sidecar,
+            transport=self._job.settings.result_transport,
+        )
+        pod = build(pod_request(self._job.given, around), self._defaults).pod
+        if self._job.mutate is not None:
+            pod = self._job.mutate(pod)
+        pod["metadata"].setdefault("annotations", {})[OWNER_ANNOTATION] = self._job.owner
+        return pod
+
+
+class _TaskDriver(Driver):
+    """Hears from the engine."""
+
+    engine: PodRun
+
+    def __init__(self, run: TaskRun, calls: AirflowCalls, name: str) -> None:
+        self._run = run
+        self._name = name
+        self._calls = calls
+        self._told = ""
+        self._pushed = ""
+        self._started = False
+        self.end: TaskEnd | None = None
+
+    async def phase(self, phase: Phase, text: str) -> None:
+        if phase == "running" and not self._started:
+            self._started = True
+            self._run.hears.started(self.engine.state.pod)
+        if not self._run.job.given.get("log_events_on_startup", True):
+            return
+        said = f"{phase}: {text}" if text else phase
+        if said != self._told:
+            self._told = said
+            self._run.log.info(f"Pod {self.engine.state.name or self._name}: {said}")
+
+    async def lines(self, batch: LogBatch) -> None:
+        await self._run.log.lines(batch)
+        self._run.hears.lines(batch, self.engine.state.pod)
+
+    async def save(self, checkpoint: Checkpoint) -> None:
+        key = self._run.job.key
+        if checkpoint.pod and checkpoint.pod != self._pushed:
+            self._pushed = checkpoint.pod
+            self._run.pod_names.add(checkpoint.pod)
+            await self._calls.push(key, "pod_name", checkpoint.pod)
+            await self._calls.push(key, "pod_namespace", self._run.namespace)
+            self._run.hears.created(self.engine.state.pod)
+        await self._calls.push(key, CHECKPOINT_KEY, {"try": key.try_number, "state": checkpoint.to_json()})
+
+    async def decided(self, outcome: Outcome) -> None:
+        if outcome.pod:
+            self._run.hears.ended(self.engine.state.pod)
+        self.end = await self.push_end(outcome)
+
+    async def push_end(self, outcome: Outcome) -> TaskEnd:
+        """Hand the result on. A result that cannot be stored makes a failure of a success."""
+        end = end_of(outcome, self._run.job.carried)
+        for name, value in end.xcoms.items():
+            try:
+                await self._calls.push(self._run.job.key, name, value)
+            except (TypeError, ValueError, OverflowError) as error:
+                message = f"the result of pod {outcome.pod} could not be stored as XCom {name}: {error}"
+                return TaskEnd(state="failed", message=message)
+        return end
+
+    async def keep_saving(self) -> None:
+        """Log positions, now and then: what is lost with this process was told at most so long ago."""
+        last = None
+        while True:
+            await asyncio.sleep(max(SAVE_SECONDS, TaskRun.running / CALLS_SHARE))
+            now = self.engine.checkpoint()
+            if now.uid and now.positions != last and now.outcome is None:
+                last = now.positions
+                await self.save(now)
+
+
+def checkpoint_of(value: Any, try_number: int) -> Checkpoint | None:
+    """What an earlier life of the same try has saved; None for none, another try's, and another version's."""
+    if not isinstance(value, Mapping) or value.get("try") != try_number:
+        return None
+    try:
+        return Checkpoint.from_json(value["state"])
+    except (InvalidInputError, KeyError):
+        return None

@@ -1,0 +1,75 @@
+"""From the outcome of a pod's run to the end of its Airflow task: state, message, XComs. Pure (spec 100-102)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from podbay.airflow.carried import Carried
+from podbay.airflow.request import skip_codes
+from podbay.errors import InvalidInputError
+from podbay.lifecycle.outcome import Outcome
+
+__all__ = ["RETURN_VALUE", "TaskEnd", "end_of", "needs_worker"]
+
+RETURN_VALUE = "return_value"
+
+TaskState: TypeAlias = Literal["success", "failed", "skipped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskEnd:
+    """How the task ends."""
+
+    state: TaskState
+    message: str
+    xcoms: Mapping[str, Any] = field(default_factory=dict)
+    """To be pushed before the end; `return_value` last."""
+
+
+def end_of(outcome: Outcome, carried: Carried) -> TaskEnd:
+    """The task's end. A result that cannot be handed on makes a failure of a success."""
+    code = outcome.exit_code
+    if code is not None and code in skip_codes(carried.parameters.get("skip_on_exit_code")):
+        return TaskEnd(state="skipped", message=f"Pod {outcome.pod} ended with exit code {code}: skipped.")
+    try:
+        xcoms = _xcoms(outcome, carried)
+    except InvalidInputError as error:
+        return TaskEnd(state="failed", message=str(error))
+    state: TaskState = "success" if outcome.ok else "failed"
+    return TaskEnd(state=state, message=outcome.message, xcoms=xcoms)
+
+
+def _xcoms(outcome: Outcome, carried: Carried) -> dict[str, Any]:
+    value = outcome.json_result() if carried.parameters.get("do_xcom_push") else None
+    if outcome.ok and carried.mapped_over:
+        _check_mappable(value)
+    if value is None:
+        return {}
+    if not carried.multiple_outputs:
+        return {RETURN_VALUE: value}
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(
+            f"multiple_outputs: the result must be a JSON object, it is a {type(value).__name__}"
+        )
+    return {**value, RETURN_VALUE: value}
+
+
+def _check_mappable(value: Any) -> None:
+    if value is None:
+        raise InvalidInputError(
+            "a task after this one is mapped over its result, and it has none; write a JSON list or object to "
+            "/airflow/xcom/return.json and set do_xcom_push=True"
+        )
+    if not isinstance(value, list | Mapping):
+        raise InvalidInputError(
+            f"a task after this one is mapped over its result, which is a {type(value).__name__}; "
+            "it must be a JSON list or object"
+        )
+
+
+def needs_worker(end: TaskEnd, carried: Carried) -> bool:
+    """Whether a worker has to finish the task, for the hooks that only it runs."""
+    wanted = "failure" if end.state == "failed" else "success"
+    return carried.finish in (wanted, "always")

@@ -1,0 +1,76 @@
+"""Mapped tasks in the triggerer (airflow.md 1b): the scheduler starts them with their unexpanded arguments, and the trigger
+picks the values of its own index. The SDK's MappedOperator, with real Python values, is at hand only in a policy.
+"""
+
+from __future__ import annotations
+
+import inspect
+from datetime import timedelta
+from typing import Any
+
+from podbay.airflow.checking import check_parameters
+from podbay.airflow.describing import Description
+from podbay.airflow.parameters import PARAMETERS
+from podbay.airflow.request import BASE_CONTAINER
+from podbay.airflow.task import settings, start_arguments
+
+__all__ = ["start_mapped"]
+
+
+def start_mapped(mapped: Any) -> None:
+    """Decide where a mapped task of ours starts, and set it. Raises InvalidInputError for impossible parameters."""
+    description = describe_mapped(mapped)
+    if hasattr(mapped.operator_class, "podbay_needs_worker"):
+        description.needs_worker = mapped.operator_class.podbay_needs_worker
+    placement = description.placement()
+    if placement.where != "triggerer":
+        mapped.start_from_trigger, mapped.start_trigger_args = False, None
+        return
+    limit: timedelta | None = mapped.partial_kwargs.pop("execution_timeout", None)
+    if limit is not None:
+        mapped.partial_kwargs["_podbay_timeout"] = limit
+    limit = mapped.partial_kwargs.get("_podbay_timeout")
+    mapped.start_trigger_args = start_arguments(description, placement, limit, _function(mapped))
+    mapped.start_from_trigger = True
+
+
+def _function(mapped: Any) -> dict[str, Any] | None:
+    """Of a mapped `@task.pod`."""
+    make = getattr(mapped.operator_class, "podbay_function_of", None)
+    return None if make is None else make(mapped.python_callable)
+
+
+def describe_mapped(mapped: Any) -> Description:
+    partial = mapped.partial_kwargs
+    given = {name: row.default for name, row in PARAMETERS.items()}
+    given |= {name: value for name, value in partial.items() if name in PARAMETERS}
+    own_name = getattr(mapped.operator_class, "BASE_CONTAINER_NAME", BASE_CONTAINER)
+    given["base_container_name"] = given.get("base_container_name") or own_name
+    given |= _class_defaults(mapped.operator_class, partial)
+    if hasattr(mapped, "python_callable"):
+        given |= {name: partial.get(name) for name in ("op_args", "op_kwargs")}
+    subject = f"{mapped.operator_class.__name__}(task_id={mapped.task_id!r})"
+    check_parameters(subject, given, whole=False)
+    return Description(
+        mapped,
+        given,
+        settings(),
+        operator_class=mapped.operator_class,
+        expand_input=getattr(mapped, "op_kwargs_expand_input", mapped.expand_input),
+        expand_into="op_kwargs" if hasattr(mapped, "op_kwargs_expand_input") else "",
+        timeout=partial.get("execution_timeout") or partial.get("_podbay_timeout"),
+    )
+
+
+def _class_defaults(operator_class: type, partial: dict[str, Any]) -> dict[str, Any]:
+    """Other defaults that a subclass's own signature has."""
+    found = {}
+    for name, parameter in inspect.signature(operator_class).parameters.items():
+        own = parameter.default
+        if (
+            name in PARAMETERS
+            and name not in partial
+            and own not in (inspect.Parameter.empty, PARAMETERS[name].default)
+        ):
+            found[name] = own
+    return found

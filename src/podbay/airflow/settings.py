@@ -1,0 +1,100 @@
+"""The deployment's settings: section [podbay] of airflow.cfg, documented in one table (also in docs/operator.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from podbay.errors import InvalidInputError
+
+__all__ = ["OPTIONS", "SECTION", "Option", "Settings", "read_settings"]
+
+SECTION: Final = "podbay"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    name: str
+    type: str
+    """As Airflow's provider schema has it."""
+    default: str
+    doc: str
+
+
+OPTIONS: Final = (
+    Option(
+        "deployment",
+        "string",
+        "airflow",
+        "Name of this Airflow; keeps apart two that share a namespace. Part of every pod's name: changing it while tasks run loses their pods.",
+    ),
+    Option(
+        "adopt_upstream_operators",
+        "boolean",
+        "False",
+        "Run tasks of upstream's KubernetesPodOperator on this engine, with no change to their DAGs.",
+    ),
+    Option(
+        "result_transport",
+        "string",
+        "sidecar",
+        "How results leave a pod: sidecar (any size up to 4 MiB) or termination_message (up to 4 KiB, no second container).",
+    ),
+    Option(
+        "result_image",
+        "string",
+        "",
+        "Image of the result sidecar; needs a POSIX shell, cat, wc and sleep. Empty: alpine.",
+    ),
+    Option(
+        "pools_count_deferred",
+        "boolean",
+        "False",
+        "The pools of this Airflow count deferred tasks. Then a task in a pool needs a worker only to start; else it stays on one, so that it holds its slot.",
+    ),
+    Option(
+        "pod_url",
+        "string",
+        "",
+        "Where the link from a task to its pod leads, with {name} and {namespace}; for example https://dashboard.example.com/#/pod/{namespace}/{name}. Empty: no link.",
+    ),
+    Option("max_running_pods", "integer", "0", "Pods that one triggerer lets run at once; 0 is no limit."),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    deployment: str = "airflow"
+    adopt_upstream_operators: bool = False
+    result_transport: str = "sidecar"
+    result_image: str = ""
+    pools_count_deferred: bool = False
+    pod_url: str = ""
+    max_running_pods: int = 0
+
+
+def read_settings() -> Settings:
+    """From Airflow's configuration. Raises InvalidInputError that names the option."""
+    from airflow.configuration import conf
+
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        text = str(conf.get(SECTION, option.name, fallback=option.default)).strip()
+        values[option.name] = _value(option, text)
+    if values["result_transport"] not in ("sidecar", "termination_message"):
+        raise InvalidInputError(f"[{SECTION}] result_transport must be sidecar or termination_message")
+    return Settings(**values)
+
+
+def _value(option: Option, text: str) -> Any:
+    if option.type == "boolean":
+        if text.lower() not in ("true", "false", "1", "0"):
+            raise InvalidInputError(f"[{SECTION}] {option.name} must be True or False")
+        return text.lower() in ("true", "1")
+    if option.type == "integer":
+        if not text.isdigit():
+            raise InvalidInputError(f"[{SECTION}] {option.name} must be a whole number")
+        return int(text)
+    if not text and option.default:
+        raise InvalidInputError(f"[{SECTION}] {option.name} must not be empty")
+    return text

@@ -1,0 +1,201 @@
+"""What makes an operator run its pod on this engine: where it starts, how it ends. Shared by ours and adopted operators.
+
+A mixin, so that an operator of upstream's class can be given it unchanged (adoption.py).
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk.exceptions import AirflowException, AirflowSkipException
+from airflow.triggers.base import StartTriggerArgs
+
+from podbay.airflow.describing import Description
+from podbay.airflow.ending import RETURN_VALUE
+from podbay.airflow.parameters import PARAMETERS
+from podbay.airflow.placement import Placement
+from podbay.airflow.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from podbay.airflow.worker import WorkerRun
+
+__all__ = ["NEXT_METHOD", "PodTask", "StartFromTrigger", "StartTriggerArguments", "is_in_process"]
+
+NEXT_METHOD: Final = "finish"
+_GRACE: Final = timedelta(seconds=60)
+
+
+class StartFromTrigger:
+    """Decided late, after default_args, callbacks and policies. On the class it is False: the scheduler would start
+    mapped tasks with the class's unexpanded arguments (airflow.md T7)."""
+
+    def __get__(self, task: Any, owner: type | None = None) -> bool:
+        return task is not None and task.podbay_start() is not None
+
+
+class StartTriggerArguments:
+    """As StartFromTrigger; None on the class."""
+
+    def __get__(self, task: Any, owner: type | None = None) -> StartTriggerArgs | None:
+        return None if task is None else task.podbay_start()
+
+
+class PodTask:
+    """Mixin for a BaseOperator with the parameters of the table."""
+
+    start_from_trigger = StartFromTrigger()
+    start_trigger_args = StartTriggerArguments()
+
+    # Set on the instance once its own __init__ is done; BaseOperator's looks at start_from_trigger before.
+    _podbay_ready: bool = False
+    _podbay_timeout: timedelta | None = None
+    _podbay_run: WorkerRun | None = None
+    _podbay_killed: str = ""
+
+    # -- for subclasses
+
+    def podbay_parameters(self) -> dict[str, Any]:
+        """The parameters as they are now, by the table's names."""
+        return {name: getattr(self, name, row.default) for name, row in PARAMETERS.items()}
+
+    def podbay_function(self) -> dict[str, Any] | None:
+        """For `@task.pod`: what is run instead of a command."""
+        return None
+
+    # -- where it starts
+
+    def podbay_settle(self) -> None:
+        """Take the time limit over from Airflow: the scheduler would send a task whose time is up to a worker to fail
+        there (airflow.md T8), and on a worker Airflow's alarm would be lost in an event loop."""
+        limit: timedelta | None = getattr(self, "execution_timeout", None)
+        if limit is not None:
+            self._podbay_timeout = limit
+            self.execution_timeout = None
+
+    def podbay_description(self) -> Description:
+        return Description(
+            self,
+            self.podbay_parameters(),
+            settings(),
+            operator_class=type(self),
+            timeout=self._podbay_timeout,
+        )
+
+    def podbay_start(self) -> StartTriggerArgs | None:
+        """What the scheduler starts the trigger with; None: it starts on a worker."""
+        if not self._podbay_ready:
+            return None
+        self.podbay_settle()
+        description = self.podbay_description()
+        placement = description.placement()
+        if placement.where != "triggerer":
+            return None
+        return start_arguments(description, placement, self._podbay_timeout, self.podbay_function())
+
+    # -- on a worker
+
+    def execute(self, context: Any) -> Any:
+        """Reached where the scheduler did not start the trigger, and in `dag.test()` and `airflow tasks test`."""
+        self.podbay_settle()
+        description = self.podbay_description()
+        placement = description.placement()
+        if placement.where == "worker" or is_in_process():
+            return self._podbay_here(context, description, placement)
+        return self._podbay_defer(context, description, placement)
+
+    def _podbay_here(self, context: Any, description: Description, placement: Placement) -> Any:
+        from podbay.airflow.worker import WorkerRun
+
+        if placement.where != "worker":
+            placement = Placement(where="worker", reason="it is run for a test, in one process")
+        carried = description.rendered(placement, deadline=None, function=self.podbay_function())
+        self._podbay_run = run = WorkerRun(self, context, carried, settings())
+        if self._podbay_killed:
+            run.kill(self._podbay_killed)
+        end = run.run()
+        return self._podbay_ended(context, end.state, end.message, list(end.xcoms))
+
+    def _podbay_defer(self, context: Any, description: Description, placement: Placement) -> Any:
+        from podbay.airflow.triggers import PodTrigger
+
+        limit = self._podbay_timeout
+        deadline = None
+        if limit is not None:
+            started = context["ti"].start_date.timestamp() if context["ti"].start_date else time.time()
+            deadline = started + limit.total_seconds()
+        if placement.where == "triggerer":
+            # The scheduler could not start its trigger: a mapped task whose arguments cannot be carried.
+            placement = Placement(
+                where="worker start",
+                finish=placement.finish,
+                reason="the scheduler did not start it elsewhere",
+            )
+        carried = description.rendered(placement, deadline=deadline, function=self.podbay_function())
+        left = None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time())) + _GRACE
+        self.defer(trigger=PodTrigger(spec=carried.to_text()), method_name=NEXT_METHOD, timeout=left)  # type: ignore[attr-defined]
+        return None
+
+    def finish(self, context: Any, event: Any = None) -> Any:
+        """The short end on a worker, for what only a worker runs: callbacks, outlets, listeners, hooks."""
+        from podbay.airflow.triggers import end_of_event
+
+        state, message, pushed = end_of_event(event)
+        return self._podbay_ended(context, state, message, pushed)
+
+    def _podbay_ended(self, context: Any, state: str, message: str, pushed: list[str]) -> Any:
+        if state == "skipped":
+            raise AirflowSkipException(message)
+        if state != "success":
+            raise AirflowException(message)
+        if RETURN_VALUE not in pushed:
+            return None
+        ti = context["ti"]
+        index = ti.map_index if ti.map_index is not None and ti.map_index >= 0 else None
+        return ti.xcom_pull(task_ids=ti.task_id, key=RETURN_VALUE, map_indexes=index)
+
+    def on_kill(self) -> None:
+        """A worker is told to stop, or the task was ended by a user. The task is never a success after this."""
+        self._podbay_killed = "a user, or a worker that was stopped"
+        if self._podbay_run is not None:
+            self._podbay_run.kill(self._podbay_killed)
+
+
+def start_arguments(
+    description: Description,
+    placement: Placement,
+    limit: timedelta | None,
+    function: dict[str, Any] | None = None,
+) -> StartTriggerArgs:
+    """For the scheduler."""
+    from podbay.airflow.triggers import TRIGGER
+
+    carried = description.carried(placement, function=function)
+    # Time that a task waits for its turn does not count, so only a task that never waits has an absolute deadline.
+    counted = limit is not None and not carried.limits
+    return StartTriggerArgs(
+        trigger_cls=TRIGGER,
+        trigger_kwargs={"spec": carried.to_text()},
+        next_method=NEXT_METHOD,
+        timeout=limit + _GRACE if counted and limit is not None else None,
+    )
+
+
+_settings: Settings | None = None
+
+
+def settings() -> Settings:
+    """Read once a process."""
+    global _settings  # noqa: PLW0603 - Airflow's configuration is a global, too
+    if _settings is None:
+        _settings = read_settings()
+    return _settings
+
+
+def is_in_process() -> bool:
+    """`dag.test()` and `airflow tasks test`, where deferring means another thing (airflow.md, feature matrix)."""
+    from airflow.sdk.execution_time import task_runner
+
+    channel = getattr(task_runner, "SUPERVISOR_COMMS", None)
+    return channel is not None and type(channel).__name__ == "InProcessSupervisorComms"

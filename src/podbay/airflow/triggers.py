@@ -1,0 +1,143 @@
+"""The trigger: a task's pod from start to end in the triggerer, with no worker (design D3; airflow.md T1-T10).
+
+Light to import, because a triggerer imports it on its event loop; what is heavy is imported in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import time
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.triggers.base import (
+    BaseTrigger,
+    TaskFailedEvent,
+    TaskSkippedEvent,
+    TaskSuccessEvent,
+    TriggerEvent,
+)
+
+from podbay.airflow.carried import Carried
+from podbay.errors import InvalidInputError, PodbayError
+
+if TYPE_CHECKING:
+    from podbay.airflow.ending import TaskEnd
+    from podbay.airflow.work import TriggerWork
+
+__all__ = ["GRACE_SECONDS", "TRIGGER", "PodTrigger", "end_of_event", "event_of"]
+
+TRIGGER: Final = "podbay.airflow.triggers.PodTrigger"
+GRACE_SECONDS: Final = 60.0
+"""The trigger ends a task whose time is up; only so much later does the scheduler, which takes a worker for it (T8)."""
+HELD_SECONDS: Final = 5.0
+"""Airflow fails a task that comes back to the executor before its first half was accounted for (airflow.md, row b)."""
+
+
+class PodTrigger(BaseTrigger):
+    """Takes one text (carried.py)."""
+
+    def __init__(self, **arguments: Any) -> None:
+        # Whatever is raised here ends the whole triggerer, again after each restart (T2): `run` looks at it.
+        super().__init__()
+        self._arguments = arguments
+        self._work: TriggerWork | None = None
+        self._ended = False
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        return TRIGGER, self._arguments
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """One event, whatever happens: an exception or no event would cost a worker to fail the task (T8)."""
+        began = time.monotonic()
+        event = await self._event()
+        if self._is_halved(event):
+            await asyncio.sleep(HELD_SECONDS - (time.monotonic() - began))
+        self._ended = True
+        yield event
+
+    async def _event(self) -> TriggerEvent:
+        try:
+            carried = Carried.from_text(self._arguments.get("spec"))
+            work = await asyncio.to_thread(_import_work)
+            self._work = work.TriggerWork(
+                carried,
+                self.task_instance,
+                owner=uuid.uuid4().hex,
+                log=self.log,
+                timeout_after=self._deadline(),
+            )
+            return event_of(await self._work.run(), carried)
+        except (PodbayError, TimeoutError) as error:
+            self.log.error(str(error) or type(error).__name__)
+        except Exception:
+            self.log.exception("The task failed for a reason that nobody has thought of; please report it.")
+        await self._give_up()
+        return TaskFailedEvent()
+
+    def _is_halved(self, event: TriggerEvent) -> bool:
+        """A worker has begun the task and another one is to end it."""
+        ends_here = isinstance(event, TaskSuccessEvent | TaskFailedEvent | TaskSkippedEvent)
+        return not ends_here and self._work is not None and self._work.carried.rendered
+
+    def _deadline(self) -> datetime | None:
+        found: datetime | None = getattr(self, "timeout_after", None)
+        if found is None or found.tzinfo is not None:
+            return found
+        return found.replace(tzinfo=UTC)
+
+    async def _give_up(self) -> None:
+        if self._work is None:
+            return
+        try:
+            await self._work.delete("the task has failed")
+        except PodbayError as error:
+            self.log.warning("Its pod could not be deleted: %s", error)
+
+    async def on_kill(self) -> None:
+        """Somebody marked or cleared the task; or this triggerer stalled and another one has it (T6)."""
+        if self._ended or self._work is None:
+            return
+        self._ended = True
+        if self._work.keeps_killed:
+            self.log.info("The pod is left alone (on_kill_action=keep_pod).")
+            return
+        try:
+            await self._work.delete("the task was ended by a user")
+        except PodbayError as error:
+            self.log.warning("The pod could not be deleted: %s", error)
+
+    async def cleanup(self) -> None:
+        """Also called when the triggerer stops, and the task goes on elsewhere; only a task whose time is up has ended."""
+        deadline = self._deadline()
+        if self._ended or deadline is None or datetime.now(UTC) < deadline:
+            return
+        await self._give_up()
+
+
+def _import_work() -> Any:
+    return importlib.import_module("podbay.airflow.work")
+
+
+def event_of(end: TaskEnd, carried: Carried) -> TriggerEvent:
+    """What ends the task; a plain event has a worker finish it."""
+    from podbay.airflow.ending import needs_worker
+
+    if needs_worker(end, carried):
+        return TriggerEvent({"state": end.state, "message": end.message, "pushed": list(end.xcoms)})
+    if end.state == "success":
+        return TaskSuccessEvent()
+    return TaskSkippedEvent() if end.state == "skipped" else TaskFailedEvent()
+
+
+def end_of_event(event: Any) -> tuple[str, str, list[str]]:
+    """State, message and pushed XComs of a plain event. Raises InvalidInputError for what is none of ours."""
+    try:
+        return event["state"], event["message"], event["pushed"]
+    except (TypeError, KeyError):
+        raise InvalidInputError(
+            f"the task was resumed with {event!r}, which is no event of its trigger"
+        ) from None

@@ -1,0 +1,114 @@
+"""The same run on a worker: one event loop in the task's process, and one bridge from its signals into the loop.
+
+A worker that is told to stop calls `kill` from a signal handler; the pod is then ended first, and the task fails: never
+is a destroyed pod a success (spec 27). Upstream's callbacks are called here, because only a worker has their code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from podbay.airflow.callbacks import Callbacks
+from podbay.airflow.calls import WorkerCalls, key_of
+from podbay.airflow.carried import Carried
+from podbay.airflow.driving import Job, TaskRun, with_function
+from podbay.airflow.ending import TaskEnd
+from podbay.airflow.mutation import pod_mutation
+from podbay.airflow.portable import plain, revive
+from podbay.airflow.settings import Settings
+from podbay.airflow.tasklog import TaskLog
+from podbay.errors import PodbayError
+
+__all__ = ["WorkerRun"]
+
+
+class WorkerRun:
+    """One task instance on this worker."""
+
+    def __init__(self, task: Any, context: Mapping[str, Any], carried: Carried, settings: Settings) -> None:
+        self._task = task
+        self._context = context
+        self._carried = carried
+        self._settings = settings
+        self._log = TaskLog(
+            task.log.log,
+            prefix=bool(getattr(task, "container_name_log_prefix_enabled", True)),
+            formatter=getattr(task, "log_formatter", None),
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._run: TaskRun | None = None
+        self._killed_by = ""
+
+    def kill(self, by: str) -> None:
+        """End the pod; from a signal handler or any thread."""
+        self._killed_by = by
+        if self._loop is not None and self._run is not None:
+            # Also wakes the loop up, which a signal handler alone does not.
+            self._loop.call_soon_threadsafe(self._run.kill, by)
+
+    def run(self) -> TaskEnd:
+        """To the end of the task. Never raises what is wrong with the task: that is its end."""
+        self._log.info(self._carried.reason)
+        try:
+            return _run_to_end(self._main)
+        except (PodbayError, TimeoutError) as error:
+            self._log.error(str(error) or type(error).__name__)
+            return TaskEnd(state="failed", message=str(error) or type(error).__name__)
+
+    async def _main(self) -> TaskEnd:
+        self._loop = asyncio.get_running_loop()
+        given = {name: plain(revive(value)) for name, value in self._carried.parameters.items()}
+        given = with_function(given, self._carried, self._settings)
+        callbacks = Callbacks(self._task, self._context, given)
+        self._run = run = TaskRun(self._job(given, callbacks), WorkerCalls(), self._log, hears=callbacks)
+        if self._killed_by:
+            run.kill(self._killed_by)
+        limit = self._carried.timeout
+        end = await run.run(remaining=limit)
+        return self._never_green(end)
+
+    def _job(self, given: Mapping[str, Any], callbacks: Callbacks) -> Job:
+        from airflow.version import version
+
+        return Job(
+            key=key_of(self._context["ti"]),
+            carried=self._carried,
+            given=given,
+            owner=uuid.uuid4().hex,
+            settings=self._settings,
+            airflow_version=str(version),
+            mutate=callbacks.mutating(pod_mutation()),
+        )
+
+    def _never_green(self, end: TaskEnd) -> TaskEnd:
+        if self._killed_by and end.state != "failed":
+            # The pod had ended before it could be killed. Airflow has given the task up all the same.
+            return TaskEnd(state="failed", message=f"the task was ended by {self._killed_by}")
+        return end
+
+
+def _run_to_end(main: Callable[[], Any]) -> TaskEnd:
+    """In this thread, or in one of its own where a loop runs already (notebooks)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        result: TaskEnd = asyncio.run(main())
+        return result
+    found: list[TaskEnd | BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(asyncio.run(main()))
+        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread
+            found.append(error)
+
+    thread = threading.Thread(target=work, name="podbay")
+    thread.start()
+    thread.join()
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return found[0]
