@@ -94,7 +94,7 @@ def _repeated_keys(node: yaml.Node, path: str, seen_nodes: set[int]) -> Iterator
 
 def _steps(path: str) -> Sequence[str | int]:
     return [
-        int(bracketed) if bracketed.isdigit() else bracketed or plain
+        int(bracketed) if bracketed.isascii() and bracketed.isdigit() else bracketed or plain
         for bracketed, plain in _STEP.findall(path)
     ]
 
