@@ -39,6 +39,7 @@ from podbay.node.references import CONFIG_MAPS, SECRETS, object_names
 from podbay.node.registration import NodeRegistration
 from podbay.node.restarts import RestartBackoff
 from podbay.node.runtime import Runtime
+from podbay.node.sandbox import NO_CLUSTER_DNS
 from podbay.node.shortfalls import shortfalls
 from podbay.node.streams import AgentStreams
 from podbay.node.view import Outcome
@@ -164,6 +165,8 @@ class NodeAgent:
             parts.recorder.node("Normal", "Starting", "Starting kubelet.")
             for note in info.features.notes:
                 parts.recorder.node("Warning", "RuntimeLimited", note)
+            words = NO_CLUSTER_DNS.format(policy='"ClusterFirst"')
+            parts.recorder.node("Warning", "MissingClusterDNS", words)
             registration = NodeRegistration(
                 api, clock, name=self._options.name, machine=machine, runtime=info
             )

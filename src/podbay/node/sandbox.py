@@ -12,9 +12,14 @@ from podbay.node.resources import pod_cgroup
 from podbay.node.specs import Dns, HostAlias, SandboxSpec
 from podbay.objects.meta import Object, name_of, namespace_of, uid_of
 
-__all__ = ["lacks_cluster_dns", "sandbox_spec"]
+__all__ = ["NO_CLUSTER_DNS", "insists_on_cluster_dns", "sandbox_spec"]
 
 _HOSTNAME_LENGTH = 63
+NO_CLUSTER_DNS = (
+    "kubelet does not have ClusterDNS IP configured and cannot create Pod using {policy} policy. "
+    'Falling back to "Default" policy.'
+)
+"""The event MissingClusterDNS (pkg/kubelet/network/dns/dns.go)."""
 
 
 def sandbox_spec(pod: Object, *, attempt: int, volumes: Sequence[str], node_hostname: str) -> SandboxSpec:
@@ -58,12 +63,12 @@ def _names(pod: Object, node_hostname: str) -> tuple[str, str]:
     return hostname, domain
 
 
-def lacks_cluster_dns(pod: Object) -> bool:
-    """The pod asks for cluster DNS, which this cluster does not have: it gets the node's resolver and a warning."""
-    policy = pod["spec"].get("dnsPolicy") or "ClusterFirst"
-    return policy == "ClusterFirstWithHostNet" or (
-        policy == "ClusterFirst" and not pod["spec"].get("hostNetwork")
-    )
+def insists_on_cluster_dns(pod: Object) -> bool:
+    """The pod asks for cluster DNS in so many words; most pods do by a default that they know nothing of.
+
+    This cluster has none: both get the node's resolver, and who insists gets a warning.
+    """
+    return bool(pod["spec"].get("dnsPolicy") == "ClusterFirstWithHostNet")
 
 
 def _dns(spec: Object) -> Dns:

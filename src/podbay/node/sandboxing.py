@@ -14,7 +14,7 @@ from podbay.node.observed import SandboxStatus
 from podbay.node.parts import NodeParts
 from podbay.node.podspec import pod_text
 from podbay.node.record import PodRecord
-from podbay.node.sandbox import lacks_cluster_dns, sandbox_spec
+from podbay.node.sandbox import NO_CLUSTER_DNS, insists_on_cluster_dns, sandbox_spec
 from podbay.node.volumes.keeper import runtime_volumes
 from podbay.objects.events import EventType
 
@@ -88,13 +88,9 @@ class PodSandbox:
         if self._record.sandbox is not None:
             text = "Pod sandbox changed, it will be killed and re-created."
             self._event("Normal", "SandboxChanged", text)
-        if lacks_cluster_dns(pod):
-            policy = pod["spec"].get("dnsPolicy") or "ClusterFirst"
-            text = (
-                f'pod: "{pod_text(pod)}". kubelet does not have ClusterDNS IP configured and cannot create '
-                f'Pod using "{policy}" policy. Falling back to "Default" policy.'
-            )
-            self._event("Warning", "MissingClusterDNS", text)
+        if insists_on_cluster_dns(pod):
+            words = NO_CLUSTER_DNS.format(policy='"ClusterFirstWithHostNet"')
+            self._event("Warning", "MissingClusterDNS", f'pod: "{pod_text(pod)}". {words}')
         for warning in self._parts.warnings(pod):
             self._event("Warning", "NotSupportedHere", warning)
 

@@ -112,6 +112,19 @@ def test_the_node_tells_what_it_is(node: AgentCluster) -> None:
     assert conditions["Ready"] == "True" and "RuntimeLimited" in conditions
 
 
+def test_who_insists_on_cluster_dns_is_told_that_there_is_none(node: AgentCluster) -> None:
+    node.run(pod("true"))
+    assert "MissingClusterDNS" not in dict(node.events())
+    found = node.run(pod("true", name="asks", dnsPolicy="ClusterFirstWithHostNet"))
+    words = "kubelet does not have ClusterDNS IP configured and cannot create Pod using "
+    who = f"asks_{node.namespace}({found['metadata']['uid']})"
+    ending = '"ClusterFirstWithHostNet" policy. Falling back to "Default" policy.'
+    assert dict(node.events("asks"))["MissingClusterDNS"] == f'pod: "{who}". {words}{ending}'
+    _, listed = node.api.call("GET", "/api/v1/namespaces/default/events")
+    of_node = {e["reason"]: e["message"] for e in listed["items"] if e["involvedObject"]["kind"] == "Node"}
+    assert of_node["MissingClusterDNS"].startswith(f'{words}"ClusterFirst" policy')
+
+
 def test_a_pod_that_others_declare_failed_is_stopped(node: AgentCluster) -> None:
     node.running(pod("sleep 600", restartPolicy="Always"))
     node.patch(
