@@ -60,6 +60,8 @@ def _policy(deployment: Deployment, name: str) -> Object:
                     "apiVersions": ["v1"],
                     "operations": ["CREATE", "UPDATE"],
                     "resources": ["pods"],
+                    # The server's default, said here so that a plan finds it as it is.
+                    "scope": "*",
                 }
             ],
         },

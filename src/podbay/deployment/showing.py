@@ -71,7 +71,17 @@ def shown(obj: Object) -> Object:
         for field in ("data", "stringData"):
             if left.get(field):
                 left[field] = dict.fromkeys(left[field], MASK)
-    return left
+    first = {key: left.pop(key) for key in ("apiVersion", "kind", "metadata") if key in left}
+    return {key: _sorted(value) for key, value in {**first, **left}.items()}
+
+
+def _sorted(value: Any) -> Any:
+    """The order of keys means nothing and differs between a file and a cluster."""
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [_sorted(each) for each in value]
+    return value
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:
