@@ -15,6 +15,9 @@ import yaml
 from patience import until
 from podbay_shell import Shell
 
+from podbay.cli.killing import kill_pods
+from podbay.kube.kubeconfig import load_kubeconfig
+
 NODES = """
 nodes: [{name: played, capacity: {cpu: "8"}}]
 script:
@@ -31,6 +34,7 @@ script:
         second: [{run: 0.5, log: [{after: 0.2, text: "two"}]}]
     - containers: {"*": [{run: 0, log: ["done"]}]}
 """
+MERGE = {"Content-Type": "application/merge-patch+json"}
 _NUMBERS = itertools.count()
 Make = Callable[..., str]
 
@@ -68,7 +72,8 @@ def make(played: Shell) -> Iterator[Make]:
 
         yield create
         for name in made:
-            api.call("PATCH", f"/api/v1/namespaces/default/pods/{name}", {"metadata": {"finalizers": None}})
+            free = {"metadata": {"finalizers": None}}
+            api.call("PATCH", f"/api/v1/namespaces/default/pods/{name}", free, headers=MERGE)
             api.call("DELETE", f"/api/v1/namespaces/default/pods/{name}")
 
 
@@ -194,6 +199,7 @@ def test_clusters_that_are_none(played: Shell, tmp_path: Path) -> None:
     assert played.refused("pods", "--cluster", "nope") == (
         "error: --cluster nope: neither a context of your kubeconfig nor a file. Known: podbay, current"
     )
+    assert "does not run in a pod" in played.refused("pods", "--cluster", "in-cluster")
     broken = tmp_path / "broken"
     broken.write_text("{")
     assert str(broken) in played.refused("pods", "--cluster", str(broken))
@@ -201,6 +207,13 @@ def test_clusters_that_are_none(played: Shell, tmp_path: Path) -> None:
     config["clusters"][0]["cluster"]["server"] = "https://127.0.0.1:1"
     broken.write_text(yaml.safe_dump(config))
     assert "127.0.0.1:1" in played.refused("pods", "--cluster", str(broken))
+
+
+def test_embedded_clusters_by_name(shell: Shell) -> None:
+    shell.start("--name", "two")
+    assert shell("pods", "--cluster", "podbay-two").err == "No pods in namespace default of podbay-two.\n"
+    shell("cluster", "stop", "--name", "two")
+    assert "Start it: podbay cluster start --name two;" in shell.refused("pods", "--cluster", "podbay-two")
 
 
 # -- logs
@@ -279,6 +292,24 @@ def test_a_reader_that_went_away_is_no_error(played: Shell, make: Make) -> None:
         finally:
             os.close(write_end)
         assert (done.returncode, done.stderr) == (141, b""), arguments
+
+
+def test_messages_are_no_terminal_commands(played: Shell, make: Make) -> None:
+    """Words of a cluster go to a terminal; what is in them must not take it over."""
+    name = make("forever")
+    wait_for(played, name, "Running")
+    with played.api() as api:
+        body = {"status": {"phase": "Failed", "reason": "Evicted\x1b[2J\n", "message": "\x1b]0;title\x07"}}
+        code, answer = api.call(
+            "PATCH", f"/api/v1/namespaces/default/pods/{name}/status", body, headers=MERGE
+        )
+        assert code == 200, answer
+    wait_for(played, name, "Failed (Evicted")
+    for arguments in (("pods",), ("explain", name)):
+        said = played(*arguments).out
+        assert "Evicted" in said
+        assert "\x1b" not in said
+        assert "\x07" not in said
 
 
 # -- explain
@@ -370,6 +401,14 @@ def test_a_pod_that_stays(played: Shell, make: Make) -> None:
         process.send_signal(2)
         assert process.wait() == 130
     assert status(played, name)["deleting"] is True
+
+
+async def test_what_keeps_a_pod_is_named(played: Shell, make: Make) -> None:
+    name = make("forever", finalizers=["example.com/hold"])
+    config = load_kubeconfig(played.kubeconfig())
+    (ended,) = await kill_pods(config, [("default", name)], now=True, patience_seconds=0.5)
+    assert "its finalizers wait for somebody: example.com/hold" in str(ended.error)
+    assert ended.to_json()["gone"] is False
 
 
 def test_help_is_there(played: Shell) -> None:

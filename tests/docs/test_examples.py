@@ -22,6 +22,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BINARIES = Path(sys.executable).parent
 SECONDS = 120.0
 BEFORE = {
+    "cli.md": f"""
+        podbay cluster start
+        {ROOT}/script/demo-image "$PWD/demo.tar" docker.io/library/busybox:1.36
+        podbay cluster load "$PWD/demo.tar"
+    """,
     "faults.md": f"""
         podbay cluster start
         export KUBECONFIG=$(podbay cluster kubeconfig --path)

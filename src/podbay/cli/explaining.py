@@ -183,7 +183,7 @@ def _cause(cause: Diagnosis) -> list[str]:
     return [
         f"  cause:    {cause.cause}.",
         f"  fix:      {cause.fix}",
-        f"  by:       {_WHO[cause.blame]} ({_HEALS[cause.heals]})",
+        f"  mend:     {_WHO[cause.blame]} ({_HEALS[cause.heals]})",
         f"  category: {cause.category}",
         *(f"  {'evidence:' if at == 0 else '':9} {each}" for at, each in enumerate(cause.evidence)),
     ]

@@ -62,16 +62,23 @@ class Ended:
         }
 
 
-async def kill_pods(config: ClusterConfig, pods: Sequence[tuple[str, str]], *, now: bool) -> list[Ended]:
+async def kill_pods(
+    config: ClusterConfig,
+    pods: Sequence[tuple[str, str]],
+    *,
+    now: bool,
+    patience_seconds: float = PATIENCE_SECONDS,
+) -> list[Ended]:
     """End the pods (namespace, name) side by side; errors of one do not keep the others."""
     async with connect(config) as cluster:
-        killer = _Killer(cluster, now=now)
+        killer = _Killer(cluster, now=now, patience_seconds=patience_seconds)
         return await asyncio.gather(*(killer.kill(*each) for each in dict.fromkeys(pods)))
 
 
 class _Killer:
-    def __init__(self, cluster: LeasedCluster, *, now: bool) -> None:
+    def __init__(self, cluster: LeasedCluster, *, now: bool, patience_seconds: float) -> None:
         self._cluster = cluster
+        self._patience = patience_seconds
         self._now = now
         self._waiting: set[str] = set()
         self._progress = Progress(plain=False)
@@ -110,7 +117,7 @@ class _Killer:
             self._waiting.add(key)
             self._show()
             grace = float(metadata_of(answer).get("deletionGracePeriodSeconds") or 0)
-            return await _until_gone(changes, key, before, grace + PATIENCE_SECONDS)
+            return await _until_gone(changes, key, before, grace + self._patience)
 
     def _show(self) -> None:
         if self._waiting:

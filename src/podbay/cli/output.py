@@ -33,6 +33,7 @@ __all__ = [
     "print_json",
     "print_line",
     "print_table",
+    "printable",
     "run",
 ]
 
@@ -40,8 +41,7 @@ T = TypeVar("T")
 
 EXIT_INTERRUPTED = 130
 _EXIT_PIPE = 141
-# What a terminal would take for a command; messages come from clusters and containers.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]+")
 
 
 class _Console(Console):
@@ -60,6 +60,11 @@ class Output(StrEnum):
     json = "json"
 
 
+def printable(text: str) -> str:
+    """Without what a terminal would take for a command: messages come from clusters and their containers."""
+    return _CONTROL.sub(" ", text)
+
+
 def print_json(document: Any) -> None:
     """A document for people and programs: indented."""
     sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
@@ -73,7 +78,7 @@ def print_line(document: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns as wide as their contents: a name that is cut cannot be copied."""
-    lines = [list(columns), *([_CONTROL.sub(" ", cell) for cell in row] for row in rows)]
+    lines = [list(columns), *([printable(cell).replace("\n", " ") for cell in row] for row in rows)]
     widths = [max(cell_len(line[at]) for line in lines) for at in range(len(columns))]
     for line in lines:
         padded = [cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True)]
@@ -108,7 +113,7 @@ def errors_as_sentences() -> Iterator[None]:
 def _fail(sentence: str) -> NoReturn:
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
-    errors.print(f"error: {sentence}", markup=False)
+    errors.print(f"error: {printable(sentence)}", markup=False)
     raise typer.Exit(1)
 
 

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podbay.cli.output import Output, console, errors, errors_as_sentences, print_json, print_table, run
+from podbay.cli.output import (
+    Output,
+    console,
+    errors,
+    errors_as_sentences,
+    print_json,
+    print_table,
+    printable,
+    run,
+)
 from podbay.cli.target import ClusterOption, NamespaceOption, choose, connect
 from podbay.errors import InvalidInputError, StateError
 
@@ -158,7 +167,7 @@ def explain(
         if output is Output.json:
             print_json(explanation_json(found))
         else:
-            sys.stdout.write(explanation_text(found, datetime.now(UTC)))
+            sys.stdout.write(printable(explanation_text(found, datetime.now(UTC))))
 
 
 def kill(

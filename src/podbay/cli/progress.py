@@ -6,15 +6,14 @@ On a terminal the line is rewritten in place and disappears; elsewhere each new 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Mapping
 from typing import TextIO
 
-__all__ = ["Progress"]
+from podbay.cli.output import printable
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+__all__ = ["Progress"]
 
 
 class Progress:
@@ -42,13 +41,13 @@ class Progress:
         if self._terminal:
             self.clear()
             width = shutil.get_terminal_size().columns - 1
-            line = _CONTROL.sub(" ", text)
+            line = printable(text).replace("\n", " ")
             self._shown = line if len(line) <= width else line[: width - 1] + "…"
             self._stream.write(f"\x1b[2m{self._shown}\x1b[0m")
         elif self._plain and text not in self._told:
             # Backing off and trying again take turns; once each is enough.
             self._told.add(text)
-            self._stream.write(text + "\n")
+            self._stream.write(printable(text) + "\n")
         self._stream.flush()
 
     def clear(self) -> None:
@@ -60,5 +59,5 @@ class Progress:
     def say(self, text: str) -> None:
         """A line that stays, also when quiet."""
         self.clear()
-        self._stream.write(text + "\n")
+        self._stream.write(printable(text) + "\n")
         self._stream.flush()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from podbay.cli.output import print_line
+from podbay.cli.output import print_line, printable
 from podbay.cli.rows import COLUMNS, pod_json, row
 from podbay.cli.target import connect
 from podbay.kube.config import ClusterConfig
@@ -61,5 +61,5 @@ class _GrowingTable:
     def _print(self, cells: Sequence[str]) -> None:
         self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, cells, strict=True)]
         padded = [cell.ljust(width) for cell, width in zip(cells, self._widths, strict=True)]
-        sys.stdout.write("  ".join(padded).rstrip() + "\n")
+        sys.stdout.write(printable("  ".join(padded)).rstrip() + "\n")
         sys.stdout.flush()
