@@ -290,6 +290,29 @@ async def test_processes_left_by_a_container_die_with_it(runtime: Runtime, pods:
     assert "sleep 4321" not in await pods.shell(script, sandbox=sandbox, name="two")
 
 
+async def test_joining_the_processes_of_one_container(runtime: Runtime, pods: PodMaker) -> None:
+    if not (await runtime.info()).features.shared_processes:
+        pytest.skip("pods cannot share processes here")
+    sandbox = await pods.sandbox()
+    target = await pods.start("sleep", "1234", sandbox=sandbox, name="target")
+    await pods.start("sleep", "4321", sandbox=sandbox, name="other")
+    seen = await pods.shell("ps", sandbox=sandbox, name="debug", processes_of=target.id)
+    assert "sleep 1234" in seen
+    assert "sleep 4321" not in seen
+    assert "sleep 1234" not in await pods.shell("ps", sandbox=sandbox, name="alone")
+    assert (await pods.status(target.id)).state is ContainerState.RUNNING
+
+
+async def test_joining_the_processes_of_a_container_that_has_ended(runtime: Runtime, pods: PodMaker) -> None:
+    if not (await runtime.info()).features.shared_processes:
+        pytest.skip("pods cannot share processes here")
+    sandbox = await pods.sandbox()
+    target = await pods.start("true", sandbox=sandbox, name="target")
+    await pods.ended(target.id)
+    with pytest.raises(StartError):
+        await pods.start("ps", sandbox=sandbox, name="debug", processes_of=target.id)
+
+
 async def test_removing_a_sandbox_removes_running_containers(runtime: Runtime, pods: PodMaker) -> None:
     sandbox = await pods.sandbox()
     await pods.start("sh", "-c", "trap '' TERM; sleep 1000 & wait", sandbox=sandbox)

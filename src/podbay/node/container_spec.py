@@ -41,6 +41,8 @@ class Ready:
     read_profile: ReadProfile
     devices: Mapping[str, str] | None = None
     """Paths of block volumes by volume name."""
+    target: str = ""
+    """The id of the container whose processes an ephemeral one joins."""
 
 
 def container_spec(
@@ -70,6 +72,7 @@ def container_spec(
         stdin_once=bool(container.get("stdinOnce")),
         tty=bool(container.get("tty")),
         message_path=container.get("terminationMessagePath") or "",
+        processes_of=ready.target,
         stop_signal=(container.get("lifecycle") or {}).get("stopSignal") or "",
         labels={
             POD_UID: uid_of(pod),

@@ -258,6 +258,9 @@ class ContainerSpec:
     """Where the process may leave its termination message; an empty, writable file is put there."""
     stop_signal: str = ""
     """Such as "SIGUSR1"; empty: the image's STOPSIGNAL, else SIGTERM."""
+    processes_of: str = ""
+    """The id of a running container of the same sandbox whose processes it joins; empty: it has its own, or the
+    sandbox's when those are shared."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -164,6 +164,7 @@ class ContainerStarter:
             api_address=parts.server if record.pod["spec"].get("hostNetwork") else None,
         )
         ready = Ready(
+            target=self._target(container),
             image=image,
             image_name=shown_name(container.get("image") or "", image),
             sources=sources,
@@ -182,6 +183,18 @@ class ContainerStarter:
         except StartError as error:
             self._event("Warning", "Failed", f"Error: {error}", container)
             raise
+
+    def _target(self, container: Object) -> str:
+        """The id of the container that an ephemeral one is for; empty when it names none."""
+        name = container.get("targetContainerName")
+        if not name:
+            return ""
+        status = self._record.latest(name)
+        if status is None:
+            message = f"unable to find target container {name}"
+            self._event("Warning", "Failed", f"Error: {message}", container)
+            raise StartError("CreateContainerConfigError", message)
+        return status.id
 
     async def _image_volumes(
         self, container: Object, objects: PodObjects, prepared: Prepared

@@ -179,6 +179,21 @@ def test_a_debug_container_joins_a_running_pod(node: AgentCluster) -> None:
     assert node.get()["status"]["phase"] == "Running"
 
 
+def test_a_debug_container_sees_the_processes_of_its_target(node: AgentCluster) -> None:
+    node.running(pod("sleep 1234"))
+    debug = {
+        "name": "debug",
+        "image": "localhost/bb:1",
+        "command": ["sh", "-c", "ps; sleep 4321"],
+        "targetContainerName": "main",
+    }
+    node.patch("pods", "p", {"spec": {"ephemeralContainers": [debug]}}, sub="ephemeralcontainers")
+    node.wait(lambda p: "running" in p["status"]["ephemeralContainerStatuses"][0]["state"])
+    until(lambda: "sleep 1234" in node.log(container="debug"))
+    node.delete()
+    node.wait(lambda p: not p)
+
+
 def test_shared_process_namespace(node: AgentCluster) -> None:
     other = shell("exec sleep 30", name="other")
     count = "ps -o comm | grep -c '^sleep$'"

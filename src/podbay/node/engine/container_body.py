@@ -126,6 +126,8 @@ def _host(
         host["PidMode"] = "host"
     elif sandbox.share_processes:
         host["PidMode"] = joined
+    elif spec.processes_of:
+        host["PidMode"] = f"container:{spec.processes_of}"
     return host
 
 

@@ -1,16 +1,19 @@
-"""One container as the runc runtime remembers it, and its record on disk. Pure."""
+"""One container as the runc runtime remembers it, and its record on disk."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from podbay.errors import StartError
 from podbay.node.observed import ResolvedUser
 from podbay.node.runc.launch import Launched
+from podbay.node.runc.process import is_running
+from podbay.node.specs import ContainerSpec
 
-__all__ = ["Container", "from_record", "signal_number", "to_record"]
+__all__ = ["Container", "from_record", "joined_processes", "signal_number", "to_record"]
 
 _VERSION = 1
 
@@ -52,6 +55,23 @@ def from_record(record: Mapping[str, Any]) -> Container:
         user=ResolvedUser(user["uid"], user["gid"], tuple(user["groups"])),
         process=Launched(**process) if process else None,
     )
+
+
+def joined_processes(
+    namespaces: Mapping[str, str], spec: ContainerSpec, read: Callable[[str], Container | None]
+) -> Mapping[str, str]:
+    """The pod's namespaces (sandboxes.Sandbox.namespaces) with the processes that the container is to join.
+
+    A pod that shares processes shares them anyway. StartError when the other container does not run.
+    """
+    if not spec.processes_of or namespaces.get("pid") != "":
+        return namespaces
+    target = read(spec.processes_of)
+    process = target.process if target is not None else None
+    if process is None or not is_running(process.pid, process.ticks):
+        message = f'container "{spec.processes_of}", whose processes it is to join, is not running'
+        raise StartError("CreateContainerError", message)
+    return {**namespaces, "pid": f"/proc/{process.pid}/ns/pid"}
 
 
 def signal_number(name: str) -> int:

@@ -24,7 +24,7 @@ from podbay.node.observed import ContainerState, ContainerStatus
 from podbay.node.runc import layout as records
 from podbay.node.runc.capabilities import capabilities_for
 from podbay.node.runc.cgroups import Cgroups
-from podbay.node.runc.container import Container, from_record, signal_number, to_record
+from podbay.node.runc.container import Container, from_record, joined_processes, signal_number, to_record
 from podbay.node.runc.launch import Launched, Launcher
 from podbay.node.runc.layout import ContainerFiles, Layout, container_id
 from podbay.node.runc.mounts import find_devices, find_mounts, release_sub_paths
@@ -122,7 +122,7 @@ class Containers:
             spec.tty,
             spec.stdin,
             spec.stdin_once,
-            sandbox.spec.share_processes or sandbox.spec.host_pid,
+            sandbox.spec.share_processes or sandbox.spec.host_pid or bool(spec.processes_of),
         )
         around = self._surroundings(container, sandbox, spec, files)
         around = replace(around, home=home_of(user.uid, passwd))
@@ -153,7 +153,7 @@ class Containers:
         return Surroundings(
             root=str(files.root),
             cgroup=f"/{container.cgroup}",
-            namespaces=sandbox.namespaces(shared),
+            namespaces=joined_processes(sandbox.namespaces(shared), spec, self.read),
             hostname=sandbox.hostname,
             files=[*bound, *(mount for mount in own if mount.target not in taken)],
             devices=find_devices(list(spec.devices), privileged=spec.security.privileged),
