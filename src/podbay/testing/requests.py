@@ -21,7 +21,9 @@ from podbay.errors import ApiError, InvalidInputError
 
 __all__ = ["Requests"]
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
+FRESH_SECONDS = 30.0
+"""How long a connection may lie idle and still be used: API servers close theirs after a minute and a half."""
 
 
 class Requests:
@@ -40,6 +42,7 @@ class Requests:
         self._tls = client_tls(cluster, user)
         self._token = user.get("token", "")
         self._connection: http.client.HTTPConnection | None = None
+        self._used_at = 0.0
 
     def __enter__(self) -> Requests:
         return self
@@ -92,6 +95,11 @@ class Requests:
             return self._open(_anonymous(self._tls))
         if self._connection is None:
             self._connection = self._open(self._tls)
+        now = time.monotonic()
+        if now - self._used_at > FRESH_SECONDS:
+            # It is opened anew with the next request.
+            self._connection.close()
+        self._used_at = now
         return self._connection
 
     def _open(self, tls: ssl.SSLContext | None) -> http.client.HTTPConnection:
