@@ -137,6 +137,13 @@ def test_params_and_authorizer_only_where_they_are_given() -> None:
     assert "undeclared reference to 'authorizer'" in compiler.compile(expression, authorizer=False).error
 
 
+def test_loops_end() -> None:
+    runner = Runner(lambda question: (False, ""))
+    compiled = Compiler(params=False).compile("object.all(x, object.all(y, x + y >= 0))")
+    outcome = runner.evaluate(runner.load(compiled), runner.bind({"object": list(range(1000))}))
+    assert outcome.error == "Iteration budget exceeded"
+
+
 def test_nothing_is_loaded_before_the_first_expression() -> None:
     code = (
         "import sys; from podbay.apiserver.server import ApiServer; "

@@ -66,7 +66,11 @@ class ValidatingAdmissionPolicy:
         All of them are looked at, though the first decides, for the warnings of the others.
         """
         denials: list[_Denial] = []
-        for policy in reader.list(POLICIES):
+        policies = reader.list(POLICIES)
+        if len(self._evaluators) > len(policies):
+            names = {name_of(policy) for policy in policies}
+            self._evaluators = {n: kept for n, kept in self._evaluators.items() if n in names}
+        for policy in policies:
             name = name_of(policy)
             bound = [b for b in bindings if (b.get("spec") or {}).get("policyName") == name]
             if bound:
