@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,10 @@ from podbay.objects.resource import GVR
 from podbay.testing.requests import Requests
 
 HERE = Path(__file__).parent
+IMAGE = "localhost/podbay-bench:1"
+BURSTS = 10
+CHATTY = ("sh", "-c", f"i=0; while [ $i -lt {BURSTS} ]; do seq 1 10000; sleep 1; i=$((i+1)); done")
+"""10,000 lines a second."""
 NODES = 'nodes:\n- name: s\n  count: 4\n  capacity: {cpu: "100000", memory: 256Ti, pods: "50000"}\n'
 MOST = {"upstream sync": 20, "upstream deferrable": 1000}
 """Pods at once that upstream is asked for; more take it many minutes."""
@@ -37,13 +42,19 @@ MOST = {"upstream sync": 20, "upstream deferrable": 1000}
 class Cluster:
     """A background cluster in a home of its own."""
 
+    def __init__(self, nodes: str = "") -> None:
+        self.nodes = nodes
+
     def __enter__(self) -> Cluster:
         self.home = tempfile.TemporaryDirectory(prefix="podbay-bench-")
         self.environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         self.environment |= {"PODBAY_HOME": self.home.name, "AIRFLOW_HOME": f"{self.home.name}/airflow"}
-        nodes = Path(self.home.name, "nodes.yaml")
-        nodes.write_text(NODES)
-        facts = json.loads(self._podbay("start", "-o", "json", "--nodes", str(nodes)))
+        words: list[str] = []
+        if self.nodes:
+            nodes = Path(self.home.name, "nodes.yaml")
+            nodes.write_text(self.nodes)
+            words = ["--nodes", str(nodes)]
+        facts = json.loads(self._podbay("start", "-o", "json", *words))
         self.kubeconfig = Path(facts["kubeconfig"])
         return self
 
@@ -57,6 +68,11 @@ class Cluster:
             command, env=self.environment, check=True, capture_output=True, text=True
         ).stdout
 
+    def load_image(self) -> None:
+        archive = Path(self.home.name, "image.tar")
+        subprocess.run([HERE.parent.parent / "script/demo-image", archive, IMAGE], check=True)
+        self._podbay("load", str(archive))
+
     def requests(self) -> int:
         with Requests(self.kubeconfig) as api:
             _, body = api.call("GET", "/metrics")
@@ -65,7 +81,9 @@ class Cluster:
         )
 
 
-async def drive(cluster: Cluster, who: str, count: int, seconds: float, python: str) -> dict[str, Any]:
+async def drive(
+    cluster: Cluster, who: str, count: int, seconds: float, python: str, command: Sequence[str] = ("true",)
+) -> dict[str, Any]:
     """One run; ends of containers are noted meanwhile."""
     words = {"ours": ["ours.py", "x"], "upstream sync": ["upstream.py", "sync"], "upstream deferrable": ["upstream.py", "deferrable"]}  # fmt: skip
     script, mode = words[who]
@@ -73,9 +91,9 @@ async def drive(cluster: Cluster, who: str, count: int, seconds: float, python: 
         "scripted.podbay.dev/run-seconds": str(seconds),
         "scripted.podbay.dev/log": "first\nsecond",
     }
-    command = [
+    program = [
         sys.executable if who == "ours" else python, str(HERE / script), "--kubeconfig", str(cluster.kubeconfig),
-        "--image", "busybox", "--command", '["true"]', "--annotations", json.dumps(annotations), "--mode", mode, "--count", str(count),
+        "--image", IMAGE, "--command", json.dumps(command), "--annotations", json.dumps(annotations), "--mode", mode, "--count", str(count),
     ]  # fmt: skip
     ended: dict[int, float] = {}
 
@@ -93,7 +111,7 @@ async def drive(cluster: Cluster, who: str, count: int, seconds: float, python: 
         stop = store.listen(note)
         before = cluster.requests()
         process = await asyncio.create_subprocess_exec(
-            *command,
+            *program,
             env=cluster.environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
@@ -106,6 +124,7 @@ async def drive(cluster: Cluster, who: str, count: int, seconds: float, python: 
     if process.returncode:
         raise RuntimeError(f"{who} failed: {out.decode()[-500:]}")
     facts: dict[str, Any] = json.loads(out.splitlines()[-1])
+    facts.setdefault("lines", out.count(b"[base]"))
     late = [done - ended[int(n)] for n, done in facts["done"].items() if int(n) in ended]
     facts["requests"] = (after - before - 1) / count
     facts["late"] = statistics.median(late) if late else float("nan")
@@ -143,6 +162,9 @@ async def main() -> None:
     parser.add_argument("--seconds", type=float, nargs="*", default=[1.0, 60.0])
     options = parser.parse_args()
     with Cluster() as cluster:
+        cluster.load_image()
+        await logs(cluster, options.upstream_python)
+    with Cluster(NODES) as cluster:
         for seconds in options.seconds:
             await table(cluster, f"1 pod that runs {seconds:g} s", 1, seconds, options.upstream_python)
         for count in options.counts:
@@ -156,6 +178,18 @@ async def table(cluster: Cluster, title: str, count: int, seconds: float, python
         if count <= most:
             facts[who] = await drive(cluster, who, count, seconds, python)
     show(title, facts, count)
+
+
+async def logs(cluster: Cluster, python: str) -> None:
+    """One container that writes 10,000 lines a second."""
+    print(f"\n{BURSTS * 10_000} lines, 10,000 a second, from one container")
+    for who in ("ours", "upstream sync"):
+        facts = await drive(cluster, who, 1, 0.0, python, CHATTY)
+        cores = facts["cpu"] / facts["wall"]
+        lag = f", lag p50 {facts['lag_p50']:.3f} s p99 {facts['lag_p99']:.3f} s" if "lag_p50" in facts else ""
+        print(
+            f"  {who:20} {facts['lines']} lines told, {cores:.2f} cores, end->outcome {facts['late']:.2f} s{lag}"
+        )
 
 
 asyncio.run(main())
