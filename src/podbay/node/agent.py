@@ -27,6 +27,7 @@ from podbay.node.disturbances import Disturbances
 from podbay.node.fields import NodeFacts
 from podbay.node.handlers import Handlers
 from podbay.node.host_ports import HostPorts
+from podbay.node.image_garbage import ImageGarbage, disk_space
 from podbay.node.labels import POD_UID, VOLUMES
 from podbay.node.machine import Machine, look_at_machine
 from podbay.node.metering import Meter, Owner, machine_totals
@@ -253,6 +254,11 @@ class NodeAgent:
             informer.add_handler(self._on_object(running, kind))
             group.start(kind, informer.run())
         group.start("disk", DiskWatch(parts, lambda: list(running.workers.values())).run())
+        if parts.runtime_name == "runc":
+            garbage = ImageGarbage(
+                parts.runtime, parts.clock, parts.recorder, lambda: disk_space(self._storage)
+            )
+            group.start("image garbage", garbage.run())
         await registration.register()
         self._started = True
         group.start("heartbeat", registration.run())

@@ -86,6 +86,8 @@ class Image:
     digests: Sequence[str] = ()
     """Repository digests ("docker.io/library/busybox@sha256:…"), what status.imageID shows."""
     size: int = 0
+    loaded: bool = False
+    """It came from an archive: no registry needs to have it. False where the runtime does not know."""
     os: str = "linux"
     architecture: str = ""
     config: ImageConfig = ImageConfig()

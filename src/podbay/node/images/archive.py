@@ -67,7 +67,8 @@ def _add(store: ImageStore, found: _Found, platform: Platform) -> StoredImage:
         raise InvalidInputError(f"{names} is built for {built_for}, this node is {platform}")
     references = [parse_reference(tag) for tag in found.tags]
     digests = [f"{r.name}@{found.manifest_digest}" for r in references if found.manifest_digest]
-    return store.add(found.config, found.layers, tags=[str(r) for r in references], digests=digests)
+    tags = [str(r) for r in references]
+    return store.add(found.config, found.layers, tags=tags, digests=digests, loaded=True)
 
 
 class _Archive:

@@ -43,6 +43,7 @@ class StoredImage:
     size: int
     tags: Sequence[str] = ()
     digests: Sequence[str] = ()
+    loaded: bool = False
 
     def image(self) -> Image:
         """As the runtime protocol shows it."""
@@ -52,6 +53,7 @@ class StoredImage:
             tags=tuple(self.tags),
             digests=tuple(self.digests),
             size=self.size,
+            loaded=self.loaded,
             os=platform.os,
             architecture=platform.architecture,
             config=image_config(self.config),
@@ -91,6 +93,7 @@ class ImageStore:
                 entry["size"],
                 tuple(entry["tags"]),
                 tuple(entry["digests"]),
+                bool(entry.get("loaded")),
             )
             if all((self.layers / name).is_dir() for name in image.layers):
                 self._images[image.id] = image
@@ -126,6 +129,7 @@ class ImageStore:
                     "size": image.size,
                     "tags": list(image.tags),
                     "digests": list(image.digests),
+                    "loaded": image.loaded,
                 }
                 for image in self._images.values()
             ],
@@ -164,9 +168,11 @@ class ImageStore:
         *,
         tags: Iterable[str] = (),
         digests: Iterable[str] = (),
+        loaded: bool = False,
     ) -> StoredImage:
         """Unpack the layers that are missing and name the image. Names move here from other images.
 
+        loaded: it comes from an archive; it stays that, also when a registry turns out to have it.
         InvalidInputError when content does not fit its digests; StateError when the disk is full. Nothing is left then.
         """
         content = parse_json(config, "image configuration")
@@ -178,7 +184,13 @@ class ImageStore:
             for name, identity, opener in zip(names, identities, layers, strict=True):
                 self._add_layer(name, identity, opener)
             with self._lock:
-                return self._register(digest_of(config), content, names, list(tags), list(digests))
+                image = self._register(digest_of(config), content, names, list(tags), list(digests))
+                return self._mark_loaded(image) if loaded else image
+
+    def _mark_loaded(self, image: StoredImage) -> StoredImage:
+        marked = self._images[image.id] = replace(image, loaded=True)
+        self._write_index()
+        return marked
 
     def name(
         self, image_id: str, *, tags: Iterable[str] = (), digests: Iterable[str] = ()
@@ -256,6 +268,7 @@ class ImageStore:
             sum(self._layers[name].size for name in layers),
             tuple(dict.fromkeys([*(old.tags if old else ()), *tags])),
             tuple(dict.fromkeys([*(old.digests if old else ()), *digests])),
+            loaded=old is not None and old.loaded,
         )
         self._images[image_id] = image
         self._write_index()
