@@ -84,37 +84,52 @@ class Run:
         found = self._api.call("GET", f"{self._path}/taskInstances")["task_instances"]
         return {task["task_id"]: task["state"] for task in found}
 
-    def wait_for(self, task_id: str, states: set[str] | frozenset[str], *, seconds: float = 150) -> str:
+    def wait_for(
+        self, task_id: str, states: set[str] | frozenset[str], *, seconds: float = 400, map_index: int = -1
+    ) -> str:
         """Wait until the task is in one of the states; which one. Raises TimeoutError with all states."""
         deadline = time.monotonic() + seconds
         while True:
-            now = self.states()
-            state = now.get(task_id)
+            if map_index < 0:
+                now = self.states()
+                state = now.get(task_id)
+            else:
+                found = self._api.call("GET", self._instance(task_id, map_index))
+                now = {task_id: found and found["state"]}
+                state = now[task_id]
             if state in states:
                 return str(state)
             if time.monotonic() > deadline:
                 raise TimeoutError(
                     f"{self.dag_id}.{task_id} is {state!r} after {seconds:.0f} s, not one of {sorted(states)}; "
-                    f"all: {now}; its log:\n{self.log(task_id, 1)}"
+                    f"all: {now}; its log:\n{self.log(task_id, 1, map_index=map_index)}"
                 )
             time.sleep(0.3)
 
-    def task(self, task_id: str, *, seconds: float = 150) -> Task:
+    def task(self, task_id: str, *, seconds: float = 400, map_index: int = -1) -> Task:
         """Wait for a task's end."""
-        self.wait_for(task_id, FINAL, seconds=seconds)
-        fields = self._api.call("GET", f"{self._path}/taskInstances/{task_id}")
+        self.wait_for(task_id, FINAL, seconds=seconds, map_index=map_index)
+        fields = self._api.call("GET", self._instance(task_id, map_index))
         tries = fields["try_number"]
-        found = self._api.call("GET", f"{self._path}/taskInstances/{task_id}/xcomEntries/return_value")
-        result = found["value"] if found else None
-        return Task(fields["state"], tries, self.log(task_id, tries), result, fields)
+        result = self.xcom(task_id, "return_value", map_index=map_index)
+        return Task(fields["state"], tries, self.log(task_id, tries, map_index=map_index), result, fields)
+
+    def xcom(self, task_id: str, key: str, *, map_index: int = -1) -> Any:
+        """The value of an XCom; None when there is none."""
+        path = f"{self._path}/taskInstances/{task_id}/xcomEntries/{key}?map_index={map_index}"
+        found = self._api.call("GET", path)
+        return found["value"] if found else None
+
+    def _instance(self, task_id: str, map_index: int) -> str:
+        return f"{self._path}/taskInstances/{task_id}" + (f"/{map_index}" if map_index >= 0 else "")
 
     def mark(self, task_id: str, state: str) -> None:
         """Do what the button of the same name does."""
         self._api.call("PATCH", f"{self._path}/taskInstances/{task_id}", {"new_state": state})
 
-    def log(self, task_id: str, number: int) -> str:
+    def log(self, task_id: str, number: int, *, map_index: int = -1) -> str:
         """The log of one try."""
-        path = f"{self._path}/taskInstances/{task_id}/logs/{number}?full_content=true&map_index=-1"
+        path = f"{self._path}/taskInstances/{task_id}/logs/{number}?full_content=true&map_index={map_index}"
         found = self._api.call("GET", path)
         events = found["content"] if found else []
         return "\n".join(_line(event) for event in events)

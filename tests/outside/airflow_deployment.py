@@ -20,7 +20,7 @@ from worker_pods import write_pod_template
 
 __all__ = ["free_port", "running_airflow"]
 
-START_SECONDS = 120.0
+START_SECONDS = 400.0
 STOP_SECONDS = 3.0
 COMPONENTS = {
     "api-server": ("api-server",),

@@ -18,7 +18,7 @@ from podbay.testing.requests import Requests
 
 __all__ = ["open_gates"]
 
-SECONDS = 120.0
+SECONDS = 400.0
 _ENDED = re.compile(
     r"Received executor event with state success for task instance "
     r"TaskInstanceKey\(dag_id='[^']*', task_id='([^']*)', run_id='([^']*)'"

@@ -28,7 +28,7 @@ def lines_of(task: Task, container: str) -> list[str]:
 
 
 def wait_for_pod(
-    kube: Requests, namespace: str, run: Run, task_id: str, *, phase: str | None, seconds: float = 60
+    kube: Requests, namespace: str, run: Run, task_id: str, *, phase: str | None, seconds: float = 400
 ) -> dict[str, Any]:
     """Wait for the task's one pod to be in a phase; None waits until it is gone. Raises TimeoutError with the pods."""
     deadline = time.monotonic() + seconds
