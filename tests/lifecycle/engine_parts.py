@@ -42,17 +42,21 @@ def task(
     log: str = "",
     code: int = 0,
     script: Mapping[str, str] | None = None,
+    first: Mapping[str, str] | None = None,
     pod: Mapping[str, Any] | None = None,
     **plan: Any,
 ) -> PodPlan:
-    """One task on a scripted node. script adds annotations without their prefix, pod fields of the PodRequest."""
+    """One task on a scripted node.
+
+    script adds annotations without their prefix, first those of the first incarnation alone, pod fields of the PodRequest.
+    """
     chosen = task_id or f"t-{uuid.uuid4().hex[:8]}"
     marks = {"run-seconds": str(run), "exit-code": str(code), **(script or {})}
     if log:
         marks["log"] = log
-    marks = {SCRIPTED + key: value for key, value in marks.items()}
 
     def build(incarnation: int) -> Object:
+        own = marks | (first or {}) if incarnation == 0 else marks
         identity = TaskIdentity(
             deployment="tests",
             dag_id="dag",
@@ -62,7 +66,10 @@ def task(
             incarnation=incarnation,
         )
         fields = {"image": "busybox", "result": plan.get("result", "none"), **(pod or {})}
-        return build_pod(PodRequest(identity=identity, namespace=namespace, annotations=marks, **fields))
+        annotations = {SCRIPTED + key: value for key, value in own.items()}
+        return build_pod(
+            PodRequest(identity=identity, namespace=namespace, annotations=annotations, **fields)
+        )
 
     return PodPlan(build=build, **plan)
 

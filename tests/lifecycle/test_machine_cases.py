@@ -190,6 +190,21 @@ def test_the_budget_for_replacements_ends() -> None:
     assert world.outcome.incarnations == 3 and world.outcome.infrastructure
 
 
+def test_a_kill_between_two_pods_is_heard() -> None:
+    world = started()
+    settle(world, until=1)
+    world.evict(next(iter(world.pods.values())))
+    while world.state.phase != "replacing":
+        if world.watched:
+            world.tell()
+        else:
+            world.answer(0)
+    world.ask()
+    settle(world)
+    assert world.outcome is not None and world.outcome.kind == "killed"
+    assert len(world.all_pods) == 1
+
+
 @pytest.mark.parametrize(
     ("asked_at", "seen_before", "kind"),
     [

@@ -73,7 +73,9 @@ def _absorb(rules: Rules, state: State, event: Event) -> tuple[State, list[Actio
         case s.ResultRead(reading=reading):
             return replace(state, result=state.result or reading, reading_result=False), []
         case s.Asked(by=by):
-            if state.killed_by or state.verdict is not None or state.outcome is not None:
+            # The end of a pod that another one follows is not the end of the run.
+            too_late = state.verdict is not None and state.phase != "replacing"
+            if state.killed_by or too_late or state.outcome is not None:
                 return state, []
             return replace(state, killed_by=by or "somebody"), []
         case s.Decided():

@@ -234,8 +234,14 @@ class ScriptedNodes:
         status = pod_status(pod.life, self.now(), host_ip="127.0.0.1", pod_ip=pod.ip)
         obj = pod.life.pod
         pod.reported = True
+        # Conditions are merged by type, as a kubelet's are: others write some of their own.
         await self._api.patch(
-            PODS, name_of(obj), {"status": status}, namespace=namespace_of(obj), subresource="status"
+            PODS,
+            name_of(obj),
+            {"status": status},
+            namespace=namespace_of(obj),
+            subresource="status",
+            patch_type="strategic",
         )
 
     async def _confirm_deletion(self, pod: _Pod) -> None:
