@@ -377,6 +377,12 @@ def test_killing(played: Shell, make: Make) -> None:
     ran = played("kill", running, "nope", f"default/{failed}", code=1)
     assert ran.out.splitlines()[1] == f"pod default/{failed} is gone (it was: Failed (exit code 3))"
     assert ran.out.startswith(f"pod default/{running} is gone (it was: Running")
+    waiting = make("unpullable")
+    wait_for(played, waiting, "image")
+    assert (
+        played("kill", waiting).out
+        == f"pod default/{waiting} is gone (it was: waiting for its image (ErrImagePull))\n"
+    )
     assert ran.err.startswith("error: no pod 'nope' in namespace default of podbay.")
     assert status(played, running) == status(played, failed) == {}
 

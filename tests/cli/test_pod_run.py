@@ -196,7 +196,7 @@ def test_a_second_ctrl_c_leaves_at_once_and_says_what_may_be_left(real: Shell) -
     assert err.splitlines()[-1] == (
         "Left. Pod default/stubborn may still be there; end it: podbay kill default/stubborn"
     )
-    real("kill", "--now", "stubborn")
+    assert "its container ended with exit code 137" in real("kill", "--now", "stubborn").out
 
 
 def test_a_reader_that_goes_away_ends_the_pod(real: Shell) -> None:

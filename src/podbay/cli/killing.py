@@ -41,13 +41,12 @@ class Ended:
     error: PodbayError | None = None
 
     def sentence(self) -> str:
-        was = status_of(self.before)
-        view = view_of(self.after, main_container_name(self.after))
-        code = view.main.exit_code if view.main is not None and view.main.began else None
-        how = f"; its container ended with exit code {code}" if code is not None else ""
-        if view_of(self.before, main_container_name(self.before)).stage == "ended":
-            how = ""
-        return f"pod {self.namespace}/{self.name} is gone (it was: {was}{how})"
+        """What a person reads."""
+        after = view_of(self.after, main_container_name(self.after))
+        code = after.main.exit_code if after.main is not None else None
+        ran = view_of(self.before, main_container_name(self.before)).stage == "running"
+        how = f"; its container ended with exit code {code}" if ran and code is not None else ""
+        return f"pod {self.namespace}/{self.name} is gone (it was: {status_of(self.before)}{how})"
 
     def to_json(self) -> dict[str, Any]:
         pod = pod_json(self.after or self.before) if self.before else None
