@@ -437,7 +437,7 @@ INFO = {
 
 
 def test_an_engine_that_can_everything() -> None:
-    info = runtime_info(VERSION, INFO, podman=False, network="bridge", same_machine=True)
+    info = runtime_info(VERSION, INFO, podman=False, network="bridge", same_machine=True, is_root=True)
     assert (info.name, info.architecture, info.features.notes) == ("docker", "amd64", ())
     assert info.features.pod_ip_from_host
     assert info.features.memory_limit
@@ -445,13 +445,16 @@ def test_an_engine_that_can_everything() -> None:
 
 def test_what_does_not_work_is_said() -> None:
     rootless = {**INFO, "SecurityOptions": ["name=rootless"]}
-    info = runtime_info(VERSION, rootless, podman=True, network="none", same_machine=False)
+    info = runtime_info(VERSION, rootless, podman=True, network="none", same_machine=False, is_root=True)
     features = info.features
     assert not (features.memory_limit or features.pod_network or features.host_paths or features.seccomp)
-    assert len(features.notes) == 5
+    assert len(features.notes) == 6
     # Nothing is False without a sentence, nothing is said of what works.
-    desktop = runtime_info(VERSION, INFO, podman=False, network="bridge", same_machine=False)
+    desktop = runtime_info(VERSION, INFO, podman=False, network="bridge", same_machine=False, is_root=True)
     assert ["port-forward" in note for note in desktop.features.notes].count(True) == 1
+    theirs = runtime_info(VERSION, INFO, podman=False, network="bridge", same_machine=True, is_root=False)
+    assert not theirs.features.api_from_pods
+    assert ["cannot reach the API server" in note for note in theirs.features.notes] == [True]
 
 
 def test_the_same_machine() -> None:

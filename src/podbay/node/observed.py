@@ -38,6 +38,8 @@ class Features:
     """…and that processes of this machine reach."""
     outbound_network: bool
     """Pods reach what the machine reaches."""
+    api_from_pods: bool = True
+    """This process can listen inside pods, which is their way to the API server."""
     host_paths: bool
     """Paths of this process's machine can be mounted."""
     host_network: bool

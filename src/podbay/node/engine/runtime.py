@@ -96,7 +96,12 @@ class EngineRuntime:
                 engine.endpoint, info, hostname=socket.gethostname(), kernel=os.uname().release
             )
             described = runtime_info(
-                engine.version, info, podman=engine.podman, network=network, same_machine=same
+                engine.version,
+                info,
+                podman=engine.podman,
+                network=network,
+                same_machine=same,
+                is_root=os.geteuid() == 0,
             )
             self._local = same
             self._root = str(info.get("DockerRootDir", ""))

@@ -43,8 +43,9 @@ def runtime_info(
     podman: bool,
     network: str,
     same_machine: bool,
+    is_root: bool,
 ) -> RuntimeInfo:
-    """version and info are the engine's answers to GET /version and GET /info."""
+    """version and info are the engine's answers to GET /version and GET /info; is_root speaks of this process."""
     options = info.get("SecurityOptions") or ()
     rootless = any("rootless" in option for option in options) or bool(info.get("Rootless"))
     # Podman reports what the machine could do, not what an ordinary user's containers get.
@@ -57,6 +58,7 @@ def runtime_info(
         pod_network=has_network,
         pod_ip_from_host=has_network and same_machine and not rootless,
         outbound_network=has_network,
+        api_from_pods=same_machine and is_root,
         host_paths=same_machine,
         host_network=same_machine and not rootless,
         users=True,
@@ -102,6 +104,11 @@ def _notes(features: Features, name: str, *, rootless: bool) -> Sequence[str]:
         notes.append(f"{where} has no bridge network here, so pods have no addresses; start it with one")
     elif not features.pod_ip_from_host:
         notes.append(f"pods' addresses are not reachable from this machine with {where}; use port-forward")
+    if not features.api_from_pods:
+        notes.append(
+            f"pods cannot reach the API server with {where}: that takes a cluster started as root on the engine's "
+            "own machine"
+        )
     if not features.host_paths:
         notes.append(f"{where} works on another machine: hostPath volumes are paths of that one")
     if not features.host_network:
