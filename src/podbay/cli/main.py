@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from podbay import __version__
-from podbay.cli import cluster, pod, pods, up
+from podbay.cli import cluster, deploy, deploy_check, deploy_secrets, pod, pods, up
 from podbay.cli.pod_words import CommandAfterDashes
 from podbay.cli.run import run
 
@@ -24,6 +24,9 @@ app.add_typer(cluster.app, name="cluster")
 app.add_typer(pod.app, name="pod")
 pods.register(app)
 app.command(cls=CommandAfterDashes)(pod.render)
+deploy.register(app)
+app.add_typer(deploy_secrets.app, name="secrets")
+deploy_check.register(app)
 
 
 @app.callback(invoke_without_command=True)

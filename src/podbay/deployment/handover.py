@@ -45,6 +45,8 @@ def airflow_environment(
         # What DAGs read with conf.get("kubernetes", "NAMESPACE"); stock Airflow has no such key.
         "AIRFLOW__KUBERNETES__NAMESPACE": deployment.namespace,
         "AIRFLOW__KUBERNETES_EXECUTOR__NAMESPACE": deployment.namespace,
+        "AIRFLOW__PODBAY__DEPLOYMENT": deployment.name,
+        "AIRFLOW__PODBAY__ADOPT_UPSTREAM_OPERATORS": str(deployment.airflow.take_over_upstream),
         "AIRFLOW_CONN_KUBERNETES_DEFAULT": orjson.dumps(connection).decode(),
         FILE_VARIABLE: file,
     }

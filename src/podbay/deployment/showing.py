@@ -71,8 +71,8 @@ def shown(obj: Object) -> Object:
         for field in ("data", "stringData"):
             if left.get(field):
                 left[field] = dict.fromkeys(left[field], MASK)
-    first = {key: left.pop(key) for key in ("apiVersion", "kind", "metadata") if key in left}
-    return {key: _sorted(value) for key, value in {**first, **left}.items()}
+    first: Object = {key: left.pop(key) for key in ("apiVersion", "kind", "metadata") if key in left}
+    return {key: _sorted(value) for key, value in (first | left).items()}
 
 
 def _sorted(value: Any) -> Any:

@@ -1,0 +1,282 @@
+"""`podbay init`, `plan`, `apply`, `destroy`, `manifests` and `schema`: a deployment from its file to a cluster and back."""
+
+from __future__ import annotations
+
+import random
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from podbay.cli.deployment_file import FileOption, OutputOption, load, must_have_namespace, on_cluster, place
+from podbay.cli.output import Output, console, errors, errors_as_sentences, print_json
+from podbay.cli.target import ClusterOption
+from podbay.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from podbay.deployment.apply import Applied
+    from podbay.deployment.destroy import Removal
+    from podbay.deployment.model import Deployment
+    from podbay.deployment.plan import Plan
+    from podbay.kube.client import KubeClient
+
+# Functions import what they need, as in cluster.py.
+
+__all__ = ["register"]
+
+EXIT_DIFFERENT = 3
+"""Of `podbay plan --exit-code` when applying would change something; as of `podbay cluster status`."""
+FILE = Path("podbay.yaml")
+
+Adopt = Annotated[bool, typer.Option("--adopt", help="Take over objects that were there before.")]
+Force = Annotated[bool, typer.Option("--force", help="Set back fields that somebody else has changed.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+class Purpose(StrEnum):
+    """--for of manifests"""
+
+    kubectl = "kubectl"
+    env = "env"
+    helm = "helm"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    for command in (init, plan, apply, destroy, manifests, schema):
+        app.command()(command)
+
+
+def init(
+    file: FileOption = FILE,
+    name: Annotated[str | None, typer.Option(help="The directory's name when absent.")] = None,
+    namespace: Annotated[str | None, typer.Option("--namespace", "-n", help="Generated when absent.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+) -> None:
+    """Write a podbay.yaml to begin with."""
+    with errors_as_sentences():
+        from podbay.deployment.naming import generate_namespace
+        from podbay.deployment.reading import parse_deployment
+        from podbay.deployment.starter import name_from, starter_file
+
+        if file.exists() and not overwrite:
+            raise InvalidInputError(f"{file} is there already; edit it, or replace it with --overwrite")
+        chosen = name or name_from(file.absolute().parent.name)
+        text = starter_file(chosen, namespace or generate_namespace(random.SystemRandom()))
+        parse_deployment(text, str(file))
+        file.write_text(text)
+        console.print(f"Wrote {file}. Look at it, then: podbay plan, podbay apply", markup=False)
+
+
+def plan(
+    file: FileOption = FILE,
+    cluster: ClusterOption = None,
+    adopt: Adopt = False,
+    force: Force = False,
+    exit_code: Annotated[
+        bool,
+        typer.Option("--exit-code", help=f"Exit with {EXIT_DIFFERENT} when apply would change something."),
+    ] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """Show what apply would do, as kubectl diff does. Changes nothing."""
+    with errors_as_sentences():
+        made = _planned(place(file, load(file), write=False), cluster, adopt=adopt, force=force)
+        _print_plan(made, output)
+    if exit_code and (made.work or made.obstacles):
+        raise typer.Exit(EXIT_DIFFERENT)
+
+
+def apply(
+    file: FileOption = FILE,
+    cluster: ClusterOption = None,
+    adopt: Adopt = False,
+    force: Force = False,
+    yes: Yes = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """Make the cluster as the file says. Asks before it deletes or takes over anything."""
+    failed = False
+    with errors_as_sentences():
+        deployment = place(file, load(file), write=True)
+        made = _planned(deployment, cluster, adopt=adopt, force=force)
+        _confirm_apply(made, yes=yes)
+        results = on_cluster(cluster, deployment, lambda api: _apply(api, made, output))
+        failed = any(each.done in ("refused", "withheld") for each in results)
+        if output is Output.json:
+            print_json(
+                {
+                    "deployment": deployment.name,
+                    "namespace": deployment.namespace,
+                    "results": _results(results),
+                }
+            )
+        elif not made.work:
+            console.print(f"{deployment.name} is as {file} says: nothing to do.", markup=False)
+        for note in made.notes:
+            errors.print(f"note: {note}", markup=False)
+        if failed:
+            errors.print(
+                "error: not everything could be applied; mend what is refused and apply again", markup=False
+            )
+    if failed:
+        raise typer.Exit(1)
+
+
+async def _apply(api: KubeClient, made: Plan, output: Output) -> list[Applied]:
+    from podbay.deployment.apply import apply_plan
+
+    def tell(result: Applied) -> None:
+        if output is Output.text:
+            said = f": {result.message}" if result.message else ""
+            console.print(f"{result.change} {result.done}{said}", markup=False)
+
+    return await apply_plan(api, made, told=tell)
+
+
+def _results(results: list[Applied]) -> list[dict[str, str]]:
+    return [
+        {"kind": each.change.key[0], "name": each.change.key[1], "done": each.done, "message": each.message}
+        for each in results
+    ]
+
+
+def _planned(deployment: Deployment, cluster: str | None, *, adopt: bool, force: bool) -> Plan:
+    from podbay.deployment.observe import observe
+    from podbay.deployment.plan import make_plan
+
+    observed = on_cluster(cluster, deployment, lambda api: observe(api, deployment))
+    return make_plan(deployment, observed, adopt=adopt, force=force)
+
+
+def _print_plan(made: Plan, output: Output) -> None:
+    from podbay.deployment.showing import plan_json, plan_lines
+
+    if output is Output.json:
+        print_json(plan_json(made))
+        return
+    for line in plan_lines(made):
+        sys.stdout.write(line + "\n")
+    if not made.work and not made.obstacles:
+        console.print(f"{made.deployment.name} is as {made.deployment.source} says.", markup=False)
+
+
+def _confirm_apply(made: Plan, *, yes: bool) -> None:
+    delicate = [
+        each for each in made.work if each.action == "delete" or (each.action == "update" and each.force)
+    ]
+    if yes or not delicate or made.obstacles:
+        return
+    for each in delicate:
+        errors.print(f"{each}: {'delete' if each.action == 'delete' else 'take over'}", markup=False)
+    _ask("Go on?")
+
+
+def _ask(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise InvalidInputError("nobody is there to confirm this; give --yes")
+    typer.confirm(question, abort=True, err=True)
+
+
+def destroy(
+    file: FileOption = FILE,
+    cluster: ClusterOption = None,
+    yes: Yes = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """Delete the deployment from the cluster: its namespace with everything in it."""
+    failed = False
+    with errors_as_sentences():
+        from podbay.deployment.destroy import removal_of
+
+        deployment = must_have_namespace(load(file))
+        removal = on_cluster(cluster, deployment, lambda api: removal_of(api, deployment))
+        if removal.changes:
+            _confirm_destroy(removal, yes=yes)
+        results = on_cluster(cluster, deployment, lambda api: _destroy(api, removal, output))
+        failed = any(each.done == "refused" for each in results)
+        if output is Output.json:
+            print_json(
+                {"namespace": deployment.namespace, "results": _results(results), "kept": list(removal.kept)}
+            )
+            return
+        for kept in removal.kept:
+            console.print(f"{kept} stays: it was there before", markup=False)
+        if not removal.changes:
+            console.print(f"{deployment.name} is not in this cluster.", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+async def _destroy(api: KubeClient, removal: Removal, output: Output) -> list[Applied]:
+    from podbay.aio.clock import SystemClock
+    from podbay.deployment.destroy import destroy as delete
+
+    def tell(result: Applied) -> None:
+        if output is Output.text:
+            said = f": {result.message}" if result.message else ""
+            console.print(f"{result.change} {result.done}{said}", markup=False)
+
+    return await delete(api, removal, SystemClock(), told=tell)
+
+
+def _confirm_destroy(removal: Removal, *, yes: bool) -> None:
+    for change in removal.changes:
+        errors.print(f"- {change}", markup=False)
+    if removal.running_pods:
+        errors.print(f"  with {len(removal.running_pods)} pods that have not ended", markup=False)
+    if removal.claims:
+        errors.print(f"  with the data of {', '.join(removal.claims)}", markup=False)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise InvalidInputError("nobody is there to confirm this; give --yes")
+    namespace = removal.deployment.namespace
+    if typer.prompt(f"Type {namespace} to delete it", default="", show_default=False, err=True) != namespace:
+        raise InvalidInputError("not confirmed; nothing was deleted")
+
+
+def manifests(
+    file: FileOption = FILE,
+    purpose: Annotated[Purpose, typer.Option("--for", help="kubectl, env or helm.")] = Purpose.kubectl,
+    in_cluster: Annotated[bool, typer.Option(help="For --for env: Airflow runs in the cluster.")] = True,
+    output: OutputOption = Output.text,
+) -> None:
+    """Print what apply would apply (kubectl), or what an Airflow must be told (env, helm). Needs no cluster."""
+    with errors_as_sentences():
+        from podbay.deployment.desired import desired_objects
+        from podbay.deployment.handover import airflow_environment, helm_values
+        from podbay.pods.render import render
+
+        deployment = must_have_namespace(load(file))
+        if purpose is Purpose.kubectl:
+            objects = desired_objects(deployment)
+            if output is Output.json:
+                print_json({"apiVersion": "v1", "kind": "List", "items": objects})
+            else:
+                sys.stdout.write("---\n".join(render(each, reveal=True) for each in objects))
+            return
+        if purpose is Purpose.helm:
+            values = helm_values(deployment, file.read_text())
+            if output is Output.json:
+                print_json(values)
+            else:
+                sys.stdout.write(render(values, reveal=True))
+            return
+        context = deployment.cluster if not in_cluster else ""
+        environment = airflow_environment(
+            deployment, str(file.absolute()), in_cluster=in_cluster, context=context
+        )
+        if output is Output.json:
+            print_json(environment)
+        else:
+            sys.stdout.writelines(f"{key}={value}\n" for key, value in environment.items())
+
+
+def schema() -> None:
+    """Print the JSON schema of podbay.yaml, for editors."""
+    from podbay.deployment.format import json_schema
+
+    print_json(json_schema())

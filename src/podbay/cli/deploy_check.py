@@ -1,0 +1,202 @@
+"""`podbay check` and `podbay doctor`: pods against a deployment, and a deployment against the world."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from podbay.cli.deployment_file import FileOption, OutputOption, load, must_have_namespace, on_cluster
+from podbay.cli.output import Output, console, errors_as_sentences, print_json, print_table, run
+from podbay.cli.target import ClusterOption
+from podbay.errors import InvalidInputError, PodbayError, RuntimeUnavailableError
+
+if TYPE_CHECKING:
+    from podbay.deployment.cluster_check import ClusterVerdict
+    from podbay.deployment.doctor import Finding
+    from podbay.deployment.model import Deployment
+    from podbay.kube.client import KubeClient
+    from podbay.objects.meta import Object
+    from podbay.pods.problems import Problem
+
+# Functions import what they need, as in cluster.py.
+
+__all__ = ["register"]
+
+FILE = Path("podbay.yaml")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.command()(check)
+    app.command()(doctor)
+
+
+def check(
+    manifests: Annotated[
+        list[Path] | None, typer.Argument(help="Pod manifests; - is stdin. None: the file alone.")
+    ] = None,
+    file: FileOption = FILE,
+    cluster: ClusterOption = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="By the file's rules alone, without a cluster.")
+    ] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """Check the file, and pods against it and the cluster, without making any. Exit code 1 when something is wrong."""
+    failed = False
+    with errors_as_sentences():
+        deployment = must_have_namespace(load(file))
+        pods = [(str(path), _pod(path)) for path in manifests or ()]
+        reports = [_report(deployment, source, pod, cluster, offline=offline) for source, pod in pods]
+        failed = any(each["problems"] for each in reports)
+        if output is Output.json:
+            print_json({"deployment": deployment.name, "ok": not failed, "pods": reports})
+        else:
+            _print_reports(deployment, reports)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _pod(path: Path) -> Object:
+    from podbay.pods.template import load_template
+
+    text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    return load_template(text, "stdin" if str(path) == "-" else str(path))
+
+
+def _report(
+    deployment: Deployment, source: str, pod: Object, cluster: str | None, *, offline: bool
+) -> dict[str, Any]:
+    """The pod as the platform would make it, judged by the file and, unless offline, by the cluster."""
+    from podbay.deployment.enforce import enforce
+    from podbay.pods.validate import pod_problems
+
+    made = enforce(pod, deployment)
+    problems: list[Problem] = [*pod_problems(made.pod), *made.problems]
+    notes = list(made.notes)
+    if not offline and not problems:
+        verdict = on_cluster(cluster, deployment, lambda api: _ask(api, made.pod, deployment))
+        problems += verdict.problems
+        notes += verdict.notes
+    return {
+        "source": source,
+        "problems": [{"path": each.path, "message": each.message} for each in dict.fromkeys(problems)],
+        "notes": notes,
+    }
+
+
+async def _ask(api: KubeClient, pod: Object, deployment: Deployment) -> ClusterVerdict:
+    from podbay.deployment.cluster_check import check_in_cluster
+
+    return await check_in_cluster(api, pod, deployment.namespace)
+
+
+def _print_reports(deployment: Deployment, reports: list[dict[str, Any]]) -> None:
+    console.print(f"{deployment.source}: ok", markup=False)
+    for report in reports:
+        word = "ok" if not report["problems"] else f"{len(report['problems'])} problems"
+        console.print(f"{report['source']}: {word}", markup=False)
+        for each in report["problems"]:
+            console.print(
+                f"  {each['path']}: {each['message']}" if each["path"] else f"  {each['message']}",
+                markup=False,
+            )
+        for note in report["notes"]:
+            console.print(f"  note: {note}", markup=False)
+
+
+def doctor(
+    file: FileOption = FILE,
+    cluster: ClusterOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Look at everything a deployment needs, and say what to do about what is missing. Changes nothing."""
+    failed = False
+    with errors_as_sentences():
+        findings = [*_here(), *_there(file, cluster)]
+        failed = any(each.verdict == "failed" for each in findings)
+        if output is Output.json:
+            print_json(
+                [
+                    {"subject": f.subject, "verdict": f.verdict, "message": f.message, "fix": f.fix}
+                    for f in findings
+                ]
+            )
+        else:
+            print_table(["", "WHAT", "FOUND"], [[f.verdict, f.subject, f.message] for f in findings])
+            for each in findings:
+                if each.fix:
+                    console.print(f"{each.subject}: {each.fix}", markup=False)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _here() -> list[Finding]:
+    """What of this machine matters: versions, Airflow, and an engine for the embedded cluster."""
+    from podbay import __version__
+    from podbay.deployment.doctor import Finding
+
+    python = ".".join(map(str, sys.version_info[:3]))
+    return [Finding("podbay", "ok", f"{__version__} on Python {python}"), _airflow(), _engine()]
+
+
+def _airflow() -> Finding:
+    from podbay.deployment.doctor import Finding
+
+    try:
+        version = metadata.version("apache-airflow")
+    except metadata.PackageNotFoundError:
+        return Finding(
+            "airflow",
+            "warning",
+            "is not installed here",
+            "For DAGs on this machine: pip install podbay[airflow]",
+        )
+    try:
+        provider = metadata.version("apache-airflow-providers-cncf-kubernetes")
+    except metadata.PackageNotFoundError:
+        fix = "Install apache-airflow-providers-cncf-kubernetes."
+        return Finding("airflow", "failed", f"{version} without its Kubernetes provider", fix)
+    if tuple(int(part) for part in version.split(".")[:2]) < (3, 3):
+        return Finding("airflow", "failed", f"{version} is too old", "Upgrade it to 3.3 or later.")
+    return Finding("airflow", "ok", f"{version} with cncf.kubernetes {provider}")
+
+
+def _engine() -> Finding:
+    from podbay.deployment.doctor import Finding
+    from podbay.node.choose import choose_runtime
+
+    nowhere = Path(tempfile.gettempdir())
+    try:
+        # Chosen and never opened: it only has to be there.
+        chosen = run(
+            choose_runtime("auto", node="doctor", directory=nowhere, environment=os.environ, home=Path.home())
+        )
+    except RuntimeUnavailableError as err:
+        message = "nothing runs containers on this machine; needed for the embedded cluster only"
+        return Finding("engine", "warning", message, f"{err}.")
+    engine = "runc" if type(chosen).__name__ == "RuncRuntime" else "a container engine answers"
+    return Finding("engine", "ok", engine)
+
+
+def _there(file: Path, cluster: str | None) -> list[Finding]:
+    from podbay.deployment.doctor import Finding, examine
+
+    try:
+        deployment = must_have_namespace(load(file))
+    except InvalidInputError as err:
+        return [Finding("podbay.yaml", "failed", "cannot be used", str(err))]
+    found = [Finding("podbay.yaml", "ok", f"{deployment.name} in {deployment.namespace}")]
+    try:
+        return found + on_cluster(
+            cluster, deployment, lambda api: examine(api, deployment, datetime.now(UTC))
+        )
+    except PodbayError as err:
+        return [*found, Finding("cluster", "failed", "cannot be examined", str(err))]
