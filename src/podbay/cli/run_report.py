@@ -52,6 +52,8 @@ def _failure(failure: Failure) -> list[str]:
         lines += [f"    {each}" for each in found.evidence]
     elif failure.error:
         lines.append(f"  {_cut(failure.error)}")
+        if failure.where:
+            lines.append(f"  at {failure.where}")
     if failure.lines:
         lines.append("  The end of its log:")
         lines += [f"    {_cut(line.text)}" for line in failure.lines]
@@ -87,5 +89,6 @@ def _task_json(row: Row, failure: Failure | None) -> dict[str, Any]:
         "pod": {"namespace": namespace_of(pod), "name": name_of(pod)} if pod is not None else None,
         "diagnosis": diagnosis_to_json(failure.diagnosis) if failure and failure.diagnosis else None,
         "error": failure.error or None if failure else None,
+        "where": failure.where or None if failure else None,
         "log": [str(file) for file in failure.files] if failure else None,
     }

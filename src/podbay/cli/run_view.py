@@ -52,7 +52,7 @@ async def show_while(*, quiet: bool) -> AsyncIterator[View]:
     elif sys.stdout.isatty():
         view = _Table()
         console = Console(highlight=False)
-        with Live(view, console=console, refresh_per_second=_REFRESH, transient=False) as live:
+        with Live(view, console=console, refresh_per_second=_REFRESH, transient=True) as live:
             view.live = live
             yield view
     else:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 
-from podbay.cli.output import Output, console, errors_as_sentences, print_json, print_table
+from podbay.cli.output import Output, console, errors, errors_as_sentences, print_json, print_table
 from podbay.cli.run import DatabaseOption
 from podbay.cli.target import ClusterOption, choose
 from podbay.embedded.home import ClusterHome
@@ -49,14 +50,16 @@ def up(
             _show_status(stack.status(), output)
             return
         version = require_airflow()
-        use = _EmbeddedUse()
+        # Of --output json stdout is the document's alone.
+        say = errors if output is Output.json else console
+        use = _EmbeddedUse(say)
         try:
             config = choose(cluster, start=use.start)
             request = stack.UpRequest(
                 dags=_dags(dags), port=port, database=database, embedded=use.of(embedded_home(config))
             )
-            if not stack.status() and output is Output.text:
-                console.print(f"Airflow {version} is starting.")
+            if not stack.status():
+                say.print(f"Airflow {version} is starting.")
             facts = asyncio.run(stack.start(request, config, version=version))
         except BaseException:
             use.undo()
@@ -70,7 +73,8 @@ def up(
 class _EmbeddedUse:
     """The embedded cluster counts as used by this command until Airflow itself counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Console) -> None:
+        self._say = say
         self._use: ClusterUse | None = None
 
     def of(self, home: ClusterHome | None) -> ClusterHome | None:
@@ -81,7 +85,7 @@ class _EmbeddedUse:
         return home
 
     def start(self, home: ClusterHome) -> None:
-        console.print(f"The embedded cluster {home.name} is starting.")
+        self._say.print(f"The embedded cluster {home.name} is starting.")
         self.of(home)
         assert self._use is not None
         self._use.start()

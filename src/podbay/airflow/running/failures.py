@@ -21,6 +21,7 @@ __all__ = ["Failure", "explain"]
 EVENTS = GVR("", "v1", "events")
 NODES = GVR("", "v1", "nodes")
 _LINES = 5
+_LONGEST = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +34,27 @@ class Failure:
     diagnosis: Diagnosis | None
     error: str
     """The exception that Airflow noted."""
+    where: str
+    """The innermost line of the user's own files in it: `FILE:LINE in FUNCTION`."""
     lines: tuple[LogLine, ...]
     """The end of its log."""
     files: tuple[Path, ...]
 
 
-async def explain(picture: Picture, row: Row, logs: Path, client: KubeClient | None) -> Failure:
+async def explain(
+    picture: Picture, row: Row, *, logs: Path, dags: Path, client: KubeClient | None
+) -> Failure:
     """All that can be found out; what cannot be is left out."""
     pod = row.pod()
     files = log_files(logs, picture.dag_id, picture.run_id, row.task_id, row.map_index, row.try_number)
     lines = last_lines(files, 1000, tail=FAILURE_BYTES)
-    error = next((line.error for line in reversed(lines) if line.error), "")
+    raised = next((line for line in reversed(lines) if line.error), None)
     return Failure(
         row=row,
         pod=f"{namespace_of(pod)}/{name_of(pod)}" if pod is not None else "",
-        diagnosis=await _diagnose(pod, client) if pod is not None else None,
-        error=error,
+        diagnosis=await _diagnose(row, pod, client) if pod is not None else None,
+        error=_brief(raised.error, pod is not None) if raised is not None else "",
+        where=_innermost(raised.frames, dags) if raised is not None else "",
         lines=_end_of(lines, f"[{_main_container(pod)}]" if pod is not None else ""),
         files=tuple(files),
     )
@@ -60,7 +66,20 @@ def _end_of(lines: Sequence[LogLine], prefix: str) -> tuple[LogLine, ...]:
     return tuple(own or [line for line in lines if not line.error])[-_LINES:]
 
 
-async def _diagnose(pod: Object, client: KubeClient | None) -> Diagnosis | None:
+def _brief(error: str, has_pod: bool) -> str:
+    # Upstream's operator adds the whole pod, with the values of its environment.
+    first, _, rest = error.partition("\n")
+    text = first if has_pod or not rest else error
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _innermost(frames: Sequence[str], dags: Path) -> str:
+    mine = [f for f in frames if f.startswith(f"{dags}/") and "/site-packages/" not in f]
+    return mine[-1] if mine else ""
+
+
+async def _diagnose(row: Row, pod: Object, client: KubeClient | None) -> Diagnosis | None:
+    """Of the pod as it was before somebody asked for its deletion: an operator deletes what has failed."""
     events: list[Object] = []
     nodes: list[Object] = []
     if client is not None:
@@ -73,7 +92,13 @@ async def _diagnose(pod: Object, client: KubeClient | None) -> Diagnosis | None:
         except PodbayError:
             # No right to see them, or the cluster is gone: the pod tells enough.
             pass
-    return diagnose(Facts(pod=pod, events=events, nodes=nodes, container=_main_container(pod)))
+    for state in (row.undeleted.get(uid_of(pod)), pod):
+        if state is not None:
+            facts = Facts(pod=state, events=events, nodes=nodes, container=_main_container(state))
+            diagnosis = diagnose(facts)
+            if diagnosis is not None:
+                return diagnosis
+    return None
 
 
 def _main_container(pod: Object) -> str:

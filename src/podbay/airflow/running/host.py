@@ -327,11 +327,24 @@ def _prepare(host: Host) -> bool:
     order = host.order
     # Cached bytecode of Airflow saves seconds at every start; the user's own files get none if he wants none.
     unwanted, sys.dont_write_bytecode = sys.dont_write_bytecode, False
-    inside.import_airflow(whole=order["what"] == "up")
-    if order["what"] == "run":
-        inside.import_like(Path(order["file"]))
-    sys.dont_write_bytecode = unwanted
+    is_run = order["what"] == "run"
+    inside.import_airflow(whole=not is_run)
     host.tell("imported")
+    ready = _prepare_database(host)
+    if ready and is_run:
+        file = Path(order["file"])
+        if inside.looks_like_workers(file):
+            # It takes longest to start, and tasks wait for it.
+            host.start("task-api")
+        inside.import_like(file)
+    sys.dont_write_bytecode = unwanted
+    return ready
+
+
+def _prepare_database(host: Host) -> bool:
+    from podbay.airflow.running import inside
+
+    order = host.order
     database = Path(order["database"]) if order["database"] else None
     if database is not None and database.exists() and not order["migrate"]:
         return True

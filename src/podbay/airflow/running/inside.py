@@ -11,9 +11,13 @@ import importlib
 import os
 import sqlite3
 import sys
+import threading
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
-__all__ = ["COMPONENTS", "component", "import_airflow", "import_like", "migrate"]
+__all__ = ["COMPONENTS", "component", "import_airflow", "import_like", "looks_like_workers", "migrate"]
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
     # Log servers listen on every address of the machine; here logs are read from files.
@@ -21,44 +25,61 @@ COMPONENTS: dict[str, tuple[str, ...]] = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
     "dag-processor": ("dag-processor",),
     "api-server": ("api-server",),
-    # Only what worker processes ask: a third of the time to start.
+    # Only what worker processes ask: no UI, half the time to start.
     "task-api": ("api-server", "--apps", "execution"),
 }
-_MODULES = (
+_CORE = (
     "airflow.__main__",
     "airflow.api.common.mark_tasks",
     "airflow.api.common.trigger_dag",
-    "airflow.api_fastapi.app",
-    "airflow.api_fastapi.execution_api.app",
-    "airflow.cli.commands.api_server_command",
     "airflow.cli.commands.scheduler_command",
     "airflow.cli.commands.triggerer_command",
-    "airflow.dag_processing.dagbag",
+    "airflow.dag_processing.bundles.manager",
     "airflow.dag_processing.collection",
+    "airflow.dag_processing.dagbag",
     "airflow.executors.local_executor",
     "airflow.jobs.scheduler_job_runner",
     "airflow.jobs.triggerer_job_runner",
+    "airflow.providers.standard.operators.python",
     "airflow.sdk.execution_time.supervisor",
     "airflow.sdk.execution_time.task_runner",
     "airflow.serialization.serialized_objects",
+)
+_WHOLE = (
+    "airflow.api_fastapi.core_api.app",
+    "airflow.api_fastapi.execution_api.app",
+    "airflow.cli.commands.api_server_command",
+    "airflow.cli.commands.dag_processor_command",
     "uvicorn",
 )
-_WHOLE = ("airflow.cli.commands.dag_processor_command", "airflow.api_fastapi.core_api.app")
+_SERVING = frozenset({"api-server", "task-api", "triggerer"})
+"""They answer the questions of tasks or triggers."""
+WARM_SECONDS = 120.0
+_WORKER_SIGNS = (b"airflow.providers", b"airflow.operators", b"@task")
 
 
 def import_airflow(*, whole: bool) -> None:
-    """Import what several components need, once."""
-    importlib.import_module("airflow")
-    for name in (*_MODULES, *(_WHOLE if whole else ())):
-        importlib.import_module(name)
-    from podbay.airflow.running.lean_api import serve_own_version_only
+    """Import what all components need, once; `whole` also what only the API server needs.
 
-    serve_own_version_only()
+    For one run the latter is left to that server's process, where it goes on beside the rest.
+    """
+    importlib.import_module("airflow")
+    for name in (*_CORE, *(_WHOLE if whole else ())):
+        importlib.import_module(name)
     from airflow.cli import cli_parser
     from airflow.providers_manager import ProvidersManager
 
     ProvidersManager().initialize_providers_configuration()
     cli_parser.get_parser()
+
+
+def looks_like_workers(file: Path) -> bool:
+    """A guess, before the file is loaded: some task of it will run in a worker process."""
+    try:
+        text = file.read_bytes()
+    except OSError:
+        return False
+    return any(sign in text for sign in _WORKER_SIGNS)
 
 
 def import_like(file: Path) -> None:
@@ -101,5 +122,27 @@ def component(name: str) -> None:
     """Be one of Airflow's components until told to end."""
     from airflow.__main__ import main
 
+    if name in _SERVING:
+        from podbay.airflow.running.lean_api import serve_own_version_only
+
+        serve_own_version_only()
+        if name != "triggerer":
+            threading.Thread(target=_warm, daemon=True).start()
     sys.argv = ["airflow", *COMPONENTS[name]]
     main()
+
+
+def _warm() -> None:
+    """Ask first: the routes of the task API are made when the first question comes, and a task would wait for that."""
+    from airflow.configuration import conf
+
+    url = conf.get("core", "execution_api_server_url") + "health/ping"
+    deadline = time.monotonic() + WARM_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=WARM_SECONDS):
+                return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.05)

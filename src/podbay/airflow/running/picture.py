@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from podbay.objects.meta import Object, labels_of
+from podbay.objects.meta import Object, labels_of, uid_of
 from podbay.pods.identity import identity_of, safe_label_value
 
 __all__ = ["FAILED", "FINISHED", "Picture", "Row", "TaskKey"]
@@ -33,6 +33,8 @@ class Row:
     ended: float | None = None
     pods: dict[str, Object] = field(default_factory=dict)
     """By uid, the last known state of each; also of those that are gone."""
+    undeleted: dict[str, Object] = field(default_factory=dict)
+    """The last state of each before its deletion was asked for."""
 
     @property
     def key(self) -> TaskKey:
@@ -102,7 +104,9 @@ class Picture:
             # The cluster may be faster than Airflow's books.
             self._early.append(pod)
             return None
-        row.pods[str((pod.get("metadata") or {}).get("uid"))] = pod
+        row.pods[uid_of(pod)] = pod
+        if not (pod.get("metadata") or {}).get("deletionTimestamp"):
+            row.undeleted[uid_of(pod)] = pod
         return row
 
     def _key_of(self, pod: Object) -> TaskKey | None:

@@ -229,7 +229,8 @@ class RunSession:
     async def _failures(self) -> list[Failure]:
         client = self._cluster.client if self._cluster is not None else None
         failed = [row for row in self.picture.sorted_rows() if row.state == "failed"]
-        return [await explain(self.picture, row, self.home.logs, client) for row in failed]
+        logs, dags = self.home.logs, self._request.dags
+        return [await explain(self.picture, row, logs=logs, dags=dags, client=client) for row in failed]
 
     # -- the end
 

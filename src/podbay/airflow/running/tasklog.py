@@ -18,6 +18,9 @@ LIVE_BYTES = 16 * 1024
 FAILURE_BYTES = 2 * 1024 * 1024
 """For the end of a failure: one event with a traceback and its variables may have a hundred kilobytes."""
 _QUIET = ("::group::", "::endgroup::")
+_QUIET_LOGGERS = ("airflow.dag_processing.", "airflow.models.dagbag")
+_QUIET_TEXTS = ("Worker startup parse complete", "Pushing xcom", "Done. Returned value was: None")
+"""What Airflow says of every task."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ class LogLine:
     text: str
     error: str = ""
     """`ExceptionType: message` of the exception that the event carries."""
+    frames: tuple[str, ...] = ()
+    """Where it was raised, outermost first: `FILE:LINE in FUNCTION`."""
 
 
 def log_files(logs: Path, dag_id: str, run_id: str, task_id: str, map_index: int, number: int) -> list[Path]:
@@ -72,10 +77,19 @@ def _parse(line: bytes) -> LogLine | None:
     if not isinstance(event, dict):
         return None
     text = str(event.get("event") or "")
-    if text.startswith(_QUIET):
+    logger = str(event.get("logger") or "")
+    if text.startswith(_QUIET) or text in _QUIET_TEXTS or logger.startswith(_QUIET_LOGGERS):
         return None
+    at, level = str(event.get("timestamp") or ""), str(event.get("level") or "")
     details = event.get("error_detail") or ()
-    error = ""
-    if details and isinstance(details[0], dict):
-        error = f"{details[0].get('exc_type')}: {details[0].get('exc_value')}"
-    return LogLine(str(event.get("timestamp") or ""), str(event.get("level") or ""), text, error)
+    if not details or not isinstance(details[0], dict):
+        return LogLine(at, level, text)
+    raised = details[0]
+    frames = [f for f in raised.get("frames") or () if isinstance(f, dict)]
+    return LogLine(
+        at,
+        level,
+        text,
+        f"{raised.get('exc_type')}: {raised.get('exc_value')}",
+        tuple(f"{f.get('filename')}:{f.get('lineno')} in {f.get('name')}" for f in frames),
+    )

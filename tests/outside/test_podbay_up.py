@@ -1,0 +1,97 @@
+"""`podbay up` and `down`: UI and API with the login that is printed, a component that dies, a second `up`, nothing left."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow_api import AirflowApi
+from patience import until
+from podbay_programs import Programs
+
+RUNS = Path(__file__).parent / "runs"
+
+
+@pytest.fixture(scope="module")
+def podbay(containers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    programs = Programs(tmp_path_factory.mktemp("up"))
+    yield programs
+    programs("down")
+    until(lambda: not programs.processes(), tell=programs.processes)
+    programs("cluster", "reset", "--yes")
+
+
+def status(podbay: Programs) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(podbay("up", "--status", "-o", "json").out)
+    return found
+
+
+def log_in(url: str, user: str, password: str) -> AirflowApi:
+    api = AirflowApi(url)
+    answer = api.call("POST", "/auth/token", {"username": user, "password": password})
+    api._token = answer["access_token"]
+    return api
+
+
+def test_up_and_down(podbay: Programs) -> None:
+    assert "Airflow is not running" in podbay("up", "--status", code=3).out
+    assert "name the directory with your DAG files" in podbay.refused("up")
+    started = podbay("up", "--dags", str(RUNS), "-o", "json").json()
+
+    with urllib.request.urlopen(started["url"], timeout=30) as page:
+        assert b"<title>Airflow</title>" in page.read()
+    api = log_in(started["url"], started["user"], started["password"])
+    until(lambda: api.has_dag("outcomes"))
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        AirflowApi(started["url"]).call("GET", "/api/v2/dags")
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        log_in(started["url"], started["user"], "wrong")
+    assert listening(podbay) and all(address.startswith("127.") for address in listening(podbay))
+
+    # A component that dies is started again, and nothing else is.
+    before = status(podbay)["components"]
+    os.kill(before["triggerer"]["pid"], signal.SIGKILL)
+    until(lambda: status(podbay)["components"]["triggerer"]["starts"] == 2)
+    after = status(podbay)["components"]
+    assert after["triggerer"]["pid"] != before["triggerer"]["pid"]
+    assert {name: part["pid"] for name, part in after.items() if name != "triggerer"} == {
+        name: part["pid"] for name, part in before.items() if name != "triggerer"
+    }
+
+    # A second `up` finds the first; another directory is not taken in silence.
+    again = podbay("up", "-o", "json").json()
+    assert (again["url"], again["password"]) == (started["url"], started["password"])
+    assert "Stop it: podbay down" in podbay.refused("up", "--dags", str(podbay.home))
+
+    # Of a host that is killed nothing stays, and the next start has the same address, login and DAGs.
+    os.kill(status(podbay)["pid"], signal.SIGKILL)
+    until(lambda: not [words for words in podbay.processes().values() if "embedded.serve" not in words])
+    once_more = podbay("up", "-o", "json").json()
+    assert (once_more["url"], once_more["password"]) == (started["url"], started["password"])
+    assert log_in(once_more["url"], "admin", once_more["password"]).has_dag("outcomes")
+    assert podbay("down").out == "Airflow is stopped.\nThe embedded cluster podbay is stopped.\n"
+    assert podbay("down").out == "Airflow was not running.\n"
+
+
+def listening(podbay: Programs) -> list[str]:
+    """Local addresses of this home's listening TCP sockets."""
+    inodes = set()
+    for pid in podbay.processes():
+        for link in Path(f"/proc/{pid}/fd").glob("*"):
+            with contextlib.suppress(OSError):
+                inodes.add(str(link.readlink()).removeprefix("socket:[").removesuffix("]"))
+    found = []
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and fields[9] in inodes:
+            found.append(socket.inet_ntoa(bytes.fromhex(fields[1].split(":")[0])[::-1]))
+    return found
