@@ -136,19 +136,15 @@ SECRET_KEY = {"name": "A", "valueFrom": {"secretKeyRef": {"name": "db", "key": "
 CONFIG_KEY = {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "mode"}}}
 HANGS = {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1}
 
+# A kubelet makes `$$$$` of a command into `$$`.
 FAILING = {
     "ExitCode": pod(sh("exit 3")),
-    "SegmentationFault": pod(sh("sh -c 'kill -SEGV $$'; exit $?")),
-    "Aborted": pod(sh("sh -c 'kill -ABRT $$'; exit $?")),
-    "Sigkilled": pod(sh("sh -c 'kill -KILL $$'; exit $?")),
+    "SegmentationFault": pod(sh("sh -c 'kill -SEGV $$$$'; exit $?")),
+    "Aborted": pod(sh("sh -c 'kill -ABRT $$$$'; exit $?")),
+    "Sigkilled": pod(sh("sh -c 'kill -KILL $$$$'; exit $?")),
     "OOMKilled": pod(sh("tail /dev/zero", resources={"limits": {"memory": "16Mi"}})),
     "CommandNotExecutable": pod(container("/etc")),
     "WorkingDirectory": pod(container("true", workingDir="/bin/busybox")),
-    "WrongArchitecture": pod(
-        container("/v/app", **SCRATCH),
-        initContainers=[sh(FOREIGN, name="build", **SCRATCH)],
-        volumes=[{"name": "v", "emptyDir": {}}],
-    ),
     "InitContainerFailed": pod(sh("true"), initContainers=[sh("exit 4", name="prepare")]),
     "LivenessProbeFailed": pod(sh("sleep 600", livenessProbe=HANGS)),
     "StartupProbeFailed": pod(sh("sleep 600", startupProbe=HANGS)),
@@ -191,6 +187,23 @@ def test_a_program_that_is_not_there(live: Live, command: tuple[str, ...]) -> No
     live.diagnosed(pod(container(*command)), "CommandNotFound")
 
 
+def test_a_program_for_another_processor(live: Live) -> None:
+    """It fails when the runtime lets go of it: the status knows an exit code, only the log says why."""
+    build = sh(FOREIGN, name="build", **SCRATCH)
+    main = container("/v/app", **SCRATCH)
+    live.create("pods", pod(main, initContainers=[build], volumes=[{"name": "v", "emptyDir": {}}]))
+    live.comes_to("p", "ExitCode")
+    _, log = live.api.call("GET", live.path("pods", "p", "log"))
+    live.comes_to("p", "WrongArchitecture", last_lines=log.splitlines())
+    told = pod(
+        {**main, "terminationMessagePolicy": "FallbackToLogsOnError"},
+        name="q",
+        initContainers=[build],
+        volumes=[{"name": "v", "emptyDir": {}}],
+    )
+    live.diagnosed(told, "WrongArchitecture")
+
+
 def test_keys_that_are_not_there(live: Live) -> None:
     live.create("secrets", {"kind": "Secret", "metadata": {"name": "db"}, "stringData": {"user": "x"}})
     live.create("configmaps", {"kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"other": "x"}})
@@ -228,7 +241,7 @@ def test_images_that_a_registry_does_not_give(live: Live, tmp_path: Path) -> Non
         (tmp_path / part).mkdir()
         with docker_registry(tmp_path / part, auth=auth) as address:
             image = {"image": f"{address}/team/none:1"}
-            category = "ImagePullDenied" if auth else "ImageNotFound"
+            category = "ImagePullDenied" if auth else "ImageTagNotFound"
             live.diagnosed(pod({**sh("true"), **image}, name=part), category)
 
 

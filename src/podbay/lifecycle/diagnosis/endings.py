@@ -86,6 +86,12 @@ DELETED: Final = Category(
 CATEGORIES: Final = (LIVENESS, STARTUP, POST_START, INIT, CRASHES, SIDECAR, HUNG, REQUESTED, DELETED)
 
 _ELF: Final = "exec format error"
+_PROBES: Final = {
+    "Liveness probe failed": "failed liveness probe",
+    "Liveness probe errored": "failed liveness probe",
+    "Startup probe failed": "failed startup probe",
+    "Startup probe errored": "failed startup probe",
+}
 
 
 def find_endings(sight: Sight) -> Iterator[Diagnosis]:
@@ -120,7 +126,7 @@ def _of_main(sight: Sight, main: Seen, ended: Ended) -> Diagnosis | None:
     if by_kubelet is not None and ended.reason != "OOMKilled":
         category, words, told = by_kubelet
         return category.found(f"{who} {words}", evidence=[*evidence, *told], container=main.name)
-    if _ELF in ended.message.lower():
+    if _ELF in " ".join((ended.message, *sight.last_lines)).lower():
         cause = f"A program of container {main.name} of {sight.name} is not built for the node's processor (image {main.image})"
         evidence.append(architecture_line(sight))
         return image_rules.ARCHITECTURE.found(cause, evidence=evidence, container=main.name)
@@ -139,14 +145,18 @@ def _of_main(sight: Sight, main: Seen, ended: Ended) -> Diagnosis | None:
 
 def _by_kubelet(sight: Sight, seen: Seen) -> tuple[Category, str, list[str]] | None:
     """Ends that the kubelet brought about for the container's own probes and hooks."""
+    unhealthy = [told.message for told in sight.told("Unhealthy", container=seen.name)]
     for told in sight.told("Killing", container=seen.name):
-        if "failed liveness probe" in told.message:
+        # Of a container that is not started again the kubelet says only that it stops it; the probe speaks for itself.
+        plain = told.message.startswith("Stopping container") and sight.deletion_asked is None
+        message = told.message if not plain or not unhealthy else _PROBES.get(unhealthy[0].split(":")[0], "")
+        if "failed liveness probe" in message:
             return (
                 LIVENESS,
                 "did not answer its liveness probe and was ended",
                 _lines(sight, seen, "Unhealthy", told),
             )
-        if "failed startup probe" in told.message:
+        if "failed startup probe" in message:
             return (
                 STARTUP,
                 "did not pass its startup probe in time and was ended",

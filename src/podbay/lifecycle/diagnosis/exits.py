@@ -134,6 +134,11 @@ _SIGNALS: Final[dict[int, tuple[Category, str]]] = {
 _LAST_SIGNAL: Final = 64
 UNKNOWN_KILLER: Final = frozenset({SIGKILL.word, SIGTERM.word})
 """What is said of a kill only while nobody else is known to have ended the pod."""
+_SHELL: Final = re.compile(
+    r"sh: (?:line \d+: |\d+: )?(?P<program>[^\s:]+): (?:command |Permission )?(?:not found|denied)",
+    re.IGNORECASE,
+)
+"""How bash, dash and busybox say it: `sh: 1: nope: not found`, `bash: line 1: nope: command not found`."""
 _VICTIM: Final = re.compile(r"victim process: (?P<a>[^,]+), pid|Killed process \d+ \((?P<b>[^)]+)\)")
 
 
@@ -157,16 +162,8 @@ def explain(sight: Sight, seen: Seen, ended: Ended) -> Exit | None:
     code = ended.code
     if code == 0:
         return None
-    if code == 127:
-        fix = "Look at the end of the log for the name; correct it in `command` or in the script, or install the program in the image."
-        return Exit(NOT_FOUND, "ended with exit code 127: its shell did not find a program", fix)
-    if code == 126:
-        fix = "Look at the end of the log for the name; make the file executable (`chmod +x`) and fit for the node's processor."
-        return Exit(
-            NOT_EXECUTABLE,
-            "ended with exit code 126: its shell found a program and could not execute it",
-            fix,
-        )
+    if code in (126, 127):
+        return _by_shell(sight, seen, code)
     if code == 137:
         return Exit(
             SIGKILL,
@@ -183,6 +180,22 @@ def explain(sight: Sight, seen: Seen, ended: Ended) -> Exit | None:
         255: ", which is what exit(-1) becomes",
     }.get(code, "")
     return Exit(CODE, f"ended with exit code {code}{meaning}")
+
+
+def _by_shell(sight: Sight, seen: Seen, code: int) -> Exit:
+    """What POSIX shells end with for a program they cannot run; its name stands in the log alone."""
+    lines = sight.last_lines if seen.kind == "main" else ()
+    match = next((m for m in map(_SHELL.search, reversed(lines)) if m is not None), None)
+    name = f'"{match["program"]}"' if match is not None else "a program"
+    where = "" if match is not None else "Look at the end of the log for the name; "
+    told = (f"the log says: {match.string}",) if match is not None else ()
+    if code == 127:
+        fix = f"{where}correct it in `command` or in the script, or install the program in the image."
+        words = f"ended with exit code 127: its shell did not find {name}"
+        return Exit(NOT_FOUND, words, fix[:1].upper() + fix[1:], told)
+    fix = f"{where}make the file executable (`chmod +x`) and fit for the node's processor."
+    words = f"ended with exit code 126: its shell found {name} and could not execute it"
+    return Exit(NOT_EXECUTABLE, words, fix[:1].upper() + fix[1:], told)
 
 
 def _memory(sight: Sight, seen: Seen, ended: Ended) -> Exit | None:

@@ -23,8 +23,8 @@ NOT_FOUND: Final = Category(
 )
 TAG_NOT_FOUND: Final = Category(
     word="ImageTagNotFound",
-    meaning="The registry has the repository, and no such tag or digest in it.",
-    fix="Correct the tag in `image`, or push that tag.",
+    meaning="The registry has no such tag or digest; some say so of a missing repository as well.",
+    fix="Correct the tag (or the name) in `image`, or push that tag.",
     blame="user",
     heals="never",
 )
@@ -217,7 +217,7 @@ RULES: Final[tuple[Rule, ...]] = (
         TAG_NOT_FOUND,
         r"the repository \"[^\"]*\" has no |manifest unknown|manifest_unknown|named manifest is not known|"
         r"artifact \S+ not found|manifest for \S+ not found|requested image not found|failed to find .*tag",
-        "{host} has the repository, and no {tag} in it",
+        "{host} has no {tag} of it",
     ),
     rule(
         NOT_FOUND,

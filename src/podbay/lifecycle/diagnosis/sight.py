@@ -161,6 +161,11 @@ class Sight:
         return {}
 
     @property
+    def last_lines(self) -> tuple[str, ...]:
+        """The end of the main container's log, if the caller knows it."""
+        return tuple(line for line in as_list(self.facts.context.get("last_lines")) if isinstance(line, str))
+
+    @property
     def begun(self) -> bool:
         """Whether any container has run."""
         return any(each.begun for each in self.containers)

@@ -143,8 +143,8 @@ _RULES: Final[tuple[Rule, ...]] = (
     ),
     rule(
         DIRECTORY,
-        r"chdir to cwd \(?\"?(?P<path>[^\")]+)\"?\)?|mkdir (?P<made>/[^:]*): not a directory.*cwd|working directory",
-        "The working directory {path} of " + _WHO + " cannot be entered",
+        r"chdir to cwd|\(working directory\)",
+        "The working directory {directory} of " + _WHO + " cannot be entered",
     ),
     rule(
         USER,
@@ -252,10 +252,18 @@ def find_starting(sight: Sight) -> Iterator[Diagnosis]:
 def _refusal(seen: Seen) -> str | None:
     """The runtime's words about a container that did not start; None when it did or was not tried."""
     if seen.waiting is not None and seen.waiting.reason in _WAITING:
-        return seen.waiting.message
+        return _with_directory(seen, seen.waiting.message)
     if seen.ended is not None and seen.ended.reason in START_REASONS:
-        return seen.ended.message
+        return _with_directory(seen, seen.ended.message)
     return None
+
+
+def _with_directory(seen: Seen, text: str) -> str:
+    """The words, with what they leave out: that the directory which cannot be made is the working directory."""
+    directory = seen.spec.get("workingDir")
+    if isinstance(directory, str) and directory and f"mkdir {directory}:" in text:
+        return f"{text} (working directory)"
+    return text
 
 
 def _start(sight: Sight, seen: Seen, text: str) -> Diagnosis:
@@ -277,6 +285,7 @@ def _start(sight: Sight, seen: Seen, text: str) -> Diagnosis:
         "pod": sight.name,
         "image": seen.image,
         "memory": seen.limit("memory") or "unknown size",
+        "directory": seen.spec.get("workingDir") or "of the image",
         "at": f"at {path}" if path else "",
     }
     cause, fix = which.told(match, names)
