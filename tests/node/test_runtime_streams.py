@@ -18,7 +18,13 @@ from pods import PodMaker, finish, text_of
 
 
 async def test_streams_are_told_apart(pods: PodMaker) -> None:
-    started = await pods.start("sh", "-c", "echo out; sleep 0.05; echo err >&2; sleep 0.05; printf tail")
+    # Two pipes have no order between them: each part is written when the one before was read.
+    wait = "until [ -e /go{} ]; do sleep 0.02; done"
+    script = f"echo out; {wait.format(1)}; echo err >&2; {wait.format(2)}; printf tail"
+    started = await pods.start("sh", "-c", script)
+    for number, text in enumerate(("out", "err"), 1):
+        await pods.until_output(started.id, text)
+        await pods.exec(started.id, "touch", f"/go{number}")
     await pods.ended(started.id)
     lines = await pods.lines(started.id)
     assert [(line.stream, line.data) for line in lines if line.data] == [
