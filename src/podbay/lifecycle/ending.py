@@ -32,9 +32,9 @@ def judge(rules: Rules, state: State, now: float) -> State:
     verdict = _verdict(rules, state, now)
     if verdict is None:
         return state
-    return replace(
-        state, verdict=verdict, ended_at=state.ended_at or now, clock=None, phase="result", text=""
-    )
+    # Of a pod that was never made nothing is read.
+    phase: s.Phase = "result" if state.uid else state.phase
+    return replace(state, verdict=verdict, ended_at=state.ended_at or now, clock=None, phase=phase, text="")
 
 
 def _verdict(rules: Rules, state: State, now: float) -> Verdict | None:
