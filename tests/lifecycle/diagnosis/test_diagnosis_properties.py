@@ -186,3 +186,12 @@ def test_logins_in_addresses_are_not_shown() -> None:
     shown = check(diagnoses(Facts(pod=pod)))
     assert "RegistryUnreachable" in shown
     assert not any(word in shown for word in ("secret", "abcdef"))
+
+
+def test_a_result_is_no_evidence() -> None:
+    ended = {"exitCode": 1, "reason": "Error", "message": '{"salary": 12}'}
+    main = {"name": "base", "image": "a", "terminationMessagePath": "/airflow/xcom/return.json"}
+    status = {"phase": "Failed", "containerStatuses": [{"name": "base", "state": {"terminated": ended}}]}
+    found = diagnoses(Facts(pod={"spec": {"restartPolicy": "Never", "containers": [main]}, "status": status}))
+    assert [each.category for each in found] == ["ExitCode"]
+    assert "salary" not in check(found)

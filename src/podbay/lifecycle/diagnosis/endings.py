@@ -16,6 +16,7 @@ from podbay.lifecycle.diagnosis.images import architecture_line
 from podbay.lifecycle.diagnosis.model import Diagnosis
 from podbay.lifecycle.diagnosis.sight import Ended, Seen, Sight, Told
 from podbay.lifecycle.diagnosis.starting import START_REASONS
+from podbay.pods.result import RESULT_PATH
 
 __all__ = ["CATEGORIES", "find_beside", "find_deletion", "find_endings"]
 
@@ -120,7 +121,7 @@ def _never_ran(seen: Seen) -> bool:
 
 
 def _of_main(sight: Sight, main: Seen, ended: Ended) -> Diagnosis | None:
-    evidence = [main.line(), f"its last words: {ended.message}" if ended.message else ""]
+    evidence = [main.line(), _last_words(main, ended)]
     who = f"Container {main.name} of {sight.name}"
     by_kubelet = _by_kubelet(sight, main)
     if by_kubelet is not None and ended.reason != "OOMKilled":
@@ -141,6 +142,13 @@ def _of_main(sight: Sight, main: Seen, ended: Ended) -> Diagnosis | None:
         cause = f"{who} ends again and again ({main.restarts} times until now): it {meaning.words}"
         return CRASHES.found(cause, evidence=found.evidence, container=main.name)
     return found
+
+
+def _last_words(seen: Seen, ended: Ended) -> str:
+    """The termination message, unless the task's result travels in it: that is data, not words."""
+    if not ended.message or seen.spec.get("terminationMessagePath") == RESULT_PATH:
+        return ""
+    return f"its last words: {ended.message}"
 
 
 def _by_kubelet(sight: Sight, seen: Seen) -> tuple[Category, str, list[str]] | None:
@@ -175,7 +183,7 @@ def _lines(sight: Sight, seen: Seen, reason: str, told: Told) -> list[str]:
 def _init(sight: Sight, seen: Seen, ended: Ended) -> Diagnosis:
     meaning = explain(sight, seen, ended)
     words = meaning.words if meaning is not None else "ended"
-    evidence = [seen.line(), f"its last words: {ended.message}" if ended.message else ""]
+    evidence = [seen.line(), _last_words(seen, ended)]
     if _comes_again(sight, seen):
         cause = f"Init container {seen.name} of {sight.name} ends again and again: it {words}"
         return CRASHES.found(cause, evidence=evidence, container=seen.name)
@@ -236,7 +244,7 @@ def _sidecar(sight: Sight, seen: Seen, meaning: Exit) -> Diagnosis:
     assert ended is not None
     evidence = [
         replace(seen, waiting=None).line(),
-        f"its last words: {ended.message}" if ended.message else "",
+        _last_words(seen, ended),
     ]
     cause = f"Container {seen.name} of {sight.name}, beside the task, {meaning.words}"
     return SIDECAR.found(cause, evidence=evidence, container=seen.name)
