@@ -1,0 +1,28 @@
+"""docs/platform.md: every proof that it names is a test, and its table of fields is that of the file."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from podbay.deployment.format import FILE
+from podbay.deployment.kinds import Struct
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "platform.md").read_text()
+
+
+def test_every_proof_is_a_test() -> None:
+    proofs = re.findall(r"`([\w/]+\.py)::(test_\w+)`", PAGE)
+    assert len(proofs) > 30
+    for path, name in proofs:
+        assert re.search(rf"^(async )?def {name}\(", (ROOT / "tests" / path).read_text(), re.MULTILINE), name
+
+
+def test_every_field_is_in_the_table() -> None:
+    table = PAGE[PAGE.index("## The file") : PAGE.index("## Applying")]
+    for entry in FILE.entries:
+        if entry.name == "version":
+            continue
+        nested = entry.kind.entries if isinstance(entry.kind, Struct) else ()
+        assert f"`{entry.name}`" in table or all(f"`{entry.name}.{each.name}`" in table for each in nested), entry.name
