@@ -89,7 +89,7 @@ def test_values(expression: str, value: object) -> None:
         ("object.list[5]", "index out of bounds: 5"),
         ("object.count / 0", "division by zero"),
         ("object.name + 1", "no such overload"),
-        ("oldObject.metadata", "no such overload"),
+        ("oldObject.metadata", "no such key"),
         ("quantity('0.5').asInteger()", "cannot convert value to integer"),
         ("[1].min() > 0 && [].max() > 0", "max called on empty list"),
     ],

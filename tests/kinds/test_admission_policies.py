@@ -256,6 +256,13 @@ def test_old_object_and_delete(server: Server) -> None:
     assert server.call("DELETE", f"{CONFIG_MAPS}/y")[0] == 200
 
 
+def test_fields_of_what_is_not_there(server: Server) -> None:
+    in_force(server, {"expression": "oldObject.data == object.data"})
+    assert refusal(server, config_map()) == (
+        "expression 'oldObject.data == object.data' resulted in error: no such key: data"
+    )
+
+
 def test_match_conditions(server: Server) -> None:
     conditions = [
         {"name": "wrong", "expression": "object.gone == 1"},

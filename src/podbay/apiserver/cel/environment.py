@@ -10,13 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from podbay.apiserver.cel.library import functions
 from podbay.apiserver.cel.library.authorization import Asker
 from podbay.apiserver.cel.library.declare import OPAQUE_TYPES, Function, is_opaque
 
-__all__ = ["Compiled", "Compiler", "Outcome", "Runner"]
+__all__ = ["NO_FIELDS", "Compiled", "Compiler", "Outcome", "Runner"]
 
 _EXTENSIONS = """
 extensions:
@@ -232,12 +232,14 @@ def _compile_error(text: str, *, composed: bool) -> str:
     return _UNDECLARED.sub(told, _STATUS.sub("", text).removesuffix(" [INVALID_ARGUMENT]"))
 
 
+NO_FIELDS: Final = "no such key"
+"""A field was asked of something that has none, such as null. The runtime does not say which; CEL for Go adds it."""
 _RUN_ERRORS = (
     (re.compile(r'Key not found in map : "?(.*?)"?$', re.DOTALL), r"no such key: \1"),
     (re.compile(r"No matching overloads found.*", re.DOTALL), "no such overload"),
     (re.compile(r"Index error: index=(-?\d+) size=\d+"), r"index out of bounds: \1"),
     (re.compile(r"divide by zero"), "division by zero"),
-    (re.compile(r"Applying SELECT to non-message type"), "no such overload"),
+    (re.compile(r"Applying SELECT to non-message type"), NO_FIELDS),
 )
 
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from podbay.apiserver.admission.refusal import join_messages
-from podbay.apiserver.cel.environment import Compiled, Outcome, Runner
+from podbay.apiserver.cel.environment import NO_FIELDS, Compiled, Outcome, Runner
 from podbay.apiserver.cel.policy import CompiledPolicy, compile_policy
 
 __all__ = ["Evaluator", "Verdict"]
 
 _MAX_MESSAGE = 5 * 1024
 _VARIABLE = re.compile(r"\bvariables\s*\.\s*(\w+)")
+_FIELD = re.compile(r"\b(object|oldObject|params|namespaceObject)\s*\.\s*(\w+)")
 _UNBOUND = re.compile(r'No value with name "variables\.(\w+)" found in Activation')
 
 
@@ -160,7 +161,16 @@ class _Run:
         if unbound:
             # The variable failed, and the expression could not do without it.
             return Outcome(error=self._errors.get(unbound[1], outcome.error))
+        if outcome.error == NO_FIELDS:
+            return Outcome(error=self._missing_field(program.compiled.source))
         return outcome
+
+    def _missing_field(self, source: str) -> str:
+        """Name the field that was asked of a variable that is null, as `oldObject` is when something is created."""
+        for variable, field in _FIELD.findall(source):
+            if variable in self._values and self._values[variable] is None:
+                return f"{NO_FIELDS}: {field}"
+        return NO_FIELDS
 
     def _prepare(self, name: str) -> None:
         """Bind a variable, or keep why that is impossible: an expression may still not need its value."""
