@@ -129,3 +129,24 @@ def test_refused(anywhere: Kubectl, cluster_scoped: Callable[[str, str], str], n
         in said
     )
     assert "undefined field 'typo'" in said
+
+
+def test_server_side_apply(
+    anywhere: Kubectl, cluster_scoped: Callable[[str, str], str], namespace: str
+) -> None:
+    """Applied again, nothing changes; another manager's variable stays."""
+    name = cluster_scoped("validatingadmissionpolicy", "applied")
+    mine = policy(name, namespace, FEW_KEYS)
+    apply = ("apply", "--server-side", "-f", "-")
+    anywhere(*apply, "--field-manager=one", stdin=mine)
+    read = ("get", "validatingadmissionpolicy", name, "-o")
+    version = anywhere(*read, "jsonpath={.metadata.resourceVersion}").out
+    anywhere(*apply, "--field-manager=one", stdin=mine)
+    assert anywhere(*read, "jsonpath={.metadata.resourceVersion}").out == version
+    other = {k: mine[k] for k in ("apiVersion", "kind", "metadata")}
+    other["spec"] = {"variables": [{"name": "more", "expression": "1"}]}
+    anywhere(*apply, "--field-manager=two", stdin=other)
+    anywhere(*apply, "--field-manager=one", stdin=mine)
+    names = anywhere(*read, "jsonpath={.spec.variables[*].name}").out.split()
+    assert names == ["keys", "more"]
+    assert anywhere(*read, "jsonpath={.metadata.generation}").out == "2"
