@@ -44,6 +44,7 @@ def python_image() -> BuiltImage:
         layer.add(
             str(path).lstrip("/"), source.read_bytes(), mode=info.st_mode & 0o777, mtime=int(info.st_mtime)
         )
+    layer.add("usr/bin/python3", f'#!/bin/sh\nexec {executable} "$@"\n', mode=0o755)
     return build([busybox_layer(), layer], {"Env": ["PATH=/bin:/usr/bin"], "Cmd": ["sh"]})
 
 

@@ -27,7 +27,6 @@ def adopt(task: Any) -> None:
         return
     upstream: Any = type(task)
     task.__class__ = adopted_class(upstream)
-    task._podbay_ready = True
 
 
 @cache
@@ -41,7 +40,6 @@ def adopted_class(upstream: Any) -> Any:
         # Made by a mapped task; an instance of a DAG file is upstream's own until it is adopted.
         self._podbay_timeout = kwargs.pop("_podbay_timeout", None)
         upstream.__init__(self, **kwargs)
-        self._podbay_ready = True
 
     body = {
         "__init__": initialise,

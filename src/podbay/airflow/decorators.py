@@ -13,10 +13,13 @@ from airflow.sdk.bases.decorator import (
 )
 
 from podbay.airflow.describing import Description
-from podbay.airflow.function import check_callable
+from podbay.airflow.function import check_callable, pod_command
 from podbay.airflow.operators import KubernetesPodOperator
 from podbay.airflow.parameters import TEMPLATE_FIELDS
+from podbay.airflow.request import transport
+from podbay.airflow.task import settings
 from podbay.errors import InvalidInputError
+from podbay.pods.result import RESULT_PATH
 
 __all__ = ["pod_cmd_task", "pod_task"]
 
@@ -38,11 +41,24 @@ class PodFunctionOperator(DecoratedOperator, KubernetesPodOperator):
         super().__init__(python_callable=python_callable, do_xcom_push=do_xcom_push, **kwargs)
         self._podbay_source = self.podbay_function_of(python_callable)
 
+    _podbay_called = False
+    """The call has become a command; its arguments may be objects that cannot travel otherwise."""
+
     def podbay_parameters(self) -> dict[str, Any]:
-        return super().podbay_parameters() | {name: getattr(self, name) for name in _CALL}
+        found = super().podbay_parameters()
+        return found if self._podbay_called else found | {name: getattr(self, name) for name in _CALL}
 
     def podbay_function(self) -> dict[str, Any] | None:
-        return self._podbay_source
+        return None if self._podbay_called else self._podbay_source
+
+    def execute(self, context: Any) -> Any:
+        way_out = transport(self.podbay_parameters(), settings().result_transport)
+        result = "" if way_out == "none" else RESULT_PATH
+        self.cmds, self.arguments = pod_command(
+            self._podbay_source, self.op_args, self.op_kwargs, result=result
+        )
+        self._podbay_called = True
+        return KubernetesPodOperator.execute(self, context)
 
     @classmethod
     def podbay_function_of(cls, python_callable: Callable[..., Any]) -> dict[str, Any]:

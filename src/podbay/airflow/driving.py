@@ -346,7 +346,8 @@ class _TaskDriver(Driver):
 
     async def push_end(self, outcome: Outcome) -> TaskEnd:
         """Hand the result on. A result that cannot be stored makes a failure of a success."""
-        end = end_of(outcome, self._run.job.carried)
+        job = self._run.job
+        end = end_of(outcome, job.given, job.carried)
         for name, value in end.xcoms.items():
             try:
                 await self._calls.push(self._run.job.key, name, value)

@@ -28,21 +28,21 @@ class TaskEnd:
     """To be pushed before the end; `return_value` last."""
 
 
-def end_of(outcome: Outcome, carried: Carried) -> TaskEnd:
-    """The task's end. A result that cannot be handed on makes a failure of a success."""
+def end_of(outcome: Outcome, given: Mapping[str, Any], carried: Carried) -> TaskEnd:
+    """The task's end. `given` holds rendered parameters. A result that cannot be handed on makes a failure of a success."""
     code = outcome.exit_code
-    if code is not None and code in skip_codes(carried.parameters.get("skip_on_exit_code")):
+    if code is not None and code in skip_codes(given.get("skip_on_exit_code")):
         return TaskEnd(state="skipped", message=f"Pod {outcome.pod} ended with exit code {code}: skipped.")
     try:
-        xcoms = _xcoms(outcome, carried)
+        xcoms = _xcoms(outcome, given, carried)
     except InvalidInputError as error:
         return TaskEnd(state="failed", message=str(error))
     state: TaskState = "success" if outcome.ok else "failed"
     return TaskEnd(state=state, message=outcome.message, xcoms=xcoms)
 
 
-def _xcoms(outcome: Outcome, carried: Carried) -> dict[str, Any]:
-    value = outcome.json_result() if carried.parameters.get("do_xcom_push") else None
+def _xcoms(outcome: Outcome, given: Mapping[str, Any], carried: Carried) -> dict[str, Any]:
+    value = outcome.json_result() if given.get("do_xcom_push") else None
     if outcome.ok and carried.mapped_over:
         _check_mappable(value)
     if value is None:

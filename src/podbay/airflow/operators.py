@@ -141,7 +141,6 @@ class KubernetesPodOperator(PodTask, BaseOperator):
         super().__init__(**kwargs)
         for row, value in given.items():
             setattr(self, row, _usual(row, value))
-        self._podbay_ready = True
         self.podbay_settle()
 
     def podbay_parameters(self) -> dict[str, Any]:

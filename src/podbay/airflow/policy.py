@@ -28,7 +28,7 @@ def task_policy(task: Any) -> None:
         from podbay.airflow.mapping import start_mapped
 
         start_mapped(task)
-    elif task._podbay_ready:
+    else:
         task.podbay_settle()
 
 

@@ -8,6 +8,7 @@ travel; InvalidInputError says so, and the task then starts on a worker. Referen
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from podbay.errors import InvalidInputError
@@ -67,6 +68,10 @@ def _mapping(value: Mapping[Any, Any], task: Any) -> dict[str, Any]:
 
 def _special(value: Any, task: Any) -> dict[str, Any] | None:
     kind = type(value).__name__
+    if isinstance(value, datetime):
+        return {MARK: "datetime", "value": value.isoformat()}
+    if isinstance(value, timedelta):
+        return {MARK: "timedelta", "value": value.total_seconds()}
     if hasattr(value, "to_k8s_client_obj"):
         value = value.to_k8s_client_obj()
         kind = type(value).__name__
@@ -145,6 +150,10 @@ def revive(value: Any) -> Any:
         return {key: revive(each) for key, each in value["value"].items()}
     if mark == "literal":
         return Literal(value["value"])
+    if mark == "datetime":
+        return datetime.fromisoformat(value["value"])
+    if mark == "timedelta":
+        return timedelta(seconds=value["value"])
     if mark == "model":
         return Model(value["type"], {name: revive(each) for name, each in value["value"].items()})
     raise InvalidInputError(f"parameter: a reference of kind {mark!r} was not resolved")

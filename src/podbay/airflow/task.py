@@ -48,8 +48,6 @@ class PodTask:
     start_from_trigger = StartFromTrigger()
     start_trigger_args = StartTriggerArguments()
 
-    # Set on the instance once its own __init__ is done; BaseOperator's looks at start_from_trigger before.
-    _podbay_ready: bool = False
     _podbay_timeout: timedelta | None = None
     _podbay_run: WorkerRun | None = None
     _podbay_killed: str = ""
@@ -85,7 +83,8 @@ class PodTask:
 
     def podbay_start(self) -> StartTriggerArgs | None:
         """What the scheduler starts the trigger with; None: it starts on a worker."""
-        if not self._podbay_ready:
+        # Airflow looks at it already while a subclass's __init__ is under way.
+        if not getattr(self, "_BaseOperator__instantiated", False):
             return None
         self.podbay_settle()
         description = self.podbay_description()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any
@@ -69,7 +70,11 @@ class TriggerWork:
 
     @property
     def keeps_killed(self) -> bool:
-        return self.carried.parameters.get("on_kill_action") == "keep_pod"
+        return self._given().get("on_kill_action") == "keep_pod"
+
+    def _given(self) -> Mapping[str, Any]:
+        """Rendered, as soon as they are."""
+        return self.run_.job.given if self.run_ is not None else self.carried.parameters
 
     async def run(self) -> TaskEnd:
         """To the end of the task. Raises PodbayError and TimeoutError for what happens before there is a pod."""
@@ -135,7 +140,7 @@ class TriggerWork:
         run = self.run_
         if run is None or run.choice is None or not run.namespace:
             return
-        grace = self.carried.parameters.get("termination_grace_period")
+        grace = self._given().get("termination_grace_period")
         async with AsyncExitStack() as stack:
             cluster = await stack.enter_async_context(lease(run.choice.config))
             names = sorted(run.pod_names)
