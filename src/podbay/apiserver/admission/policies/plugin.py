@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from podbay.apiserver.admission.base import Attributes, ClusterReader
-from podbay.apiserver.admission.policies.evaluation import Evaluator, Verdict
-from podbay.apiserver.admission.policies.inputs import Judge, access_of, variables_of
 from podbay.apiserver.admission.policies.matching import matches, namespace_of
 from podbay.apiserver.admission.policies.params import Kinds, collect_params, param_type
 from podbay.apiserver.admission.refusal import forbidden
-from podbay.apiserver.cel.environment import Runner
 from podbay.apiserver.request import User
 from podbay.errors import ApiError
 from podbay.objects.meta import Object, metadata_of, name_of
+
+if TYPE_CHECKING:
+    # What knows CEL is imported with the first binding: most clusters have none.
+    from podbay.apiserver.admission.policies.evaluation import Evaluator, Verdict
+    from podbay.apiserver.admission.policies.inputs import Judge
+    from podbay.apiserver.cel.environment import Runner
 
 __all__ = ["ValidatingAdmissionPolicy"]
 
@@ -116,6 +119,8 @@ class ValidatingAdmissionPolicy:
         evaluator: Evaluator,
         params: Sequence[Object | None],
     ) -> list[Verdict]:
+        from podbay.apiserver.admission.policies.inputs import variables_of
+
         inside = attributes.namespace if attributes.resource.key != "namespaces" else ""
         namespace = reader.get("namespaces", "", inside) if inside else None
         verdicts: list[Verdict] = []
@@ -130,6 +135,9 @@ class ValidatingAdmissionPolicy:
         kept = self._evaluators.get(name_of(policy))
         if kept is not None and kept[0] == version:
             return kept[1]
+        from podbay.apiserver.admission.policies.evaluation import Evaluator
+        from podbay.apiserver.cel.environment import Runner
+
         if self._runner is None:
             self._runner = Runner(self._ask)
         evaluator = Evaluator(policy.get("spec") or {}, self._runner)
@@ -137,6 +145,8 @@ class ValidatingAdmissionPolicy:
         return evaluator
 
     def _ask(self, question: dict[str, str]) -> tuple[bool, str]:
+        from podbay.apiserver.admission.policies.inputs import access_of
+
         decision = self._judge.authorize(*access_of(question, self._user))
         return decision.allowed, decision.reason
 
