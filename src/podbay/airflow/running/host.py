@@ -333,10 +333,13 @@ def _prepare(host: Host) -> bool:
     ready = _prepare_database(host)
     if ready and is_run:
         file = Path(order["file"])
-        if inside.looks_like_workers(file):
-            # It takes longest to start, and tasks wait for it.
+        likely = inside.likely(file)
+        if "task-api" in likely:
+            # It takes longest to start, tasks wait for it, and it needs nothing that the file imports.
             host.start("task-api")
         inside.import_like(file)
+        if "triggerer" in likely:
+            host.start("triggerer")
     sys.dont_write_bytecode = unwanted
     return ready
 

@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-__all__ = ["COMPONENTS", "component", "import_airflow", "import_like", "looks_like_workers", "migrate"]
+__all__ = ["COMPONENTS", "component", "import_airflow", "import_like", "likely", "migrate"]
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
     # Log servers listen on every address of the machine; here logs are read from files.
@@ -55,7 +55,12 @@ _WHOLE = (
 _SERVING = frozenset({"api-server", "task-api", "triggerer"})
 """They answer the questions of tasks or triggers."""
 WARM_SECONDS = 120.0
-_WORKER_SIGNS = (b"airflow.providers", b"airflow.operators", b"@task")
+_SIGNS = {
+    "task-api": (b"airflow.providers", b"airflow.operators", b"@task"),
+    "triggerer": (b"podbay", b"deferrable"),
+}
+_OURS = ("podbay.airflow.triggers", "podbay.airflow.work", "podbay.lifecycle.engine")
+"""What a triggerer imports when the first of our tasks comes."""
 
 
 def import_airflow(*, whole: bool) -> None:
@@ -64,22 +69,24 @@ def import_airflow(*, whole: bool) -> None:
     For one run the latter is left to that server's process, where it goes on beside the rest.
     """
     importlib.import_module("airflow")
-    for name in (*_CORE, *(_WHOLE if whole else ())):
+    for name in (*_CORE, *(_WHOLE + _OURS if whole else ())):
         importlib.import_module(name)
     from airflow.cli import cli_parser
     from airflow.providers_manager import ProvidersManager
+    from sqlalchemy.orm import configure_mappers
 
+    configure_mappers()
     ProvidersManager().initialize_providers_configuration()
     cli_parser.get_parser()
 
 
-def looks_like_workers(file: Path) -> bool:
-    """A guess, before the file is loaded: some task of it will run in a worker process."""
+def likely(file: Path) -> list[str]:
+    """A guess, before the file is loaded, which components its tasks will need."""
     try:
         text = file.read_bytes()
     except OSError:
-        return False
-    return any(sign in text for sign in _WORKER_SIGNS)
+        return []
+    return [name for name, signs in _SIGNS.items() if any(sign in text for sign in signs)]
 
 
 def import_like(file: Path) -> None:
@@ -89,14 +96,19 @@ def import_like(file: Path) -> None:
     except (SyntaxError, ValueError, OSError):
         # Whoever loads the file says what is wrong with it.
         return
-    for node in ast.walk(tree):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module]
-        for name in names:
-            if name.split(".")[0] in ("airflow", "podbay"):
-                with contextlib.suppress(Exception):
-                    importlib.import_module(name)
+    names = [name for node in ast.walk(tree) for name in _imported(node)]
+    if any(name.startswith("podbay") for name in names):
+        names += _OURS
+    for name in names:
+        if name.split(".")[0] in ("airflow", "podbay"):
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
 
 
 def migrate(database: Path | None, template: Path) -> None:
