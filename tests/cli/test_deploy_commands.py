@@ -32,7 +32,7 @@ def namespace() -> str:
 @pytest.fixture
 def file(tmp_path: Path, namespace: str) -> str:
     path = tmp_path / "podbay.yaml"
-    path.write_text(f"version: 1\nname: etl\nnamespace: {namespace}\nsecrets: [PASSWORD]\n")
+    path.write_text(f"version: 1\nname: {namespace}\nnamespace: {namespace}\nsecrets: [PASSWORD]\n")
     return str(path)
 
 
@@ -80,15 +80,28 @@ def test_output_for_programs(cluster: Shell, file: str, namespace: str) -> None:
 
 def test_a_missing_namespace_is_generated_once_and_kept(cluster: Shell, tmp_path: Path) -> None:
     path = tmp_path / "podbay.yaml"
-    path.write_text("# ours\nname: etl\nquota: {cpu: 2}\n")
+    path.write_text("# ours\nname: kept\nquota: {cpu: 2}\n")
     before = path.read_text()
-    assert "stands for the one that apply generates" in cluster("plan", "-f", str(path)).err
+    assert "stands for the one of apply" in cluster("plan", "-f", str(path)).err
     assert path.read_text() == before, "a plan writes nothing"
     assert "none yet" in cluster.refused("secrets", "list", "-f", str(path))
     cluster("apply", "-f", str(path))
     namespace = load_deployment(path).namespace
-    assert path.read_text() == f"# ours\nname: etl\nnamespace: {namespace}\nquota: {{cpu: 2}}\n"
+    assert path.read_text() == f"# ours\nname: kept\nnamespace: {namespace}\nquota: {{cpu: 2}}\n"
     assert "nothing to do" in cluster("apply", "-f", str(path)).out
+    # A file that was not kept, as in a fresh checkout, finds its deployment by name.
+    path.write_text(before)
+    assert cluster("secrets", "list", "-f", str(path)).out.startswith("No secret variable yet")
+    assert "nothing to do" in cluster("apply", "-f", str(path)).out
+    assert load_deployment(path).namespace == namespace
+    path.write_text(f"{before}namespace: another-{namespace}\n")
+    assert (
+        f"note: namespace {namespace} belongs to a deployment of the same name"
+        in cluster("plan", "-f", str(path)).out
+    )
+    cluster("apply", "-f", str(path))
+    path.write_text(before)
+    assert "has several" in cluster.refused("plan", "-f", str(path))
 
 
 def test_deletions_are_asked_for(cluster: Shell, file: str, namespace: str) -> None:
@@ -129,7 +142,12 @@ def test_manifests_need_no_cluster(shell: Shell, file: str, namespace: str) -> N
     )
     assert environment["AIRFLOW__KUBERNETES__NAMESPACE"] == namespace
     assert json.loads(environment["AIRFLOW_CONN_KUBERNETES_DEFAULT"])["extra"]["in_cluster"] is True
-    values = yaml.safe_load(shell("manifests", "-f", file, "--for", "helm").out)
+    outside = shell("manifests", "-f", file, "--for", "env", "--no-in-cluster", "-o", "json").json()
+    extra = json.loads(outside["AIRFLOW_CONN_KUBERNETES_DEFAULT"])["extra"]
+    assert extra["kube_config_path"] == str(shell.kubeconfig())
+    helm = shell("manifests", "-f", file, "--for", "helm")
+    assert "may not launch pods" in helm.err
+    values = yaml.safe_load(helm.out)
     assert values["extraConfigMaps"]["podbay-deployment"]["data"]["podbay.yaml"] == Path(file).read_text()
     assert {"name": "AIRFLOW__KUBERNETES__NAMESPACE", "value": namespace} in values["env"]
     assert shell("schema").json()["properties"]["name"]["type"] == "string"
@@ -270,5 +288,5 @@ def test_the_doctor_says_what_to_do(shell: Shell, file: str, namespace: str) -> 
     shell("apply", "-f", file)
     shell("secrets", "set", "PASSWORD", "-f", file, stdin=VALUE)
     after = shell("doctor", "-f", file).out
-    assert f"etl stands as podbay.yaml says, in {namespace}" in after
+    assert f"{namespace} stands as podbay.yaml says, in {namespace}" in after
     assert "failed" not in after

@@ -43,10 +43,10 @@ CONFIGMAPS = GVR("", "v1", "configmaps")
 WRITES = ("create", "update", "patch", "delete")
 
 
-def deployment(text: str = "", *, name: str = "analytics", namespace: str | None = None) -> Deployment:
-    """A deployment of the further lines, in a namespace of its own."""
-    own = namespace or f"{name}-{uuid.uuid4().hex[:8]}"
-    return parse_deployment(f"version: 1\nname: {name}\nnamespace: {own}\n{text}")
+def deployment(text: str = "", *, name: str = "", namespace: str | None = None) -> Deployment:
+    """A deployment of the further lines, in a namespace of its own and called after it."""
+    own = namespace or f"analytics-{uuid.uuid4().hex[:8]}"
+    return parse_deployment(f"version: 1\nname: {name or own}\nnamespace: {own}\n{text}")
 
 
 @asynccontextmanager

@@ -181,10 +181,13 @@ async def test_a_foreign_object_in_the_way_is_named_and_left_alone(kube: KubeCli
             f"ServiceAccount {wanted.namespace}-kpo",
         }
         await gone(kube, wanted)
-        assert labels_of(await kube.get(NAMESPACES, wanted.namespace))["kubernetes.io/metadata.name"]
+        assert labels_of(await kube.get(NAMESPACES, wanted.namespace)) == {
+            "kubernetes.io/metadata.name": wanted.namespace
+        }
         left = await kube.list(ACCOUNTS, namespace=wanted.namespace)
         assert {each["metadata"]["name"] for each in left.items} >= {f"{wanted.namespace}-kpo"}
         assert (await kube.list(LIMIT_RANGES, namespace=wanted.namespace)).items == []
+        assert (await removal_of(kube, wanted)).changes == ()
     finally:
         await kube.delete(NAMESPACES, wanted.namespace)
 
@@ -194,7 +197,7 @@ async def test_another_deployment_is_never_taken_over(kube: KubeClient) -> None:
     async with applied(kube, wanted):
         other = deployment(name="other", namespace=wanted.namespace)
         for adopt in (False, True):
-            with pytest.raises(ConflictError, match="belongs to deployment analytics"):
+            with pytest.raises(ConflictError, match="belongs to deployment analytics-"):
                 await apply_plan(kube, await planned(kube, other, adopt=adopt, force=adopt))
 
 

@@ -246,7 +246,7 @@ def test_what_cannot_be_mended_is_named_with_the_field_that_says_so(case: str) -
 def test_a_pod_for_another_namespace_is_a_problem() -> None:
     pod = a_pod()
     pod["metadata"]["namespace"] = "elsewhere"
-    wanted = deployment(namespace="misty-harbor-4821")
+    wanted = deployment(name="analytics", namespace="misty-harbor-4821")
     assert [str(each) for each in enforce(pod, wanted).problems] == [
         "metadata.namespace: pods of analytics belong in misty-harbor-4821, not elsewhere"
     ]
@@ -290,6 +290,14 @@ def test_pods_that_podbay_builds_fit_already(queue: str | None, result: Any) -> 
     if queue is None:
         assert made.pod == built
     assert check_pod(made.pod, wanted) == []
+
+
+def test_defaults_for_another_cluster_are_labels_alone() -> None:
+    wanted = deployment("pods: {protected_labels: {team: data}, priority_class: batch}")
+    built = build(PodRequest(name="task", image="busybox"), pod_defaults(wanted, in_cluster=False)).pod
+    assert built["metadata"]["labels"] == {"team": "data"}
+    assert set(built["spec"]) == {"containers", "restartPolicy"}
+    assert "resources" not in built["spec"]["containers"][0]
 
 
 def test_totals_count_as_the_scheduler_does() -> None:

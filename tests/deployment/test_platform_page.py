@@ -25,4 +25,6 @@ def test_every_field_is_in_the_table() -> None:
         if entry.name == "version":
             continue
         nested = entry.kind.entries if isinstance(entry.kind, Struct) else ()
-        assert f"`{entry.name}`" in table or all(f"`{entry.name}.{each.name}`" in table for each in nested), entry.name
+        assert f"`{entry.name}`" in table or all(f"`{entry.name}.{each.name}`" in table for each in nested), (
+            entry.name
+        )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podbay.cli.deployment_file import FileOption, OutputOption, load, must_have_namespace, on_cluster, place
+from podbay.cli.deployment_file import FileOption, OutputOption, in_file, on_cluster, placed, placed_or_new
 from podbay.cli.output import Output, console, errors, errors_as_sentences, print_json
 from podbay.cli.target import ClusterOption
 from podbay.errors import InvalidInputError
@@ -29,6 +29,7 @@ __all__ = ["register"]
 EXIT_DIFFERENT = 3
 """Of `podbay plan --exit-code` when applying would change something; as of `podbay cluster status`."""
 FILE = Path("podbay.yaml")
+_COLOURS = {"+": "green", "-": "red", "~": "yellow", "!": "red", "@": "cyan"}
 
 Adopt = Annotated[bool, typer.Option("--adopt", help="Take over objects that were there before.")]
 Force = Annotated[bool, typer.Option("--force", help="Set back fields that somebody else has changed.")]
@@ -83,7 +84,7 @@ def plan(
 ) -> None:
     """Show what apply would do, as kubectl diff does. Changes nothing."""
     with errors_as_sentences():
-        made = _planned(place(file, load(file), write=False), cluster, adopt=adopt, force=force)
+        made = _planned(placed_or_new(file, cluster, write=False), cluster, adopt=adopt, force=force)
         _print_plan(made, output)
     if exit_code and (made.work or made.obstacles):
         raise typer.Exit(EXIT_DIFFERENT)
@@ -100,7 +101,7 @@ def apply(
     """Make the cluster as the file says. Asks before it deletes or takes over anything."""
     failed = False
     with errors_as_sentences():
-        deployment = place(file, load(file), write=True)
+        deployment = placed_or_new(file, cluster, write=True)
         made = _planned(deployment, cluster, adopt=adopt, force=force)
         _confirm_apply(made, yes=yes)
         results = on_cluster(cluster, deployment, lambda api: _apply(api, made, output))
@@ -157,8 +158,10 @@ def _print_plan(made: Plan, output: Output) -> None:
     if output is Output.json:
         print_json(plan_json(made))
         return
+    coloured = sys.stdout.isatty()
     for line in plan_lines(made):
-        sys.stdout.write(line + "\n")
+        colour = _COLOURS.get(line[:1]) if coloured else None
+        sys.stdout.write((typer.style(line, fg=colour) if colour else line) + "\n")
     if not made.work and not made.obstacles:
         console.print(f"{made.deployment.name} is as {made.deployment.source} says.", markup=False)
 
@@ -191,7 +194,7 @@ def destroy(
     with errors_as_sentences():
         from podbay.deployment.destroy import removal_of
 
-        deployment = must_have_namespace(load(file))
+        deployment = placed(file, cluster)
         removal = on_cluster(cluster, deployment, lambda api: removal_of(api, deployment))
         if removal.changes:
             _confirm_destroy(removal, yes=yes)
@@ -202,8 +205,6 @@ def destroy(
                 {"namespace": deployment.namespace, "results": _results(results), "kept": list(removal.kept)}
             )
             return
-        for kept in removal.kept:
-            console.print(f"{kept} stays: it was there before", markup=False)
         if not removal.changes:
             console.print(f"{deployment.name} is not in this cluster.", markup=False)
     if failed:
@@ -224,7 +225,8 @@ async def _destroy(api: KubeClient, removal: Removal, output: Output) -> list[Ap
 
 def _confirm_destroy(removal: Removal, *, yes: bool) -> None:
     for change in removal.changes:
-        errors.print(f"- {change}", markup=False)
+        sign, remark = ("-", "") if change.action == "delete" else ("~", " (was there before and stays)")
+        errors.print(f"{sign} {change}{remark}", markup=False)
     if removal.running_pods:
         errors.print(f"  with {len(removal.running_pods)} pods that have not ended", markup=False)
     if removal.claims:
@@ -250,7 +252,7 @@ def manifests(
         from podbay.deployment.handover import airflow_environment, helm_values
         from podbay.pods.render import render
 
-        deployment = must_have_namespace(load(file))
+        deployment = in_file(file)
         if purpose is Purpose.kubectl:
             objects = desired_objects(deployment)
             if output is Output.json:
@@ -258,6 +260,11 @@ def manifests(
             else:
                 sys.stdout.write("---\n".join(render(each, reveal=True) for each in objects))
             return
+        if in_cluster and not deployment.airflow.service_accounts:
+            errors.print(
+                "note: airflow.service_accounts names nobody; the chart's workers and triggerer may not launch pods",
+                markup=False,
+            )
         if purpose is Purpose.helm:
             values = helm_values(deployment, file.read_text())
             if output is Output.json:
@@ -265,14 +272,26 @@ def manifests(
             else:
                 sys.stdout.write(render(values, reveal=True))
             return
-        context = deployment.cluster if not in_cluster else ""
+        kubeconfig, context = ("", "") if in_cluster else _way(deployment.cluster)
         environment = airflow_environment(
-            deployment, str(file.absolute()), in_cluster=in_cluster, context=context
+            deployment, str(file.absolute()), in_cluster=in_cluster, kubeconfig=kubeconfig, context=context
         )
         if output is Output.json:
             print_json(environment)
         else:
             sys.stdout.writelines(f"{key}={value}\n" for key, value in environment.items())
+
+
+def _way(cluster: str) -> tuple[str, str]:
+    """Kubeconfig and context by which an Airflow on this machine reaches the deployment's cluster."""
+    from podbay.embedded.home import cluster_home, cluster_names
+
+    word = cluster or "podbay"
+    if word == "podbay" or word.removeprefix("podbay-") in cluster_names():
+        return str(cluster_home(word.removeprefix("podbay-")).kubeconfig), ""
+    if Path(word).expanduser().is_file():
+        return str(Path(word).expanduser().absolute()), ""
+    return "", "" if word == "current" else word
 
 
 def schema() -> None:

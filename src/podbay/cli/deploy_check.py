@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from podbay.cli.deployment_file import FileOption, OutputOption, load, must_have_namespace, on_cluster
+from podbay.cli.deployment_file import FileOption, OutputOption, in_file, on_cluster, placed
 from podbay.cli.output import Output, console, errors_as_sentences, print_json, print_table, run
 from podbay.cli.target import ClusterOption
 from podbay.errors import InvalidInputError, PodbayError, RuntimeUnavailableError
@@ -52,7 +52,7 @@ def check(
     """Check the file, and pods against it and the cluster, without making any. Exit code 1 when something is wrong."""
     failed = False
     with errors_as_sentences():
-        deployment = must_have_namespace(load(file))
+        deployment = in_file(file) if offline else placed(file, cluster)
         pods = [(str(path), _pod(path)) for path in manifests or ()]
         reports = [_report(deployment, source, pod, cluster, offline=offline) for source, pod in pods]
         failed = any(each["problems"] for each in reports)
@@ -67,6 +67,10 @@ def check(
 def _pod(path: Path) -> Object:
     from podbay.pods.template import load_template
 
+    if path.suffix == ".py":
+        raise InvalidInputError(
+            f"{path}: DAG files are not read; give pod manifests, as `podbay render` prints them"
+        )
     text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     return load_template(text, "stdin" if str(path) == "-" else str(path))
 
@@ -190,8 +194,8 @@ def _there(file: Path, cluster: str | None) -> list[Finding]:
     from podbay.deployment.doctor import Finding, examine
 
     try:
-        deployment = must_have_namespace(load(file))
-    except InvalidInputError as err:
+        deployment = placed(file, cluster)
+    except PodbayError as err:
         return [Finding("podbay.yaml", "failed", "cannot be used", str(err))]
     found = [Finding("podbay.yaml", "ok", f"{deployment.name} in {deployment.namespace}")]
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podbay.cli.deployment_file import FileOption, OutputOption, load, must_have_namespace, on_cluster
+from podbay.cli.deployment_file import FileOption, OutputOption, on_cluster, placed
 from podbay.cli.output import Output, console, errors, errors_as_sentences, print_json, print_table
 from podbay.cli.target import ClusterOption
 from podbay.errors import InvalidInputError
@@ -50,7 +50,7 @@ def set_(
 ) -> None:
     """Give a secret variable its value: from a prompt, or from stdin (without its last newline), or from a file."""
     with errors_as_sentences():
-        deployment = must_have_namespace(load(file))
+        deployment = placed(file, cluster)
         _check_name(name)
         _store(name, deployment, cluster, _value(name, from_file, generate), existing=False)
 
@@ -65,7 +65,7 @@ def rotate(
 ) -> None:
     """Replace the value of a secret variable, and name the pods that still hold the old one."""
     with errors_as_sentences():
-        deployment = must_have_namespace(load(file))
+        deployment = placed(file, cluster)
         _check_name(name)
         _store(name, deployment, cluster, _value(name, from_file, generate), existing=True)
 
@@ -76,7 +76,7 @@ def list_(file: FileOption = FILE, cluster: ClusterOption = None, output: Output
     with errors_as_sentences():
         from podbay.deployment.vault import list_variables
 
-        deployment = must_have_namespace(load(file))
+        deployment = placed(file, cluster)
         found = on_cluster(cluster, deployment, lambda api: list_variables(api, deployment))
         if output is Output.json:
             print_json(
@@ -102,7 +102,7 @@ def rm(name: Variable, file: FileOption = FILE, cluster: ClusterOption = None) -
     with errors_as_sentences():
         from podbay.deployment.vault import remove_variable
 
-        deployment = must_have_namespace(load(file))
+        deployment = placed(file, cluster)
         there = on_cluster(cluster, deployment, lambda api: remove_variable(api, deployment, name))
         console.print(f"{name} {'is gone' if there else 'was not there'}.", markup=False)
         if there and name in deployment.secrets:

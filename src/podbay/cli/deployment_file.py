@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from podbay.deployment.model import Deployment
     from podbay.kube.client import KubeClient
 
-__all__ = ["FileOption", "OutputOption", "load", "must_have_namespace", "on_cluster", "place"]
+__all__ = ["FileOption", "OutputOption", "in_file", "load", "on_cluster", "placed", "placed_or_new"]
 
 T = TypeVar("T")
 
@@ -36,13 +36,75 @@ def load(file: Path) -> Deployment:
     return load_deployment(file)
 
 
-def must_have_namespace(deployment: Deployment) -> Deployment:
-    """Raises InvalidInputError where none has been generated yet."""
+def placed(file: Path, cluster: str | None) -> Deployment:
+    """The deployment of the file in its namespace: the file's, else the one that the cluster has under its name.
+
+    Raises InvalidInputError where none has been generated yet.
+    """
+    deployment = load(file)
+    found = deployment if deployment.namespace else _in_cluster(deployment, cluster)
+    if found is None:
+        raise InvalidInputError(
+            f"{file}: namespace: none yet. `podbay apply` generates one and writes it into the file."
+        )
+    return found
+
+
+def placed_or_new(file: Path, cluster: str | None, *, write: bool) -> Deployment:
+    """As `placed`, with a generated namespace where there is none; `write` keeps it in the file."""
+    from podbay.deployment.naming import generate_namespace
+
+    deployment = load(file)
     if deployment.namespace:
         return deployment
-    raise InvalidInputError(
-        f"{deployment.source}: namespace: none yet. `podbay apply` generates one and writes it into the file."
-    )
+    found = _in_cluster(deployment, cluster)
+    # Any will do, and nobody is to guess the next one.
+    found = found or replace(deployment, namespace=generate_namespace(random.SystemRandom()))
+    if write:
+        _keep(file, found.namespace)
+    else:
+        errors.print(
+            f"note: {file} has no namespace yet; {found.namespace} stands for the one of apply", markup=False
+        )
+    return found
+
+
+def in_file(file: Path) -> Deployment:
+    """The deployment by its file alone. Raises InvalidInputError where that says no namespace."""
+    deployment = load(file)
+    if not deployment.namespace:
+        raise InvalidInputError(
+            f"{file}: namespace: none yet. `podbay apply` generates one and writes it into the file."
+        )
+    return deployment
+
+
+def _in_cluster(deployment: Deployment, cluster: str | None) -> Deployment | None:
+    """Where an earlier apply has put it, from a file that was not kept."""
+    from podbay.deployment.observe import namespaces_named
+
+    found = on_cluster(cluster, deployment, lambda api: namespaces_named(api, deployment.name))
+    if len(found) > 1:
+        raise InvalidInputError(
+            f"{deployment.source}: namespace: {deployment.name} has several, {', '.join(found)}; write the one you mean"
+        )
+    return replace(deployment, namespace=found[0]) if found else None
+
+
+def _keep(file: Path, namespace: str) -> None:
+    """Write the namespace into the file. One that cannot be written is found by its deployment's name next time."""
+    from podbay.deployment.naming import with_namespace
+
+    draft = file.with_name(f".{file.name}.tmp")
+    try:
+        draft.write_text(with_namespace(file.read_text(), namespace))
+        draft.replace(file)
+    except (OSError, InvalidInputError):
+        errors.print(
+            f"note: write `namespace: {namespace}` into {file}; it cannot be done here", markup=False
+        )
+        return
+    errors.print(f"{file}: namespace {namespace} written", markup=False)
 
 
 def on_cluster(
@@ -56,24 +118,3 @@ def on_cluster(
             return await work(leased.client)
 
     return run(connected())
-
-
-def place(file: Path, deployment: Deployment, *, write: bool) -> Deployment:
-    """The deployment with a namespace: its own, else a generated one, written into the file if `write`."""
-    from podbay.deployment.naming import generate_namespace, with_namespace
-
-    if deployment.namespace:
-        return deployment
-    # Any will do, and nobody is to guess the next one.
-    namespace = generate_namespace(random.SystemRandom())
-    if not write:
-        errors.print(
-            f"note: the file has no namespace yet; {namespace} stands for the one that apply generates"
-        )
-        return replace(deployment, namespace=namespace)
-    text = with_namespace(file.read_text(), namespace)
-    draft = file.with_name(f".{file.name}.tmp")
-    draft.write_text(text)
-    draft.replace(file)
-    errors.print(f"{file}: namespace {namespace} generated and written", markup=False)
-    return load(file)

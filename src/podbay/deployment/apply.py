@@ -29,7 +29,7 @@ from podbay.objects.resource import GVR
 
 __all__ = ["Applied", "Done", "Writer", "apply_plan"]
 
-Done: TypeAlias = Literal["created", "updated", "deleted", "refused", "withheld"]
+Done: TypeAlias = Literal["created", "updated", "deleted", "released", "refused", "withheld"]
 """withheld: not tried, because what must come before was refused."""
 
 

@@ -6,12 +6,12 @@ interrupted destroy is finished by the next one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from podbay.aio.clock import Clock
 from podbay.deployment.apply import Applied, Writer
-from podbay.deployment.labels import ADOPTED_ANNOTATION
+from podbay.deployment.labels import ADOPTED_ANNOTATION, FIELD_MANAGER, is_owned
 from podbay.deployment.model import Deployment
 from podbay.deployment.observe import Reader, observe
 from podbay.deployment.parts import COLLECTIONS, NAMESPACES, Collection, collection_of
@@ -41,26 +41,32 @@ class Removal:
 
     @property
     def takes_namespace(self) -> bool:
-        return any(each.key[0] == "Namespace" for each in self.changes)
+        return _takes_namespace(self.changes)
+
+
+def _takes_namespace(changes: Iterable[Change]) -> bool:
+    return any(each.key[0] == "Namespace" and each.action == "delete" for each in changes)
 
 
 def plan_removal(deployment: Deployment, observed: Observed) -> tuple[list[Change], list[str]]:
-    """Deletions in order, and what is kept. Pure."""
+    """Deletions in order, and what is kept: of those only our own fields go. Pure."""
     namespace = observed.objects.get(("Namespace", deployment.namespace))
     whole = namespace is not None and is_deletable(namespace, deployment)
     changes = []
     for collection in _order():
         for key, live in observed.objects.items():
-            if key[0] != collection.kind or not is_deletable(live, deployment):
+            # What is in a namespace that goes goes with it.
+            if key[0] != collection.kind or (whole and collection.namespaced and not collection.grants):
                 continue
-            if not (whole and collection.namespaced and not collection.grants):
+            if _is_adopted(live, deployment):
+                changes.append(Change(action="release", key=key, live=live))
+            elif is_deletable(live, deployment):
                 changes.append(Change(action="delete", key=key, live=live))
-    kept = [
-        f"{kind} {name}"
-        for (kind, name), live in observed.objects.items()
-        if annotations_of(live).get(ADOPTED_ANNOTATION) == "true"
-    ]
-    return changes, kept
+    return changes, [str(each) for each in changes if each.action == "release"]
+
+
+def _is_adopted(live: Object, deployment: Deployment) -> bool:
+    return is_owned(live, deployment) and annotations_of(live).get(ADOPTED_ANNOTATION) == "true"
 
 
 def _order() -> list[Collection]:
@@ -75,7 +81,7 @@ async def removal_of(api: Reader, deployment: Deployment) -> Removal:
     changes, kept = plan_removal(deployment, await observe(api, deployment))
     pods: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
-    if any(each.key[0] == "Namespace" for each in changes):
+    if _takes_namespace(changes):
         pods = _names(
             (await api.list(_PODS, namespace=deployment.namespace)).items,
             lambda each: (each.get("status") or {}).get("phase") not in ("Succeeded", "Failed"),
@@ -108,24 +114,44 @@ async def destroy(
     """
     results = []
     for change in removal.changes:
-        assert change.live is not None
-        collection = collection_of(change.live)
-        namespace = removal.deployment.namespace if collection.namespaced else None
-        options = {"preconditions": {"uid": uid_of(change.live)}, "propagationPolicy": "Background"}
         try:
-            await api.delete(collection.resource, change.key[1], namespace=namespace, options=options)
-            result = Applied(change, "deleted")
+            await _remove(api, removal.deployment, change)
+            result = Applied(change, "deleted" if change.action == "delete" else "released")
         except ApiError as err:
             if err.code == 401:
                 raise
-            result = (
-                Applied(change, "deleted") if err.code == 404 else Applied(change, "refused", err.message)
-            )
+            result = Applied(change, "refused", err.message)
         results.append(result)
         told(result)
-    if removal.takes_namespace and all(each.done == "deleted" for each in results):
+    if removal.takes_namespace and all(each.done != "refused" for each in results):
         await _wait_gone(api, removal.deployment.namespace, clock, wait_seconds)
     return results
+
+
+async def _remove(api: Writer, deployment: Deployment, change: Change) -> None:
+    assert change.live is not None
+    collection = collection_of(change.live)
+    namespace = deployment.namespace if collection.namespaced else None
+    kind, name = change.key
+    if change.action == "release":
+        # Applying nothing takes away what we applied before, and only that.
+        nothing = {"apiVersion": collection.resource.api_version, "kind": kind, "metadata": {"name": name}}
+        await api.patch(
+            collection.resource,
+            name,
+            nothing,
+            namespace=namespace,
+            patch_type="apply",
+            field_manager=FIELD_MANAGER,
+            force=True,
+        )
+        return
+    options = {"preconditions": {"uid": uid_of(change.live)}, "propagationPolicy": "Background"}
+    try:
+        await api.delete(collection.resource, name, namespace=namespace, options=options)
+    except ApiError as err:
+        if err.code != 404:
+            raise
 
 
 async def _wait_gone(api: Reader, namespace: str, clock: Clock, seconds: float) -> None:

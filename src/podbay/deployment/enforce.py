@@ -38,22 +38,24 @@ class Enforced:
     problems: tuple[Problem, ...] = ()
 
 
-def pod_defaults(deployment: Deployment) -> PodDefaults:
-    """The deployment as the lowest layer of pods that Podbay builds itself."""
+def pod_defaults(deployment: Deployment, *, in_cluster: bool = True) -> PodDefaults:
+    """The deployment as the lowest layer of pods that Podbay builds itself; for another cluster its labels alone."""
     rules = deployment.pods
+    labels = {"metadata": {"labels": dict(rules.protected_labels)}}
+    if not in_cluster:
+        return PodDefaults(template=labels)
     spec: dict[str, Any] = {"serviceAccountName": deployment.service_account}
     if rules.pull_secrets:
         spec["imagePullSecrets"] = [{"name": each} for each in rules.pull_secrets]
     if deployment.task_priority_class:
         spec["priorityClassName"] = deployment.task_priority_class
     default = rules.default.to_json()
+    follows = rules.requests == "follow-limits"
     return PodDefaults(
-        template={"metadata": {"labels": dict(rules.protected_labels)}, "spec": spec},
+        template={**labels, "spec": spec},
         resources={"requests": default, "limits": default} if default else None,
-        raise_requests_to_limits=rules.requests == "follow-limits",
-        sidecar=SidecarOptions(
-            resources=_sidecar_size(deployment) if rules.requests == "follow-limits" else None
-        ),
+        raise_requests_to_limits=follows,
+        sidecar=SidecarOptions(resources=_sidecar_size(deployment) if follows else None),
     )
 
 

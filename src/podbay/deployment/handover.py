@@ -38,7 +38,8 @@ def airflow_environment(
     if in_cluster:
         extra["in_cluster"] = True
     else:
-        extra |= {"in_cluster": False, "kube_config_path": kubeconfig}
+        extra["in_cluster"] = False
+        extra |= {"kube_config_path": kubeconfig} if kubeconfig else {}
         extra |= {"cluster_context": context} if context else {}
     connection = {"conn_type": "kubernetes", "extra": extra}
     return {
@@ -63,6 +64,4 @@ def helm_values(deployment: Deployment, text: str) -> dict[str, Any]:
         "env": [{"name": name, "value": value} for name, value in environment.items()],
         "extraConfigMaps": {"podbay-deployment": {"data": {"podbay.yaml": text}}},
         **{name: dict(component) for name in _COMPONENTS},
-        # The right to launch pods comes from the deployment's own RoleBinding, in its namespace.
-        "allowPodLaunching": False,
     }

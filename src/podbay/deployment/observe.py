@@ -7,16 +7,17 @@ from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from podbay.deployment.desired import desired_objects
-from podbay.deployment.labels import ownership_selector
+from podbay.deployment.labels import MANAGED_BY, ownership_selector
 from podbay.deployment.model import Deployment
-from podbay.deployment.parts import COLLECTIONS, SECRETS, Collection
+from podbay.deployment.parts import COLLECTIONS, NAMESPACES, SECRETS, Collection
 from podbay.deployment.plan import Key, Observed
 from podbay.errors import ApiError
 from podbay.objects.api import ObjectList
 from podbay.objects.meta import Object, name_of
 from podbay.objects.resource import GVR
+from podbay.pods.identity import DEPLOYMENT_LABEL
 
-__all__ = ["Reader", "observe", "together"]
+__all__ = ["Reader", "namespaces_named", "observe", "together"]
 
 T = TypeVar("T")
 
@@ -57,10 +58,25 @@ async def observe(api: Reader, deployment: Deployment) -> Observed:
             continue
         objects |= {(collection.kind, name_of(each)): each for each in items}
     return Observed(
+        elsewhere=tuple(
+            each for each in await namespaces_named(api, deployment.name) if each != deployment.namespace
+        ),
         objects=objects,
         unserved=frozenset(unserved),
         references=await _references(api, deployment),
     )
+
+
+async def namespaces_named(api: Reader, name: str) -> list[str]:
+    """Namespaces of deployments of that name, but for those being deleted. Empty too for who may not list them."""
+    selector = f"{MANAGED_BY}=podbay,{DEPLOYMENT_LABEL}={name}"
+    try:
+        found = (await api.list(NAMESPACES, label_selector=selector)).items
+    except ApiError as err:
+        if err.code == 403:
+            return []
+        raise
+    return [name_of(each) for each in found if not each["metadata"].get("deletionTimestamp")]
 
 
 async def _collection(

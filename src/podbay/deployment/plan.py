@@ -29,7 +29,8 @@ __all__ = ["Action", "Change", "Key", "Observed", "Plan", "make_plan"]
 
 Key: TypeAlias = tuple[str, str]
 """Kind and name; every deployment has one namespace."""
-Action: TypeAlias = Literal["create", "update", "delete", "none"]
+Action: TypeAlias = Literal["create", "update", "delete", "release", "none"]
+"""release: an object that was there before us loses our fields and stays (destroy only)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,8 @@ class Observed:
     objects: Mapping[Key, Object] = field(default_factory=dict)
     unserved: frozenset[str] = frozenset()
     """Kinds that this cluster does not know."""
+    elsewhere: tuple[str, ...] = ()
+    """Other namespaces of a deployment of this name."""
     references: Mapping[Key, bool] = field(default_factory=dict)
     """Objects that podbay.yaml names but does not make: whether they are there."""
 
@@ -186,7 +189,11 @@ def is_deletable(live: Object, deployment: Deployment) -> bool:
 
 
 def _notes(deployment: Deployment, observed: Observed) -> list[str]:
-    notes = []
+    notes = [
+        f"namespace {each} belongs to a deployment of the same name, perhaps from an earlier {deployment.source}; "
+        "`podbay destroy` with that file removes it"
+        for each in observed.elsewhere
+    ]
     for (kind, name), there in observed.references.items():
         if not there:
             notes.append(f"{kind} {name} is named in {deployment.source} and not in the cluster yet")

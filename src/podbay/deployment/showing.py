@@ -15,7 +15,7 @@ from podbay.pods.render import MASK, render
 __all__ = ["plan_json", "plan_lines", "shown"]
 
 _SERVER_FIELDS: Final = ("managedFields", "uid", "resourceVersion", "creationTimestamp", "generation")
-_SIGNS: Final = {"create": "+", "update": "~", "delete": "-", "none": " "}
+_SIGNS: Final = {"create": "+", "update": "~", "delete": "-", "release": "~", "none": " "}
 
 
 def plan_lines(plan: Plan) -> Iterator[str]:
