@@ -41,7 +41,7 @@ network: {{ingress: deny}}
 
 
 def deployment(number: int) -> Deployment:
-    return parse_deployment(TEXT.format(name=f"bench-{number}"))
+    return parse_deployment(TEXT.format(name=f"bench-{number}" if number >= 0 else "bench-peer"))
 
 
 async def measured(kube: KubeClient, work: Any) -> tuple[float, int]:
@@ -75,6 +75,35 @@ async def plan_and_apply(kubeconfig: Path, count: int) -> dict[str, Any]:
         }
         for step, found in steps.items()
     }
+
+
+def as_processes(home: str, kubeconfig: Path, environment: dict[str, str]) -> dict[str, float]:
+    """Seconds of whole commands: ours, and kubectl with the same objects in another namespace."""
+    bin_ = Path(sys.executable).parent
+    file, manifests = Path(home, "podbay.yaml"), Path(home, "peer.json")
+    file.write_text(TEXT.format(name="bench-command"))
+    manifests.write_text(
+        json.dumps({"apiVersion": "v1", "kind": "List", "items": desired_objects(deployment(-1))})
+    )
+    ours, peer = [str(bin_ / "podbay")], [str(bin_ / "kubectl"), "--kubeconfig", str(kubeconfig)]
+    # kubectl runs `diff` for each object.
+    environment = {**environment, "PATH": "/usr/bin:/bin"}
+    found = {}
+    for name, command in {
+        "podbay apply, first": [*ours, "apply", "-f", str(file)],
+        "kubectl apply --server-side, first": [*peer, "apply", "--server-side", "-f", str(manifests)],
+        "podbay apply, nothing to do": [*ours, "apply", "-f", str(file)],
+        "kubectl apply --server-side, nothing to do": [*peer, "apply", "--server-side", "-f", str(manifests)],
+        "podbay plan": [*ours, "plan", "-f", str(file)],
+        "kubectl diff --server-side": [*peer, "diff", "--server-side", "-f", str(manifests)],
+    }.items():
+        times = []
+        for _ in range(1 if name.endswith("first") else 5):
+            started = time.perf_counter()
+            subprocess.run(command, env=environment, check=True, capture_output=True)
+            times.append(time.perf_counter() - started)
+        found[name] = round(statistics.median(times), 2)
+    return found
 
 
 def microseconds(work: Callable[[], object], times: int = 300) -> float:
@@ -120,6 +149,8 @@ def main() -> None:
             subprocess.run(start, env=environment, check=True, capture_output=True)
             try:
                 kubeconfig = Path(home, "clusters", "podbay", "kubeconfig")
+                if count == chosen.deployments[0]:
+                    results["seconds"] = as_processes(home, kubeconfig, environment)
                 results[f"{count} deployments"] = asyncio.run(plan_and_apply(kubeconfig, count))
             finally:
                 subprocess.run([*podbay, "stop"], env=environment, check=True, capture_output=True)

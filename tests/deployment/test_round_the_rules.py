@@ -152,6 +152,11 @@ BREACHES: dict[str, tuple[tuple[Any, ...], Any, str]] = {
         {"team": "data", "kubernetes_pod_operator": "True", "dag_id": "d", "task_id": "t", "run_id": "r"},
         "pods of tasks must keep the labels kubernetes_pod_operator, dag_id, task_id, run_id, try_number",
     ),
+    "a priority of the system": (
+        ("spec", "priorityClassName"),
+        "system-node-critical",
+        "tasks may not push the system's own pods aside",
+    ),
     "the host's network": (("spec", "hostNetwork"), True, 'violates PodSecurity "baseline'),
     "a path of the host": (
         ("spec", "volumes"),

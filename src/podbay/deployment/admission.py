@@ -161,6 +161,10 @@ def _rules_of_new_pods(deployment: Deployment) -> Iterator[tuple[str, str]]:
             f"{key} in variables.labels && variables.labels[{key}] == {_literal(value)}",
             f"pods must have the label {label}={value}",
         )
+    yield (
+        "!has(object.spec.priorityClassName) || !object.spec.priorityClassName.startsWith('system-')",
+        "tasks may not push the system's own pods aside; choose a priority class that does not begin with system-",
+    )
     if deployment.airflow.in_namespace:
         wanted = deployment.task_priority_class
         yield (

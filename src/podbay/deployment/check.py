@@ -104,6 +104,9 @@ def _accounts(spec: Mapping[str, Any], deployment: Deployment) -> Iterator[Probl
             f"{name} is not allowed; pods may run as {' or '.join(allowed)} (pods.allowed_service_accounts)"
         )
         yield Problem("spec.serviceAccountName", message)
+    if str(spec.get("priorityClassName") or "").startswith("system-"):
+        message = f"{spec['priorityClassName']} is for the system's own pods, which tasks may not push aside"
+        yield Problem("spec.priorityClassName", message)
     wanted = deployment.task_priority_class
     if deployment.airflow.in_namespace and spec.get("priorityClassName") != wanted:
         yield Problem("spec.priorityClassName", f"must be {wanted}, by which the quota counts task pods")
