@@ -32,6 +32,8 @@ GONE_SECONDS = 5.0
 """The same for a pod that has been deleted; nothing can be read anew then."""
 PATIENCE_SECONDS = 180.0
 """How long the log of an ended container is asked for when the node does not give it."""
+REFUSED_SECONDS = 60.0
+"""How long 401 is borne: a token may have ended in this moment, and an API server that starts knows nobody yet."""
 MISSES = 3
 """Complete reads without the known last line, after which the log counts as rotated to nothing."""
 _DELAYS = Backoff(initial=0.1, maximum=5.0)
@@ -55,6 +57,8 @@ class LogLine(NamedTuple):
 
 class LogSink(Protocol):
     """Takes lines over. `put` returns at once and never refuses; `room` waits until more is welcome."""
+
+    def opened(self) -> None: ...
 
     def put(self, container: str, lines: Sequence[LogLine], position: Position | None) -> None: ...
 
@@ -114,6 +118,13 @@ class ContainerReader:
         self._slot: Slot | None = None
         self.over = False
         """Set by the owner when `run` has ended."""
+        self.open = False
+        """A stream of its log is open right now."""
+
+    @property
+    def attached(self) -> bool:
+        """A stream is open, or what there is has been read."""
+        return self.open or self.over or (self._reading is None and bool(self._done))
 
     def observe(self, logs: ContainerLogs, *, over: bool) -> None:
         """The pod's status has this to say of the container."""
@@ -213,6 +224,8 @@ class ContainerReader:
                     ) as stream,
                     aclosing(stream.chunks()) as chunks,
                 ):
+                    self.open = True
+                    self._sink.opened()
                     async for chunk in chunks:
                         read.heard = True
                         self._take(progress, progress.splitter.feed(chunk))
@@ -223,7 +236,7 @@ class ContainerReader:
             except TimeoutError:
                 read.revoked = True
             finally:
-                self._slot = None
+                self._slot, self.open = None, False
         return read
 
     def _take(self, progress: _Progress, pieces: list[Piece]) -> None:
@@ -299,7 +312,7 @@ class ContainerReader:
         """The stream could not be opened or broke; False when there is no use in trying on."""
         error = read.error
         assert error is not None
-        if isinstance(error, ApiError) and error.code in (401, 403):
+        if isinstance(error, ApiError) and error.code == 403:
             raise error
         progress.rest = None
         now = self._source.clock.monotonic()
@@ -307,6 +320,9 @@ class ContainerReader:
             progress.failures, progress.failing_since = 0, None
         progress.failures += 1
         progress.failing_since = progress.failing_since or now
+        if isinstance(error, ApiError) and error.code == 401:
+            if now - progress.failing_since > REFUSED_SECONDS:
+                raise error
         if attempt.ended and now - progress.failing_since > PATIENCE_SECONDS:
             self._notice(f"the log could not be read to its end: {error}", progress.tracker.position)
             return False

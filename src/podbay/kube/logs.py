@@ -131,6 +131,16 @@ class PodLogFollower:
             self._taken.clear()
             await self._taken.wait()
 
+    async def attached(self, seconds: float) -> None:
+        """Return when the log of every container that has begun is open or read, at most after so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not all(reader.attached for reader in self._readers.values()):
+                    self._taken.clear()
+                    await self._taken.wait()
+        except TimeoutError:
+            pass
+
     def _is_taken(self, names: Collection[str]) -> bool:
         waiting = {batch.container for batch in self._outbox}
         if self._handing is not None:
@@ -159,6 +169,9 @@ class PodLogFollower:
             self._taken.set()
 
     # -- LogSink
+
+    def opened(self) -> None:
+        self._taken.set()
 
     def put(self, container: str, lines: Sequence[LogLine], position: Position | None) -> None:
         self._outbox.append(LogBatch(container, lines, position))

@@ -202,8 +202,8 @@ def _result_trouble(rules: Rules, state: State) -> dict[str, object] | None:
         return None
     try:
         orjson.loads(reading.value)
-    except orjson.JSONDecodeError as err:
-        return {"result": reading, "result_error": str(err)}
+    except orjson.JSONDecodeError:
+        return {"result": reading}
     return None
 
 
@@ -221,6 +221,8 @@ def _diagnosis(rules: Rules, state: State, kind: Kind) -> Diagnosis | None:
         )
     if state.gone:
         context["gone"] = True
+    if state.last_lines:
+        context["last_lines"] = list(state.last_lines)
     return diagnose(facts_of(rules, state, **context))
 
 

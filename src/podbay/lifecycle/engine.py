@@ -44,6 +44,10 @@ FIRST_ANSWER_SECONDS = 15.0
 """As long as a cluster has never answered, a wrong address is likelier than an outage."""
 OUTAGE_SECONDS = 120.0
 """A control plane that is updated is away for a minute or two."""
+ATTACH_SECONDS = 2.0
+"""How long a kill waits for the log streams of a pod that has just begun."""
+LAST_LINES, LAST_LINE = 10, 500
+"""Lines of the main container's end, and characters of each, that a diagnosis may look at."""
 LAST_LINES_SECONDS = 2.0
 """How long, after a pod's deletion was accepted, the last words of its other containers are waited for."""
 
@@ -92,6 +96,7 @@ class PodRun:
         self._woken = asyncio.Event()
         self._group: TaskGroup | None = None
         self._follower: PodLogFollower | None = None
+        self._last_lines: deque[str] = deque(maxlen=LAST_LINES)
         self._following = asyncio.Event()
         self._log_ended = asyncio.Event()
         self._outcome: Outcome | None = None
@@ -110,6 +115,10 @@ class PodRun:
     def checkpoint(self) -> Checkpoint:
         """What must be written down to go on from here."""
         state = self._state
+        if state.phase == "new":
+            # What an earlier life knew is not forgotten because this one has not looked yet.
+            elapsed = self._now() - state.begun_at if state.begun_at else self._start.elapsed
+            return replace(self._start, elapsed=elapsed)
         positions = self._follower.positions if self._follower is not None else self._start.positions
         spent = dict(state.spent)
         if state.clock is not None:
@@ -144,7 +153,7 @@ class PodRun:
                     self._woken.clear()
                     if not self._inbox:
                         await self._woken.wait()
-            await self._last_lines()
+            await self._last_words()
         return self._outcome
 
     # -- plumbing
@@ -184,7 +193,7 @@ class PodRun:
             case s.ReadResult():
                 self._do("result", self._answer(requests.result(state.namespace, state.name)))
             case s.Kill(uid=uid, grace=grace):
-                self._do("kill", self._answer(requests.delete(state.namespace, state.name, uid, grace=grace)))
+                self._do("kill", self._kill(uid, grace))
             case s.Delete(uid=""):
                 self._post(s.Cleaned(self._now()))
             case s.Delete(uid=uid):
@@ -274,6 +283,7 @@ class PodRun:
 
     def _forget_follower(self) -> None:
         self._follower = None
+        self._last_lines.clear()
         self._following.clear()
         self._log_ended.clear()
 
@@ -330,10 +340,19 @@ class PodRun:
         try:
             async for batch in follower.batches():
                 await self.driver.lines(batch)
+                if batch.container == self.plan.container:
+                    self._last_lines.extend(line.text[:LAST_LINE] for line in batch.lines[-LAST_LINES:])
         except ApiError as err:
             # Only what the cluster says of the log comes out here as ApiError; the outcome does not depend on it.
             await self.driver.phase(self._state.phase, f"the log cannot be read: {err}")
         self._log_ended.set()
+
+    async def _kill(self, uid: str, grace: float | None) -> None:
+        """What a container wrote before it is killed can be read only while the pod is there."""
+        if self._follower is not None:
+            await self._follower.attached(ATTACH_SECONDS)
+        namespace, name = self._state.namespace, self._state.name
+        self._post(await self._requests.delete(namespace, name, uid, grace=grace))
 
     async def _drain(self, ended: tuple[str, ...]) -> None:
         """Wait until the ended containers' lines have been handed over."""
@@ -347,9 +366,9 @@ class PodRun:
             finally:
                 done.cancel()
                 drained.cancel()
-        self._post(s.LogsRead(self._now()))
+        self._post(s.LogsRead(self._now(), tuple(self._last_lines)))
 
-    async def _last_lines(self) -> None:
+    async def _last_words(self) -> None:
         """Other containers of a deleted pod may have something to say while they end."""
         if self._follower is None or self._follower.idle:
             return

@@ -68,8 +68,8 @@ def _absorb(rules: Rules, state: State, event: Event) -> tuple[State, list[Actio
             return replace(state, gone=True, pod=last), []
         case s.Explained():
             return _explained(state, event), []
-        case s.LogsRead():
-            return replace(state, logs="read"), []
+        case s.LogsRead(last_lines=lines):
+            return replace(state, logs="read", last_lines=lines), []
         case s.ResultRead(reading=reading):
             return replace(state, result=state.result or reading, reading_result=False), []
         case s.Asked(by=by):

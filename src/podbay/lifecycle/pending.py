@@ -185,7 +185,7 @@ def _plain(rules: Rules, late: Clock | None) -> Diagnosis:
         cause=f"the pod did not start within {seconds:g} s and nothing says why",
         fix="Look at the pod's node and events, or allow more time.",
         blame="platform",
-        heals="maybe",
+        heals="never",
     )
 
 

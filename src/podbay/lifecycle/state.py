@@ -140,6 +140,7 @@ class State:
     gone: bool = False
     verdict: Verdict | None = None
     logs: Literal["none", "asked", "read"] = "none"
+    last_lines: Sequence[str] = ()
     result: ResultReading | None = None
     reading_result: bool = False
     outcome: Outcome | None = None
@@ -232,9 +233,10 @@ class Explained:
 
 @dataclass(frozen=True, slots=True)
 class LogsRead:
-    """Everything that ended containers have written has been handed over."""
+    """Everything that ended containers have written has been handed over. last_lines: the end of the main one's."""
 
     now: float
+    last_lines: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
