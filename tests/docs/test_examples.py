@@ -32,7 +32,7 @@ BEFORE = {
         export KUBECONFIG=$(podbay cluster kubeconfig --path)
         {ROOT}/script/demo-image "$PWD/demo.tar" localhost/podbay-demo:1
         podbay cluster load "$PWD/demo.tar"
-    """
+    """,
 }
 """What a page takes for granted."""
 BEFORE_EACH = {
@@ -182,15 +182,22 @@ def _has_runtime() -> bool:
     return engine or (os.geteuid() == 0 and bool(shutil.which("runc") and shutil.which("conmon")))
 
 
+def _python_with_airflow() -> str:
+    """Airflow stands apart from the development tools (script/setup)."""
+    found = ROOT / ".venv-airflow" / "bin" / "python"
+    if not found.exists():
+        pytest.skip("needs .venv-airflow: run script/setup")
+    return str(found)
+
+
 @pytest.mark.parametrize("block", PYTHON_BLOCKS, ids=lambda block: block.id)
 def test_python(block: Block, tmp_path: Path) -> None:
     """A block with test functions is a test module, any other a program."""
     is_test = "def test_" in block.text
     path = tmp_path / ("test_example.py" if is_test else "example.py")
     path.write_text(block.text)
-    command = (
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"] if is_test else [sys.executable]
-    )
+    program = _python_with_airflow() if "from airflow" in block.text else sys.executable
+    command = [program, "-m", "pytest", "-q", "-p", "no:cacheprovider"] if is_test else [program]
     done = subprocess.run(
         [*command, str(path)],
         capture_output=True,

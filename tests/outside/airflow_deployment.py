@@ -18,7 +18,7 @@ from airflow_api import AirflowApi
 from airflow_home import AirflowHome
 from worker_pods import write_pod_template
 
-__all__ = ["free_port", "running_airflow"]
+__all__ = ["free_port", "running_airflow", "start_component"]
 
 START_SECONDS = 400.0
 STOP_SECONDS = 3.0
@@ -39,24 +39,35 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_airflow(home: AirflowHome) -> Iterator[AirflowApi]:
-    """A deployment whose parts are all healthy, until the end of the block."""
-    settings = home.settings()
-    write_pod_template(home.pod_template, home, settings)
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "KUBE"))} | settings
-    # Without cached bytecode each of the processes compiles Airflow anew, two to three seconds each.
-    env.pop("PYTHONDONTWRITEBYTECODE", None)
+def running_airflow(
+    home: AirflowHome, processes: dict[str, subprocess.Popen[bytes]] | None = None
+) -> Iterator[AirflowApi]:
+    """A deployment whose parts are all healthy, until the end of the block.
+
+    `processes` gets them by name, for those who end some and start others (`start_component`) meanwhile.
+    """
+    env = environment(home)
     _run_once(home, env, "db", "migrate")
-    processes: dict[str, subprocess.Popen[bytes]] = {}
+    processes = {} if processes is None else processes
     try:
         for name in COMPONENTS:
-            processes[name] = _start(home, env, name)
+            processes[name] = start_component(home, env, name)
         api = AirflowApi(home.url)
         _wait_healthy(home, api, processes)
         api.log_in()
         yield api
     finally:
         _stop(list(processes.values()))
+
+
+def environment(home: AirflowHome) -> dict[str, str]:
+    """Of every component. Each call makes new secrets."""
+    settings = home.settings()
+    write_pod_template(home.pod_template, home, settings)
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("AIRFLOW", "KUBE"))} | settings
+    # Without cached bytecode each of the processes compiles Airflow anew, two to three seconds each.
+    env.pop("PYTHONDONTWRITEBYTECODE", None)
+    return env
 
 
 def _command(*words: str) -> list[str]:
@@ -79,8 +90,9 @@ def _run_once(home: AirflowHome, env: dict[str, str], *words: str) -> None:
         )
 
 
-def _start(home: AirflowHome, env: dict[str, str], name: str) -> subprocess.Popen[bytes]:
-    with home.log(name).open("wb") as log:
+def start_component(home: AirflowHome, env: dict[str, str], name: str) -> subprocess.Popen[bytes]:
+    """One component in a process group of its own."""
+    with home.log(name).open("ab") as log:
         # A group of its own: the signals of a terminal reach only the tests, and the group can be ended whole.
         return subprocess.Popen(
             _command(*COMPONENTS[name]), env=env, cwd=home.directory, stdout=log, stderr=log, process_group=0

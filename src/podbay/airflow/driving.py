@@ -48,7 +48,7 @@ from podbay.pods.template import load_template
 __all__ = ["CHECKPOINT_KEY", "Job", "TaskRun", "checkpoint_of", "read_cluster", "with_function"]
 
 CHECKPOINT_KEY: Final = "podbay_checkpoint"
-SAVE_SECONDS: Final = 20.0
+SAVE_SECONDS: Final = 5.0
 """At least so long between two checkpoints of log positions; more when a process runs many tasks."""
 CALLS_SHARE: Final = 5.0
 """Checkpoints a second of one process: a twelfth of what a triggerer's supervisor can answer (airflow.md T10)."""

@@ -73,7 +73,8 @@ def revive(value):
 call = json.loads(zlib.decompress(base64.b64decode("".join(sys.argv[1:]))))
 sys.argv[1:] = []
 names = {"__name__": "__main__"}
-import linecache
+import linecache, traceback
+sys.excepthook = lambda *error: traceback.print_exception(*error)
 lines = call["source"].splitlines(True)
 linecache.cache["<" + call["name"] + ">"] = (len(call["source"]), None, lines, "<" + call["name"] + ">")
 exec(compile(call["source"], "<" + call["name"] + ">", "exec"), names)

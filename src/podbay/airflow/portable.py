@@ -7,6 +7,7 @@ travel; InvalidInputError says so, and the task then starts on a worker. Referen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -37,7 +38,11 @@ def encode(value: Any, *, task: Any = None) -> Any:
 
     Raises InvalidInputError with the kind of what cannot travel.
     """
-    if value is None or isinstance(value, str | bool | int | float):
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int | float):
+        if not math.isfinite(value) or abs(value) >= 1 << 63:
+            raise InvalidInputError("a number that JSON has no word for cannot be carried to the triggerer")
         return value
     if isinstance(value, Mapping):
         return _mapping(value, task)

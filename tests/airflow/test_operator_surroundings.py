@@ -1,0 +1,312 @@
+"""Connections, log records, limits, ownership and functions: the operator's parts that touch the world, without Airflow."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from podbay.airflow.connection import choose_cluster
+from podbay.airflow.function import check_callable, pod_command
+from podbay.airflow.limits import Limit, Limiter
+from podbay.airflow.ownership import OWNER_ANNOTATION, claim, delete_own_pods, earlier_try, pods_of_task
+from podbay.airflow.tasklog import RecordBudget, TaskLog
+from podbay.embedded.cluster import ClusterOptions
+from podbay.errors import InvalidInputError
+from podbay.kube.kubeconfig import load_kubeconfig
+from podbay.kube.lease import lease
+from podbay.kube.log_reader import LogLine
+from podbay.kube.logs import LogBatch
+from podbay.pods.build import build_pod
+from podbay.pods.identity import TaskIdentity
+from podbay.pods.request import PodRequest
+from podbay.testing import Environment
+from podbay.testing.requests import Requests
+
+KUBECONFIG = {
+    "current-context": "one",
+    "contexts": [
+        {"name": "one", "context": {"cluster": "c", "user": "u", "namespace": "of-context"}},
+        {"name": "two", "context": {"cluster": "c", "user": "u"}},
+    ],
+    "clusters": [{"name": "c", "cluster": {"server": "https://c:6443"}}],
+    "users": [{"name": "u", "user": {"token": "t"}}],
+}
+
+
+# -- connections
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    file = tmp_path / "config"
+    file.write_text(yaml.safe_dump(KUBECONFIG))
+    return str(file)
+
+
+def test_a_connection_says_which_cluster(path: str) -> None:
+    for extras in (
+        {"kube_config_path": path},
+        {"kube_config": json.dumps(KUBECONFIG)},
+        {"kube_config": KUBECONFIG},
+        {"extra__kubernetes__kube_config_path": path},
+    ):
+        found = choose_cluster({}, extras, connection="k")
+        assert (found.config.server, found.namespace, found.in_cluster) == (
+            "https://c:6443",
+            "of-context",
+            False,
+        )
+
+
+def test_parameters_win_over_the_connection(path: str) -> None:
+    extras = {"kube_config_path": "/absent", "cluster_context": "one", "namespace": "of-connection"}
+    found = choose_cluster({"config_file": path, "cluster_context": "two"}, extras, connection="k")
+    assert (found.config.context, found.namespace) == ("two", "of-connection")
+    assert choose_cluster({"in_cluster": False, "config_file": path}, {"in_cluster": True}, connection="k")
+
+
+def test_wishes_of_the_connection_for_the_sidecar(path: str) -> None:
+    extras = {
+        "kube_config_path": path,
+        "disable_verify_ssl": "true",
+        "xcom_sidecar_container_image": "own:1",
+        "xcom_sidecar_container_resources": '{"limits": {"cpu": "1"}}',
+    }
+    found = choose_cluster({}, extras, connection="k")
+    assert (found.sidecar.image, found.sidecar.resources) == ("own:1", {"limits": {"cpu": "1"}})
+    assert found.config.insecure
+
+
+@pytest.mark.parametrize(
+    ("given", "extras", "said"),
+    [
+        ({"in_cluster": True}, {"kube_config": "{}"}, "in_cluster and kube_config"),
+        ({}, {"kube_config_path": "a", "kube_config": "{}"}, "only one of them"),
+        ({}, {"kube_config_path": "/absent"}, "does not exist"),
+        ({}, {"in_cluster": "maybe"}, "in_cluster: must be true or false"),
+        ({}, {"kube_config": "{}", "xcom_sidecar_container_resources": "[1]"}, "context"),
+    ],
+)
+def test_a_wrong_connection_is_told(given: dict[str, Any], extras: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        choose_cluster(given, extras, connection="k")
+
+
+# -- the log
+
+
+def batch(*texts: str) -> LogBatch:
+    return LogBatch("base", [LogLine("base", 0, text) for text in texts], None)
+
+
+async def test_lines_are_records_while_the_budget_lasts() -> None:
+    written: list[tuple[int, str]] = []
+    log = TaskLog(lambda level, text: written.append((level, text)), budget=RecordBudget(rate=0, burst=3))
+    await log.lines(batch("plain", "ERROR bad"))
+    assert written == [(logging.INFO, "[base] plain"), (logging.ERROR, "[base] ERROR bad")]
+    written.clear()
+    await log.lines(batch("a", "b", "WARNING c", "d"))
+    assert written == [
+        (logging.INFO, "[base] a\n[base] b"),
+        (logging.WARNING, "[base] WARNING c"),
+        (logging.INFO, "[base] d"),
+    ]
+    written.clear()
+    await log.lines(batch(*(f"{'ERROR' if n % 2 else 'INFO'} {n}" for n in range(40))))
+    assert [level for level, _ in written] == [logging.INFO]
+    assert written[0][1].count("\n") == 39
+
+
+async def test_prefix_and_groups() -> None:
+    written: list[str] = []
+    log = TaskLog(lambda _, text: written.append(text), prefix=False)
+    await log.lines(batch("a", "::group::mine"))
+    log.group("Title", ["x", "y"])
+    assert written == ["a", "::group::mine", "::group::Title", "x\ny", "::endgroup::"]
+
+
+def test_the_budget_refills() -> None:
+    budget = RecordBudget(rate=10, burst=5)
+    assert budget.take(5, 100.0)
+    assert not budget.take(1, 100.0)
+    assert budget.take(3, 100.4)
+
+
+# -- limits
+
+
+async def test_the_limiter_lets_go_by_rank_and_room() -> None:
+    limiter, order, inside = Limiter(), [], 0
+    most = 0
+    limit = Limit("max_active_tasks", ("dag run", "d", "r"), 2)
+
+    async def task(name: str, priority: int) -> None:
+        nonlocal inside, most
+        async with limiter.slot([limit], priority=priority, others=lambda _: 0, waits=lambda _: None):
+            order.append(name)
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.01)
+            inside -= 1
+
+    await asyncio.gather(*(task(f"{n}", n) for n in range(5)))
+    assert most == 2
+    assert order == ["0", "1", "4", "3", "2"]
+
+
+async def test_pods_of_others_take_room_and_a_cancelled_wait_leaves_none() -> None:
+    limiter, told = Limiter(), []
+    limit = Limit("max_active_tis_per_dag", ("task", "d", "t"), 1)
+    others = 1
+
+    async def task() -> None:
+        async with limiter.slot([limit], priority=1, others=lambda _: others, waits=told.append):
+            pass
+
+    first, second = asyncio.create_task(task()), asyncio.create_task(task())
+    await asyncio.sleep(0)
+    first.cancel()
+    others = 0
+    await asyncio.wait_for(second, 20)
+    assert [each.name for each in told] == ["max_active_tis_per_dag"] * 2
+
+
+async def test_limits_do_not_hold_up_each_other() -> None:
+    limiter = Limiter()
+    full, free = Limit("a", ("a",), 1), Limit("b", ("b",), 1)
+    limiter.adopt([full])
+    waiting = asyncio.create_task(_pass(limiter, full))
+    await asyncio.wait_for(_pass(limiter, free), 5)
+    assert not waiting.done()
+    limiter.leave([full])
+    await asyncio.wait_for(waiting, 5)
+
+
+async def _pass(limiter: Limiter, limit: Limit) -> None:
+    async with limiter.slot([limit], priority=1, others=lambda _: 0, waits=lambda _: None):
+        pass
+
+
+# -- whose pod it is (airflow.md T6)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Any:
+    with Environment.start(ClusterOptions()) as environment:
+        yield environment
+
+
+def pod_of(number: int, owner: str) -> dict[str, Any]:
+    identity = TaskIdentity(deployment="d", dag_id="dag", run_id="r", task_id="t", try_number=number)
+    pod = build_pod(PodRequest(identity=identity, image="i", namespace="default"))
+    pod["metadata"]["annotations"][OWNER_ANNOTATION] = owner
+    return pod
+
+
+async def test_an_earlier_life_deletes_nothing_that_a_later_one_has_claimed(cluster: Environment) -> None:
+    with Requests(cluster.kubeconfig) as kube:
+        status, _ = kube.call("POST", "/api/v1/namespaces/default/pods", pod_of(1, "old"))
+        assert status == 201
+    identity = TaskIdentity(deployment="d", dag_id="dag", run_id="r", task_id="t", try_number=2)
+    async with lease(load_kubeconfig(cluster.kubeconfig)) as leased:
+        (pod,) = await pods_of_task(leased, "default", identity)
+        name = pod["metadata"]["name"]
+        taken = earlier_try([pod], identity)
+        assert taken is not None
+        assert taken.try_number == 1
+        await claim(leased, [pod], "new")
+        assert await delete_own_pods(leased, "default", [name, "absent"], "old", None) == []
+        assert await delete_own_pods(leased, "default", [name], "new", 0) == [name]
+
+
+# -- functions
+
+
+def run_in_pod(function: Any, *args: Any, tmp_path: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:
+    command, arguments = pod_command(
+        check_callable(function), args, kwargs, result=str(tmp_path / "return.json")
+    )
+    command[0] = sys.executable
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path)
+
+
+def returns(first: Any, *, second: Any = None) -> Any:
+    """Not seen by the pod's reader."""
+    import sys
+
+    def inner(value: Any) -> str:
+        return f"{type(value).__name__} {value}"
+
+    print(sys.argv)
+    return [inner(first), inner(second)]
+
+
+def test_a_function_gets_what_it_was_given(tmp_path: Path) -> None:
+    given = {
+        "text": "ü",
+        "tuple": (1, 2),
+        "set": {1},
+        "bytes": b"x",
+        "at": datetime(2026, 1, 2, tzinfo=UTC),
+        "day": date(2026, 1, 2),
+        "for": timedelta(seconds=3),
+        "keys": {1: "one"},
+        "$podbay": "mine",
+        "path": Path("/x"),
+        "large": 1 << 70,
+    }
+    done = run_in_pod(returns, list(range(60_000)), second=given, tmp_path=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "['-c']\n"), done.stderr
+    first, second = json.loads((tmp_path / "return.json").read_text())
+    assert first == f"list {list(range(60_000))}"
+    assert second.removeprefix("dict ").replace("PosixPath", "Path") == str(given).replace(
+        "PosixPath", "Path"
+    )
+
+
+def test_a_traceback_shows_the_function(tmp_path: Path) -> None:
+    def fails() -> None:
+        raise KeyError("on purpose")
+
+    done = run_in_pod(fails, tmp_path=tmp_path)
+    assert done.returncode == 1
+    assert 'raise KeyError("on purpose")' in done.stderr
+
+
+def test_functions_that_cannot_run_alone_are_refused() -> None:
+    outside = 3
+
+    def closes() -> int:
+        return outside
+
+    def module() -> str:
+        return json.dumps({})
+
+    async def coroutine() -> None: ...
+
+    for function, said in (
+        (closes, "uses outside of the function around it"),
+        (module, "uses json of the DAG file"),
+        (coroutine, "not async"),
+        (lambda: 1, "written with def"),
+        (len, "written with def"),
+    ):
+        with pytest.raises(InvalidInputError, match=said):
+            check_callable(function)
+
+
+def test_arguments_that_no_pod_can_hold_are_refused() -> None:
+    import random
+
+    noise = random.Random(1).randbytes(1_000_000)
+    with pytest.raises(InvalidInputError, match="Put large data where both sides can read it"):
+        pod_command(check_callable(returns), [noise], {}, result="")
