@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from patience import until
-from podbay_shell import SECONDS, Shell
+from podbay_shell import PROGRAM, SECONDS, Shell
 
 from podbay.deployment.reading import load_deployment
 
@@ -290,3 +290,27 @@ def test_the_doctor_says_what_to_do(shell: Shell, file: str, namespace: str) -> 
     after = shell("doctor", "-f", file).out
     assert f"{namespace} stands as podbay.yaml says, in {namespace}" in after
     assert "failed" not in after
+
+
+def test_what_kubectl_applied_is_taken_into_care(cluster: Shell, file: str, namespace: str) -> None:
+    """The objects are plain ones: whoever began with kubectl goes on with podbay, and the other way round."""
+    kubectl = [str(PROGRAM.parent / "kubectl"), "--kubeconfig", str(cluster.kubeconfig())]
+
+    def applied(*options: str) -> str:
+        manifests = cluster("manifests", "-f", file).out
+        command = [*kubectl, "apply", *options, "-f", "-"]
+        done = subprocess.run(
+            command, input=manifests, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert f"namespace/{namespace} created" in applied()
+    plan = cluster("plan", "-f", file)
+    assert f"~ LimitRange {namespace}-default (nothing changes but who owns it)" in plan.out
+    assert "\n! " not in plan.out
+    cluster("apply", "-f", file)
+    assert "nothing to do" in cluster("apply", "-f", file).out
+    assert "serverside-applied" in applied("--server-side")
+    assert "nothing to do" in cluster("apply", "-f", file).out
+    assert f"Namespace {namespace} deleted" in cluster("destroy", "-f", file, "--yes").out

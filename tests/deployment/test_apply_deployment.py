@@ -192,6 +192,22 @@ async def test_a_foreign_object_in_the_way_is_named_and_left_alone(kube: KubeCli
         await kube.delete(NAMESPACES, wanted.namespace)
 
 
+async def test_an_object_that_appears_while_we_apply_is_not_overwritten(kube: KubeClient) -> None:
+    wanted = deployment()
+    async with applied(kube, wanted):
+        name = f"{wanted.namespace}-default"
+        await kube.delete(LIMIT_RANGES, name, namespace=wanted.namespace)
+        plan = await planned(kube, wanted)
+        theirs = {"metadata": {"name": name}, "spec": {"limits": [{"type": "Pod", "max": {"cpu": "1"}}]}}
+        await kube.create(LIMIT_RANGES, theirs, namespace=wanted.namespace)
+        (result,) = await apply_plan(kube, plan)
+        assert result.done == "refused"
+        assert "Apply failed with 1 conflict" in result.message
+        left = await kube.get(LIMIT_RANGES, name, namespace=wanted.namespace)
+        assert left["spec"]["limits"] == [{"type": "Pod", "max": {"cpu": "1"}}]
+        assert "is there already" in (await planned(kube, wanted)).obstacles[0]
+
+
 async def test_another_deployment_is_never_taken_over(kube: KubeClient) -> None:
     wanted = deployment()
     async with applied(kube, wanted):

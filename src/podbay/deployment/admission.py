@@ -43,7 +43,7 @@ def admission_objects(deployment: Deployment) -> list[Object]:
         "spec": {
             "policyName": name,
             "validationActions": actions,
-            "matchResources": {"namespaceSelector": _namespace(deployment)},
+            "matchResources": _pods_of(deployment),
         },
     }
     return [_policy(deployment, name), binding]
@@ -53,14 +53,13 @@ def _policy(deployment: Deployment, name: str) -> Object:
     spec: dict[str, Any] = {
         "failurePolicy": "Fail",
         "matchConstraints": {
-            "namespaceSelector": _namespace(deployment),
+            **_pods_of(deployment),
             "resourceRules": [
                 {
                     "apiGroups": [""],
                     "apiVersions": ["v1"],
                     "operations": ["CREATE", "UPDATE"],
                     "resources": ["pods"],
-                    # The server's default, said here so that a plan finds it as it is.
                     "scope": "*",
                 }
             ],
@@ -103,8 +102,14 @@ def _policy(deployment: Deployment, name: str) -> Object:
     }
 
 
-def _namespace(deployment: Deployment) -> dict[str, Any]:
-    return {"matchLabels": {"kubernetes.io/metadata.name": deployment.namespace}}
+def _pods_of(deployment: Deployment) -> dict[str, Any]:
+    """What is in the namespace. With the server's defaults: the API owns this struct as a whole, so that leaving one out
+    would be another value than the one that is there."""
+    return {
+        "matchPolicy": "Equivalent",
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": deployment.namespace}},
+        "objectSelector": {},
+    }
 
 
 def _airflow_accounts(deployment: Deployment) -> list[str]:

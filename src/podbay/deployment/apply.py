@@ -155,7 +155,7 @@ async def _patch(
         namespace=plan.deployment.namespace if collection.namespaced else None,
         patch_type="apply",
         field_manager=FIELD_MANAGER,
-        force=change.force or change.action == "create",
+        force=change.force,
     )
 
 
