@@ -16,5 +16,10 @@ _LAZY = {"KubernetesPodOperator": "podbay.airflow.operators"}
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
+        try:
+            return getattr(importlib.import_module(_LAZY[name]), name)
+        except ImportError as error:
+            raise ImportError(
+                f"podbay.{name} needs Apache Airflow 3.3 or newer: pip install 'podbay[airflow]' ({error})"
+            ) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from podbay.airflow.carried import Carried
 from podbay.airflow.checking import check_names, check_parameters
-from podbay.airflow.ending import end_of, needs_worker
+from podbay.airflow.ending import TaskEnd, end_of, needs_worker
 from podbay.airflow.expansion import pick
 from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS, parameters_of
 from podbay.airflow.placement import TaskFacts, place, unsupported_in_templates
@@ -308,9 +308,9 @@ def test_results_become_xcoms() -> None:
     ],
 )
 def test_a_worker_finishes_only_what_only_it_can(state: Any, finish: Any, worker: bool) -> None:
-    from podbay.airflow.ending import TaskEnd
-
-    assert needs_worker(TaskEnd(state=state, message=""), Carried(parameters={}, finish=finish)) is worker
+    carried = Carried(parameters={}, finish=finish)
+    assert needs_worker(TaskEnd(state=state, message=""), carried, try_number=1) is worker
+    assert needs_worker(TaskEnd(state=state, message=""), carried, try_number=2)
 
 
 def test_the_reference_is_that_of_the_tables() -> None:

@@ -18,6 +18,7 @@ from podbay.airflow.connection import choose_cluster
 from podbay.airflow.function import check_callable, pod_command
 from podbay.airflow.limits import Limit, Limiter
 from podbay.airflow.ownership import OWNER_ANNOTATION, claim, delete_own_pods, earlier_try, pods_of_task
+from podbay.airflow.pages import pod_link
 from podbay.airflow.tasklog import RecordBudget, TaskLog
 from podbay.embedded.cluster import ClusterOptions
 from podbay.errors import InvalidInputError
@@ -99,6 +100,10 @@ def test_wishes_of_the_connection_for_the_sidecar(path: str) -> None:
 def test_a_wrong_connection_is_told(given: dict[str, Any], extras: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidInputError, match=said):
         choose_cluster(given, extras, connection="k")
+
+
+def test_the_link_to_a_pod_is_the_dashboards() -> None:
+    assert pod_link("https://d/#/pod/{namespace}/{name}?x={y}", "n s", "p") == "https://d/#/pod/n%20s/p?x={y}"
 
 
 # -- the log

@@ -109,8 +109,9 @@ def test_macros_of_the_dag_are_rendered(runs: dict[str, Run]) -> None:
     assert words(runs["around"], "macro") == ["of the DAG"]
 
 
-def test_a_retry_is_another_pod(runs: dict[str, Run]) -> None:
-    task = runs["around"].task("retried", seconds=240)
+@pytest.mark.parametrize(("dag", "task_id"), [("around", "retried"), ("xcom", "again")])
+def test_a_retry_is_another_pod(runs: dict[str, Run], dag: str, task_id: str) -> None:
+    task = runs[dag].task(task_id, seconds=240)
     assert (task.state, task.tries) == ("success", 2), task.log
     assert lines_of(task, "base") == ["try 2"]
     assert task.fields["duration"] >= 0

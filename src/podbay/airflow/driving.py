@@ -19,6 +19,7 @@ from podbay.airflow.ending import TaskEnd, end_of
 from podbay.airflow.function import pod_command
 from podbay.airflow.limits import Limit, Limiter
 from podbay.airflow.ownership import OWNER_ANNOTATION, claim, earlier_try, here, others_on, pods_of_task
+from podbay.airflow.pages import LINK_KEY, pod_link
 from podbay.airflow.request import (
     Surroundings,
     deadlines,
@@ -336,6 +337,9 @@ class _TaskDriver(Driver):
             self._run.pod_names.add(checkpoint.pod)
             await self._calls.push(key, "pod_name", checkpoint.pod)
             await self._calls.push(key, "pod_namespace", self._run.namespace)
+            pattern = self._run.job.settings.pod_url
+            if pattern:
+                await self._calls.push(key, LINK_KEY, pod_link(pattern, self._run.namespace, checkpoint.pod))
             self._run.hears.created(self.engine.state.pod)
         await self._calls.push(key, CHECKPOINT_KEY, {"try": key.try_number, "state": checkpoint.to_json()})
 

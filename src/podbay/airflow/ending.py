@@ -69,7 +69,10 @@ def _check_mappable(value: Any) -> None:
         )
 
 
-def needs_worker(end: TaskEnd, carried: Carried) -> bool:
-    """Whether a worker has to finish the task, for the hooks that only it runs."""
+def needs_worker(end: TaskEnd, carried: Carried, *, try_number: int) -> bool:
+    """Whether a worker has to finish the task: for the hooks that only it runs, and after a retry, because Airflow then
+    leaves the end of the earlier try where a trigger ends the task, which makes durations negative."""
+    if try_number > 1:
+        return True
     wanted = "failure" if end.state == "failed" else "success"
     return carried.finish in (wanted, "always")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
-
 from airflow.sdk import BaseOperatorLink
+
+from podbay.airflow.pages import pod_link
 
 __all__ = ["PodLink"]
 
@@ -16,6 +16,7 @@ class PodLink(BaseOperatorLink):
     name = "Pod"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """Asked on a worker, at the end of a task; elsewhere the run has pushed it (LINK_KEY)."""
         from airflow.sdk.execution_time.xcom import XCom
 
         from podbay.airflow.settings import read_settings
@@ -23,10 +24,6 @@ class PodLink(BaseOperatorLink):
         pattern = read_settings().pod_url
         if not pattern:
             return ""
-        values = {}
-        for key in ("pod_name", "pod_namespace"):
-            found = XCom.get_value(key=key, ti_key=ti_key)
-            if not found:
-                return ""
-            values[key.removeprefix("pod_")] = quote(str(found), safe="")
-        return pattern.format(**values)
+        name = XCom.get_value(key="pod_name", ti_key=ti_key)
+        namespace = XCom.get_value(key="pod_namespace", ti_key=ti_key)
+        return pod_link(pattern, str(namespace), str(name)) if name and namespace else ""

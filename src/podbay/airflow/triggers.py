@@ -70,7 +70,7 @@ class PodTrigger(BaseTrigger):
                 log=self.log,
                 timeout_after=self._deadline(),
             )
-            return event_of(await self._work.run(), carried)
+            return event_of(await self._work.run(), carried, try_number=self._work.key.try_number)
         except (PodbayError, TimeoutError) as error:
             self.log.error(str(error) or type(error).__name__)
         except Exception:
@@ -122,11 +122,11 @@ def _import_work() -> Any:
     return importlib.import_module("podbay.airflow.work")
 
 
-def event_of(end: TaskEnd, carried: Carried) -> TriggerEvent:
+def event_of(end: TaskEnd, carried: Carried, *, try_number: int) -> TriggerEvent:
     """What ends the task; a plain event has a worker finish it."""
     from podbay.airflow.ending import needs_worker
 
-    if needs_worker(end, carried):
+    if needs_worker(end, carried, try_number=try_number):
         return TriggerEvent({"state": end.state, "message": end.message, "pushed": list(end.xcoms)})
     if end.state == "success":
         return TaskSuccessEvent()

@@ -65,6 +65,12 @@ with DAG("podbay_xcom", schedule=None, start_date=START):
 
     grouped.expand(letter=["k", "l"])
     mapped >> pulls
+    sh(
+        "again",
+        "echo try {{ ti.try_number }}; exit $((2 - {{ ti.try_number }}))",
+        retries=1,
+        retry_delay=datetime.timedelta(seconds=0),
+    )
     sh("not-json", f"echo '{{' > {RESULT}", do_xcom_push=True)
     sh("undefined", "echo {{ nothing_of_this_name }}")
     sh("bad-pod", "echo", env_vars="{{ [1] }}")
