@@ -9,7 +9,8 @@ PodbayError
 ├── PullError           an image could not be had; carries the kubelet's reason
 ├── StartError          a container could not be created or started; carries the runtime's words
 ├── UnreachableError    an API server could not be reached, or the connection broke before its answer was whole
-├── CredentialError     no credentials for a cluster could be had: a plugin or file failed; names it
+├── CredentialError     no credentials for a cluster or a registry could be had: a plugin or file failed; names it
+├── RegistryError       an image registry refused, failed or was not reached; names registry or image
 └── ClosedError         a component was used before it was opened or after it was closed
 
 Every message says what happened, to which object, and what to do.
@@ -28,6 +29,7 @@ __all__ = [
     "InvalidInputError",
     "PodbayError",
     "PullError",
+    "RegistryError",
     "RuntimeUnavailableError",
     "StartError",
     "StateError",
@@ -151,7 +153,19 @@ class UnreachableError(PodbayError):
 
 
 class CredentialError(PodbayError):
-    """Credentials for a cluster could not be had; no request was sent. The message names plugin or file and the fix."""
+    """Credentials for a cluster or a registry could not be had; no request was sent. The message names plugin or file and the fix."""
+
+
+class RegistryError(PodbayError):
+    """An image registry did not give what was asked for. Raised by `registries` alone; nodes raise PullError.
+
+    kind is one of "login" (wrong user or password), "denied" (known, but may not), "no-repository", "no-tag",
+    "no-blob", "dns", "refused", "tls", "plain-http", "timeout", "broken", "rate-limit", "unavailable", "digest", "odd".
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 class ClosedError(PodbayError):

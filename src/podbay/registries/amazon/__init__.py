@@ -1,0 +1,1 @@
+"""Amazon ECR: tokens, repository policies, and the roles of nodes. Needs the extra `aws` (boto3), loaded when first used."""

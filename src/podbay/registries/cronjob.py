@@ -1,0 +1,158 @@
+"""Renders what refreshes logins inside of a cluster: a CronJob in a namespace of its own, with the rights that it needs.
+
+Of its own, because pods of the deployment may mount every Secret of theirs: a cloud's credentials do not belong there. It
+may read and change the named Secrets of the deployment and nothing else. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from podbay.errors import InvalidInputError
+from podbay.objects.meta import Object
+from podbay.objects.names import dns1123_label_errors
+
+__all__ = ["RefreshJob", "refresh_objects"]
+
+_NAME: Final = "podbay-registry-refresh"
+_RBAC: Final = "rbac.authorization.k8s.io"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshJob:
+    """What to refresh, by which image (Podbay with the extra aws or gcp), and when (cron, in the cluster's time zone)."""
+
+    namespace: str
+    """Of the deployment, where the Secrets are."""
+    secrets: Sequence[str]
+    image: str
+    own_namespace: str = "podbay-registry"
+    schedule: str = "17 */2 * * *"
+    cloud_secret: str = ""
+    """Secret in `own_namespace` whose keys become environment variables, such as AWS_ACCESS_KEY_ID. Empty: an identity of
+    the service account or node is enough."""
+    role_arn: str = ""
+    """AWS role of the service account (IRSA)."""
+    google_account: str = ""
+    """Google service account of the service account (workload identity)."""
+
+
+def refresh_objects(job: RefreshJob) -> list[Object]:
+    """Namespace, ServiceAccount, Role, RoleBinding, CronJob. Raises InvalidInputError."""
+    if not job.secrets:
+        raise InvalidInputError("no Secret to refresh: add one first, podbay registry add … --ecr")
+    if job.own_namespace == job.namespace or dns1123_label_errors(job.own_namespace):
+        raise InvalidInputError(
+            f"--job-namespace {job.own_namespace}: give another namespace than the pods', where a cloud's credentials are safe"
+        )
+    if len(job.schedule.split()) != 5:
+        raise InvalidInputError(f'--schedule "{job.schedule}": five fields, such as "17 */2 * * *"')
+    role = f"{_NAME}-{job.own_namespace}"
+    account = {"kind": "ServiceAccount", "name": _NAME, "namespace": job.own_namespace}
+    return [
+        _namespace(job),
+        _account(job),
+        _object(f"{_RBAC}/v1", "Role", role, job.namespace, rules=_rules(job)),
+        _object(
+            f"{_RBAC}/v1",
+            "RoleBinding",
+            role,
+            job.namespace,
+            roleRef={"apiGroup": _RBAC, "kind": "Role", "name": role},
+            subjects=[account],
+        ),
+        _object(
+            "batch/v1",
+            "CronJob",
+            f"{_NAME}-{job.namespace}"[:52].rstrip("-"),
+            job.own_namespace,
+            spec=_spec(job),
+        ),
+    ]
+
+
+def _namespace(job: RefreshJob) -> Object:
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": job.own_namespace, "labels": labels},
+    }
+
+
+def _account(job: RefreshJob) -> Object:
+    account = _object("v1", "ServiceAccount", _NAME, job.own_namespace)
+    annotations = {}
+    if job.role_arn:
+        annotations["eks.amazonaws.com/role-arn"] = job.role_arn
+    if job.google_account:
+        annotations["iam.gke.io/gcp-service-account"] = job.google_account
+    if annotations:
+        account["metadata"]["annotations"] = annotations
+    return account
+
+
+def _rules(job: RefreshJob) -> list[dict[str, Any]]:
+    return [
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": list(job.secrets),
+            "verbs": ["get", "patch"],
+        }
+    ]
+
+
+def _spec(job: RefreshJob) -> dict[str, Any]:
+    arguments = [
+        "registry",
+        "refresh",
+        "--once",
+        "--cluster",
+        "in-cluster",
+        "--namespace",
+        job.namespace,
+        *job.secrets,
+    ]
+    container: dict[str, Any] = {
+        "name": "refresh",
+        "image": job.image,
+        "command": ["podbay"],
+        "args": arguments,
+        "env": [{"name": "HOME", "value": "/tmp"}],
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+    }
+    if job.cloud_secret:
+        container["envFrom"] = [{"secretRef": {"name": job.cloud_secret}}]
+    pod = {
+        "serviceAccountName": _NAME,
+        "restartPolicy": "OnFailure",
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }
+    return {
+        "schedule": job.schedule,
+        "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": 600,
+        "successfulJobsHistoryLimit": 1,
+        "failedJobsHistoryLimit": 3,
+        "jobTemplate": {"spec": {"backoffLimit": 4, "activeDeadlineSeconds": 300, "template": {"spec": pod}}},
+    }
+
+
+def _object(version: str, kind: str, name: str, namespace: str, **fields: Any) -> Object:
+    metadata = {"name": name, "namespace": namespace, "labels": {"app.kubernetes.io/managed-by": "podbay"}}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **fields}

@@ -1,0 +1,135 @@
+"""Keeps logins that expire alive: looks at the Secrets, mints anew when half of a login's life is over, proves, writes.
+
+Half: an ECR token of 12 hours is replaced after 6, so six hours of failures are survived. An old Secret stays until the
+registry has taken the new login. `due` decides, `refresh` acts; the loop is `keep_fresh`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, Literal, TypeAlias
+
+from podbay.aio.clock import Clock
+from podbay.deployment.apply import Writer
+from podbay.errors import ConflictError, InvalidInputError, PodbayError
+from podbay.registries.client import RegistryClient
+from podbay.registries.logins import KeyedLogin
+from podbay.registries.minting import CLOUDS, Minted
+from podbay.registries.pull_secrets import PullSecret, list_pull_secrets, read_pull_secret, write_pull_secret
+
+__all__ = ["Mint", "Refreshed", "due", "keep_fresh", "refresh"]
+
+Mint: TypeAlias = Callable[[str, str], Awaitable[Minted]]
+"""From source and registry to a new login."""
+Prove: TypeAlias = Callable[[KeyedLogin], Awaitable[None]]
+State: TypeAlias = Literal["renewed", "fresh", "failed", "fixed"]
+
+_UNKNOWN_LIFE: Final = timedelta(minutes=30)
+"""After which a cloud's login is renewed that does not say how long it lives."""
+_SHORTEST_SLEEP: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What became of one Secret; `message` tells why it failed."""
+
+    name: str
+    state: State
+    expires: datetime | None = None
+    message: str = ""
+
+
+def due(secret: PullSecret) -> datetime | None:
+    """When to renew; None for a login that nobody here can mint."""
+    if secret.source not in CLOUDS:
+        return None
+    if secret.renewed is None:
+        return secret.expires and secret.expires - timedelta(hours=6)
+    if secret.expires is None or secret.expires <= secret.renewed:
+        return secret.renewed + _UNKNOWN_LIFE
+    return secret.renewed + (secret.expires - secret.renewed) / 2
+
+
+def proof_by(client: RegistryClient) -> Prove:
+    """Proof by a request to the registry."""
+
+    async def prove(keyed: KeyedLogin) -> None:
+        await client.log_in(keyed.registry, keyed.login)
+
+    return prove
+
+
+async def refresh(
+    api: Writer,
+    namespace: str,
+    names: Sequence[str],
+    *,
+    mint: Mint,
+    prove: Prove,
+    clock: Clock,
+    force: bool = False,
+) -> list[Refreshed]:
+    """Renew what is due among these Secrets (none named: all that Podbay keeps). Failures are told, not raised.
+
+    Raises what the cluster says to the reading, and InvalidInputError for a name that is not there.
+    """
+    secrets = await _secrets(api, namespace, names)
+    return [await _one(api, namespace, each, mint, prove, clock, force) for each in secrets]
+
+
+async def _secrets(api: Writer, namespace: str, names: Sequence[str]) -> list[PullSecret]:
+    if not names:
+        return await list_pull_secrets(api, namespace)
+    found = [await read_pull_secret(api, namespace, each) for each in names]
+    for name, secret in zip(names, found, strict=True):
+        if secret is None:
+            raise InvalidInputError(
+                f"namespace {namespace} has no Secret {name}; make it: podbay registry add"
+            )
+    return [each for each in found if each is not None]
+
+
+async def _one(
+    api: Writer, namespace: str, secret: PullSecret, mint: Mint, prove: Prove, clock: Clock, force: bool
+) -> Refreshed:
+    when = due(secret)
+    if secret.source not in CLOUDS:
+        return Refreshed(secret.name, "fixed", secret.expires)
+    if not force and when is not None and clock.now() < when:
+        return Refreshed(secret.name, "fresh", secret.expires)
+    try:
+        renewed, expires = [], []
+        for each in secret.logins:
+            minted = await mint(secret.source, each.registry)
+            new = replace(each, login=minted.login)
+            await prove(new)
+            renewed.append(new)
+            expires += [minted.expires] if minted.expires else []
+        wanted = replace(secret, logins=tuple(renewed), expires=min(expires, default=None))
+        await write_pull_secret(api, namespace, wanted, now=clock.now())
+    except ConflictError:
+        # Another one that does the same work has been faster.
+        return Refreshed(secret.name, "fresh", secret.expires)
+    except PodbayError as err:
+        return Refreshed(secret.name, "failed", secret.expires, str(err))
+    return Refreshed(secret.name, "renewed", wanted.expires)
+
+
+async def keep_fresh(
+    once: Callable[[], Awaitable[list[Refreshed]]],
+    *,
+    every: float,
+    clock: Clock,
+    told: Callable[[Refreshed], None],
+) -> None:
+    """Refresh every so many seconds until cancelled; a cluster that is away for a while is a failure like others."""
+    while True:
+        began = clock.monotonic()
+        try:
+            for each in await once():
+                told(each)
+        except PodbayError as err:
+            told(Refreshed("cluster", "failed", None, str(err)))
+        await clock.sleep(max(_SHORTEST_SLEEP, every - (clock.monotonic() - began)))
