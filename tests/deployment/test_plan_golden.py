@@ -1,6 +1,7 @@
 """Pairs of files: a podbay.yaml, with what a cluster has if anything, and the objects and the plan that come out.
 
-`pytest tests/deployment --update-golden` writes the second ones. NAME.live.yaml are objects as clusters gave them.
+`pytest tests/deployment --update-golden` writes the second ones. NAME.live.yaml are objects as clusters
+gave them (script/update-deployment-states).
 """
 
 from __future__ import annotations

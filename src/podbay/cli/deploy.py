@@ -204,8 +204,7 @@ def destroy(
             print_json(
                 {"namespace": deployment.namespace, "results": _results(results), "kept": list(removal.kept)}
             )
-            return
-        if not removal.changes:
+        elif not removal.changes:
             console.print(f"{deployment.name} is not in this cluster.", markup=False)
     if failed:
         raise typer.Exit(1)
@@ -219,6 +218,8 @@ async def _destroy(api: KubeClient, removal: Removal, output: Output) -> list[Ap
         if output is Output.text:
             said = f": {result.message}" if result.message else ""
             console.print(f"{result.change} {result.done}{said}", markup=False)
+            if result.change == removal.changes[-1] and removal.takes_namespace:
+                errors.print("waiting until the namespace has ended …", markup=False)
 
     return await delete(api, removal, SystemClock(), told=tell)
 
@@ -248,38 +249,54 @@ def manifests(
 ) -> None:
     """Print what apply would apply (kubectl), or what an Airflow must be told (env, helm). Needs no cluster."""
     with errors_as_sentences():
-        from podbay.deployment.desired import desired_objects
-        from podbay.deployment.handover import airflow_environment, helm_values
-        from podbay.pods.render import render
-
         deployment = in_file(file)
         if purpose is Purpose.kubectl:
-            objects = desired_objects(deployment)
-            if output is Output.json:
-                print_json({"apiVersion": "v1", "kind": "List", "items": objects})
-            else:
-                sys.stdout.write("---\n".join(render(each, reveal=True) for each in objects))
+            _print_objects(deployment, output)
             return
         if in_cluster and not deployment.airflow.service_accounts:
             errors.print(
-                "note: airflow.service_accounts names nobody; the chart's workers and triggerer may not launch pods",
+                "note: airflow.service_accounts names nobody; workers and triggerer of that Airflow may not launch pods",
                 markup=False,
             )
-        if purpose is Purpose.helm:
-            values = helm_values(deployment, file.read_text())
-            if output is Output.json:
-                print_json(values)
-            else:
-                sys.stdout.write(render(values, reveal=True))
-            return
-        kubeconfig, context = ("", "") if in_cluster else _way(deployment.cluster)
-        environment = airflow_environment(
-            deployment, str(file.absolute()), in_cluster=in_cluster, kubeconfig=kubeconfig, context=context
-        )
-        if output is Output.json:
-            print_json(environment)
+        if purpose is Purpose.env:
+            _print_environment(deployment, file, in_cluster=in_cluster, output=output)
         else:
-            sys.stdout.writelines(f"{key}={value}\n" for key, value in environment.items())
+            _print_helm_values(deployment, file, output)
+
+
+def _print_objects(deployment: Deployment, output: Output) -> None:
+    from podbay.deployment.desired import desired_objects
+    from podbay.pods.render import render
+
+    objects = desired_objects(deployment)
+    if output is Output.json:
+        print_json({"apiVersion": "v1", "kind": "List", "items": objects})
+    else:
+        sys.stdout.write("---\n".join(render(each, reveal=True) for each in objects))
+
+
+def _print_environment(deployment: Deployment, file: Path, *, in_cluster: bool, output: Output) -> None:
+    from podbay.deployment.handover import airflow_environment
+
+    kubeconfig, context = ("", "") if in_cluster else _way(deployment.cluster)
+    environment = airflow_environment(
+        deployment, str(file.absolute()), in_cluster=in_cluster, kubeconfig=kubeconfig, context=context
+    )
+    if output is Output.json:
+        print_json(environment)
+    else:
+        sys.stdout.writelines(f"{key}={value}\n" for key, value in environment.items())
+
+
+def _print_helm_values(deployment: Deployment, file: Path, output: Output) -> None:
+    from podbay.deployment.handover import helm_values
+    from podbay.pods.render import render
+
+    values = helm_values(deployment, file.read_text())
+    if output is Output.json:
+        print_json(values)
+    else:
+        sys.stdout.write(render(values, reveal=True))
 
 
 def _way(cluster: str) -> tuple[str, str]:

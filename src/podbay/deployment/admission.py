@@ -21,6 +21,21 @@ __all__ = ["admission_objects", "policy_name"]
 
 ARCHITECTURE: Final = "kubernetes.io/arch"
 _VERSION: Final = "admissionregistration.k8s.io/v1"
+_PODS: Final = {
+    "apiGroups": [""],
+    "apiVersions": ["v1"],
+    "operations": ["CREATE", "UPDATE"],
+    "resources": ["pods"],
+    "scope": "*",
+}
+_INIT: Final = "(has(object.spec.initContainers) ? object.spec.initContainers : [])"
+_VARIABLES: Final = {
+    "containers": f"object.spec.containers + {_INIT}",
+    "beside": "object.spec.containers + "
+    f"{_INIT}.filter(c, has(c.restartPolicy) && c.restartPolicy == 'Always')",
+    "labels": "has(object.metadata.labels) ? object.metadata.labels : {}",
+}
+"""Every container; those that run at the same time; labels, also where there are none."""
 _ALWAYS_THERE: Final = [each for each in PLATFORM_LABELS if each != "map_index"]
 """map_index stands on pods of mapped tasks alone (spec 17)."""
 
@@ -52,34 +67,8 @@ def admission_objects(deployment: Deployment) -> list[Object]:
 def _policy(deployment: Deployment, name: str) -> Object:
     spec: dict[str, Any] = {
         "failurePolicy": "Fail",
-        "matchConstraints": {
-            **_pods_of(deployment),
-            "resourceRules": [
-                {
-                    "apiGroups": [""],
-                    "apiVersions": ["v1"],
-                    "operations": ["CREATE", "UPDATE"],
-                    "resources": ["pods"],
-                    "scope": "*",
-                }
-            ],
-        },
-        "variables": [
-            {
-                "name": "containers",
-                "expression": "object.spec.containers + "
-                "(has(object.spec.initContainers) ? object.spec.initContainers : [])",
-            },
-            {
-                "name": "beside",
-                "expression": "object.spec.containers + (has(object.spec.initContainers) ? "
-                "object.spec.initContainers.filter(c, has(c.restartPolicy) && c.restartPolicy == 'Always') : [])",
-            },
-            {
-                "name": "labels",
-                "expression": "has(object.metadata.labels) ? object.metadata.labels : {}",
-            },
-        ],
+        "matchConstraints": {**_pods_of(deployment), "resourceRules": [_PODS]},
+        "variables": [{"name": name, "expression": expression} for name, expression in _VARIABLES.items()],
         "validations": [
             {
                 "expression": expression,
@@ -91,9 +80,8 @@ def _policy(deployment: Deployment, name: str) -> Object:
     }
     exempt = _airflow_accounts(deployment)
     if exempt:
-        spec["matchConditions"] = [
-            {"name": "task-pods", "expression": f"!(object.spec.serviceAccountName in {_literal(exempt)})"}
-        ]
+        condition = f"!(object.spec.serviceAccountName in {_literal(exempt)})"
+        spec["matchConditions"] = [{"name": "task-pods", "expression": condition}]
     return {
         "apiVersion": _VERSION,
         "kind": "ValidatingAdmissionPolicy",
@@ -160,12 +148,25 @@ def _rules_of_new_pods(deployment: Deployment) -> Iterator[tuple[str, str]]:
             f"pods must ask for a node of architecture {' or '.join(rules.architectures)}, "
             f"by nodeSelector {ARCHITECTURE} or required node affinity",
         )
-    for label, value in rules.protected_labels.items():
+    yield from _rules_of_labels(deployment)
+    yield from _rules_of_priority(deployment)
+
+
+def _rules_of_labels(deployment: Deployment) -> Iterator[tuple[str, str]]:
+    for label, value in deployment.pods.protected_labels.items():
         key = _literal(label)
         yield (
             f"{key} in variables.labels && variables.labels[{key}] == {_literal(value)}",
             f"pods must have the label {label}={value}",
         )
+    yield (
+        "!('kubernetes_pod_operator' in variables.labels) || "
+        f"{_literal(_ALWAYS_THERE)}.all(l, l in variables.labels)",
+        f"pods of tasks must keep the labels {', '.join(_ALWAYS_THERE)}; a mutation hook may not remove them",
+    )
+
+
+def _rules_of_priority(deployment: Deployment) -> Iterator[tuple[str, str]]:
     yield (
         "!has(object.spec.priorityClassName) || !object.spec.priorityClassName.startsWith('system-')",
         "tasks may not push the system's own pods aside; choose a priority class that does not begin with system-",
@@ -176,10 +177,6 @@ def _rules_of_new_pods(deployment: Deployment) -> Iterator[tuple[str, str]]:
             f"has(object.spec.priorityClassName) && object.spec.priorityClassName == {_literal(wanted)}",
             f"task pods must have the priority class {wanted}, by which the quota counts them",
         )
-    yield (
-        f"!('kubernetes_pod_operator' in variables.labels) || {_literal(_ALWAYS_THERE)}.all(l, l in variables.labels)",
-        f"pods of tasks must keep the labels {', '.join(_ALWAYS_THERE)}; a mutation hook may not remove them",
-    )
 
 
 _FOLLOW_LIMITS: Final = (

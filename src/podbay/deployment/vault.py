@@ -79,25 +79,27 @@ async def set_variable(
 
     def change(secret: Object | None) -> tuple[dict[str, str | None], dict[str, str]]:
         nonlocal had
-        had = name in _data(secret)
+        data = _data(secret)
+        had = name in data
         if existing and not had:
             raise StateError(
                 f"secret variable {name} has no value to rotate; set it: podbay secrets set {name}"
             )
-        size = (
-            sum(len(each) * 3 // 4 for key, each in _data(secret).items() if key != name)
-            + len(encoded) * 3 // 4
-        )
-        if size > _LARGEST:
-            message = f"all secret variables together would have {size} bytes; a Secret holds {_LARGEST}"
-            raise InvalidInputError(
-                f"secret variable {name}: {message}. Put large files into a Secret of their own."
-            )
-        times = {key: each.isoformat() for key, each in _times(secret).items() if key in _data(secret)}
+        _refuse_too_large(name, {**data, name: encoded})
+        times = {key: each.isoformat() for key, each in _times(secret).items() if key in data}
         return {name: encoded}, {**times, name: now.isoformat()}
 
     await _change(api, deployment, change)
     return had
+
+
+def _refuse_too_large(name: str, encoded: Mapping[str, str]) -> None:
+    size = sum(len(each) * 3 // 4 for each in encoded.values())
+    if size > _LARGEST:
+        raise InvalidInputError(
+            f"secret variable {name}: all secret variables together would have {size} bytes; a Secret holds {_LARGEST}. "
+            "Put large files into a Secret of their own."
+        )
 
 
 async def remove_variable(api: Writer, deployment: Deployment, name: str) -> bool:
