@@ -118,11 +118,14 @@ async def read_until(terminal: int, wanted: bytes) -> bytes:
 
 async def test_exec_in_a_terminal(wire: Wire, env: dict[str, str]) -> None:
     async with in_terminal(wire, env, "exec", "-it", "p", "--", "sh") as (terminal, process):
-        os.write(terminal, b"stty size; echo is-tty-$(test -t 0 && echo yes)\n")
-        assert b"31 97" in await read_until(terminal, b"is-tty-yes")
+        # kubectl tells the size beside the input. The brackets keep the size out of what the terminal echoes.
+        wait = b"until stty size | grep '%s'; do sleep 0.05; done\n"
+        os.write(terminal, b"echo is-tty-$(test -t 0 && echo yes)\n")
+        await read_until(terminal, b"is-tty-yes")
+        os.write(terminal, wait % b"3[1] 9[7]")
+        await read_until(terminal, b"31 97")
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-        await asyncio.sleep(0.5)
-        os.write(terminal, b"stty size\n")
+        os.write(terminal, wait % b"4[0] 12[0]")
         await read_until(terminal, b"40 120")
         os.write(terminal, b"exit 7\n")
         await read_until(terminal, b"exit code 7")
