@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import yaml
 from deployment_parts import (
     ACCOUNTS,
     CONFIGMAPS,
@@ -397,3 +399,42 @@ def shared(podbay_cluster: Environment) -> Any:
     asyncio.run(begin())
     yield podbay_cluster, wanted
     asyncio.run(end())
+
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "pods"
+RECORDED = sorted(path.name for kind in ("upstream", "output") for path in GOLDEN.glob(f"*.{kind}.yaml"))
+
+
+@pytest.mark.parametrize("name", RECORDED)
+async def test_pods_of_both_operators_are_judged_alike_early_and_late(
+    kube: KubeClient, shared: tuple[Environment, Deployment], name: str
+) -> None:
+    """Pods that upstream's operator and ours have built, as they are in tests/golden/pods."""
+    wanted = shared[1]
+    pod = yaml.safe_load((GOLDEN / name).read_text())
+    pod["metadata"]["namespace"] = wanted.namespace
+    made = enforce(pod, wanted)
+    message = ""
+    try:
+        await kube.create(PODS, made.pod, namespace=wanted.namespace, dry_run=True)
+    except ApiError as err:
+        message = err.message
+    # Classes, accounts and priorities that the recordings name are not in this cluster; Pod Security is the namespace's.
+    elsewhere = ("not found", "no PriorityClass", "PodSecurity")
+    if made.problems:
+        assert message, made.problems
+    else:
+        assert not message or any(each in message for each in elsewhere), message
+
+
+async def test_upstreams_sidecar_is_refused_as_it_is_and_admitted_when_enforced(
+    kube: KubeClient, shared: tuple[Environment, Deployment]
+) -> None:
+    """Spec 36: requests of 1m and 10Mi without limits get a default limit and are then below it."""
+    wanted = shared[1]
+    pod = fitting(wanted)
+    tiny = {"requests": {"cpu": "1m", "memory": "10Mi"}}
+    pod["spec"]["containers"].append({"name": "airflow-xcom-sidecar", "image": "alpine", "resources": tiny})
+    assert "requests of CPU and memory must equal its limits" in await refusal(kube, wanted, pod)
+    made = await kube.create(PODS, enforce(pod, wanted).pod, namespace=wanted.namespace)
+    assert made["status"]["qosClass"] == "Guaranteed"
