@@ -37,7 +37,7 @@ class Failure:
     where: str
     """The innermost line of the user's own files in it: `FILE:LINE in FUNCTION`."""
     lines: tuple[LogLine, ...]
-    """The end of its log."""
+    """The end of what its container printed; of its log, where that and a diagnosis are missing."""
     files: tuple[Path, ...]
 
 
@@ -49,21 +49,23 @@ async def explain(
     files = log_files(logs, picture.dag_id, picture.run_id, row.task_id, row.map_index, row.try_number)
     lines = last_lines(files, 1000, tail=FAILURE_BYTES)
     raised = next((line for line in reversed(lines) if line.error), None)
+    diagnosis = await _diagnose(row, pod, client) if pod is not None else None
+    printed = _printed(lines, pod) if pod is not None else []
+    said = printed if printed or diagnosis is not None else [line for line in lines if not line.error]
     return Failure(
         row=row,
         pod=f"{namespace_of(pod)}/{name_of(pod)}" if pod is not None else "",
-        diagnosis=await _diagnose(row, pod, client) if pod is not None else None,
+        diagnosis=diagnosis,
         error=_brief(raised.error, pod is not None) if raised is not None else "",
         where=_innermost(raised.frames, dags) if raised is not None else "",
-        lines=_end_of(lines, f"[{_main_container(pod)}]" if pod is not None else ""),
+        lines=tuple(said[-_LINES:]),
         files=tuple(files),
     )
 
 
-def _end_of(lines: Sequence[LogLine], prefix: str) -> tuple[LogLine, ...]:
-    """What the container printed; Airflow's own words where it printed nothing."""
-    own = [line for line in lines if prefix and line.text.startswith(prefix)]
-    return tuple(own or [line for line in lines if not line.error])[-_LINES:]
+def _printed(lines: Sequence[LogLine], pod: Object) -> list[LogLine]:
+    """What the container printed; operators put its name in front."""
+    return [line for line in lines if line.text.startswith(f"[{_main_container(pod)}]")]
 
 
 def _brief(error: str, has_pod: bool) -> str:

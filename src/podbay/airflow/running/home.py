@@ -54,6 +54,15 @@ class AirflowHome:
         """What a component printed."""
         return self.directory / f"{component}.log"
 
+    def last_words(self, component: str) -> str:
+        """The last line that a component printed, and where to read on."""
+        path = self.log(component)
+        lines = path.read_text(errors="replace").split("\n") if path.exists() else []
+        told = (line.strip() for line in reversed(lines) if line.strip())
+        # SQLAlchemy ends with where to read about its errors in general.
+        last = next((line for line in told if not line.startswith("(Background on")), "it said nothing")
+        return f"{last}. Its log is {path}"
+
     def create(self) -> None:
         """Make the directory, private to its owner. Raises StateError with the fix."""
         try:

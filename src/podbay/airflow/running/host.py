@@ -10,6 +10,7 @@ Airflow goes on until SIGTERM.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import os
@@ -17,6 +18,7 @@ import selectors
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,20 +28,13 @@ import orjson
 
 from podbay.airflow.running.forking import become_reaper, fork
 from podbay.airflow.running.home import AirflowHome
+from podbay.airflow.running.processes import ON_KILL_SECONDS, end_tasks, kill_descendants, wait_for_children
 from podbay.airflow.running.supervision import Supervision
 
 __all__ = ["main"]
 
-ON_KILL_SECONDS = 5.0
-"""For `on_kill` of tasks that are ended, before their processes are killed."""
-DEFERRED_SECONDS = 3.5
-"""For `on_kill` of triggers: the triggerer looks once a second, twice (airflow.md 3)."""
 END_SECONDS = 8.0
 """For components of a lasting Airflow to end by themselves."""
-CALLBACK_SECONDS = 30.0
-"""For callbacks of a run that has ended: the DAG processor runs them."""
-KILL_SECONDS = 5.0
-"""For killed processes to be gone."""
 _TAIL = 3000
 
 
@@ -75,6 +70,8 @@ class Host:
         self._stopping = False
         self._over = False
         """The run has ended: no task is left that could be told to end."""
+        self._abandoned = False
+        """Whoever started this is gone, and nobody looks after the run's pods."""
         self.held: list[IO[bytes]] = []
         """Locks; no child may keep them."""
 
@@ -177,7 +174,8 @@ class Host:
                     self._stopping = True
             elif (lines := self._lines(descriptor)) is None:
                 self._selector.unregister(descriptor)
-                self._stopping = self._stopping or descriptor == self._control
+                if descriptor == self._control:
+                    self._stopping = self._abandoned = True
             else:
                 for line in lines:
                     self._hear(descriptor, line)
@@ -198,7 +196,7 @@ class Host:
             self.start(message["component"])
         else:
             if message["event"] == "ended":
-                self._wait_callbacks()
+                wait_for_children(self._pid_of("dag-processor"))
                 self._over = True
             self._pass_on(line)
 
@@ -236,25 +234,29 @@ class Host:
 
     # -- the end
 
-    def _wait_callbacks(self) -> None:
-        import psutil
-
-        part = self.parts.get("dag-processor")
-        deadline = time.monotonic() + CALLBACK_SECONDS
-        with contextlib.suppress(psutil.Error):
-            while part and part.pid and psutil.Process(part.pid).children() and time.monotonic() < deadline:
-                time.sleep(0.1)
+    def _pid_of(self, name: str) -> int:
+        part = self.parts.get(name)
+        return part.pid if part is not None else 0
 
     def end(self) -> None:
         """Leave no process. Tasks that run are told to end, with their `on_kill`, unless there is no time for it."""
         self._stopping = True
         if self.order.get("graceful", True) and not self._over:
             deferred = self._end_run() if self.driver else 0
-            self._end_tasks(deferred)
+            end_tasks(self._pid_of("scheduler"), deferred=deferred)
             if self.order["what"] == "up":
                 self._end_parts()
-        _kill_descendants()
+        kill_descendants()
+        if self._abandoned and not self._over:
+            self._delete_pods()
         self.tell("stopped")
+
+    def _delete_pods(self) -> None:
+        from podbay.airflow.running.run_cluster import delete_left
+
+        kubeconfig = AirflowHome(self.home).kubeconfig
+        if kubeconfig.exists():
+            asyncio.run(delete_left(kubeconfig, self.order["run_id"]))
 
     def _end_run(self) -> int:
         """Have the driver mark the run as failed; how many of its tasks were deferred."""
@@ -274,24 +276,6 @@ class Host:
                         return int(message["deferred"])
         return 0
 
-    def _end_tasks(self, deferred: int) -> None:
-        import psutil
-
-        scheduler = self.parts.get("scheduler")
-        tasks: list[psutil.Process] = []
-        with contextlib.suppress(psutil.Error):
-            if scheduler is not None and scheduler.pid:
-                # Scheduler, worker, and the process that the worker has forked for the task.
-                workers = psutil.Process(scheduler.pid).children()
-                tasks = [task for worker in workers for task in worker.children()]
-        for task in tasks:
-            with contextlib.suppress(psutil.Error):
-                task.send_signal(signal.SIGTERM)
-        started = time.monotonic()
-        psutil.wait_procs(tasks, timeout=ON_KILL_SECONDS)
-        if deferred:
-            time.sleep(max(0.0, DEFERRED_SECONDS - (time.monotonic() - started)))
-
     def _end_parts(self) -> None:
         for part in self.parts.values():
             if part.pid:
@@ -301,23 +285,6 @@ class Host:
         while any(part.pid for part in self.parts.values()) and time.monotonic() < deadline:
             self._reap()
             time.sleep(0.05)
-
-
-def _kill_descendants() -> None:
-    import psutil
-
-    me = psutil.Process()
-    deadline = time.monotonic() + KILL_SECONDS
-    # Again until none is left: what is killed may have been forking.
-    while (found := me.children(recursive=True)) and time.monotonic() < deadline:
-        for process in found:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        # Orphans come to this process, and are there until it has asked for their end.
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        time.sleep(0.01)
 
 
 def _prepare(host: Host) -> bool:
@@ -394,6 +361,8 @@ def main() -> int:
             for name in order["components"]:
                 host.start(name)
             host.live()
+    except BaseException:  # noqa: BLE001 - the end of a process; its starter is shown the last line
+        traceback.print_exc()
     finally:
         host.end()
         if host.held:

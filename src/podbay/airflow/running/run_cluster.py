@@ -6,16 +6,18 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from pathlib import Path
 
-from podbay.errors import ApiError
+from podbay.errors import ApiError, PodbayError
 from podbay.kube.client import PODS, KubeClient
 from podbay.kube.config import ClusterConfig
+from podbay.kube.kubeconfig import load_kubeconfig
 from podbay.kube.lease import DeskOptions, LeaseDesk, pods_of
 from podbay.kube.retry import Patience
 from podbay.kube.store import Change, SharedStore
 from podbay.objects.meta import Object, name_of, namespace_of, uid_of
 
-__all__ = ["RunCluster", "open_run_cluster"]
+__all__ = ["RunCluster", "delete_left", "open_run_cluster"]
 
 FIRST_ANSWER_SECONDS = 10.0
 """A person waits; by then an address that does not answer is likelier to be wrong than slow."""
@@ -79,6 +81,13 @@ async def open_run_cluster(
             await store.wait_synced()
             store.listen(lambda change: _pass_on(change, hear))
             yield RunCluster(cluster.client, store)
+
+
+async def delete_left(kubeconfig: Path, run_id: str) -> None:
+    """Delete the pods of a run that nobody looks after any more; what cannot be is left to the healer."""
+    with contextlib.suppress(PodbayError):
+        async with open_run_cluster(load_kubeconfig(kubeconfig), run_id, lambda _: None) as cluster:
+            await cluster.delete()
 
 
 def _pass_on(change: Change, hear: Callable[[Object], None]) -> None:

@@ -188,7 +188,7 @@ class RunSession:
         async for event in link.events():
             if await self._take(event):
                 return
-        raise StateError(f"Airflow's host ended unasked. Its logs are in {self.home.directory}")
+        raise StateError(f"Airflow did not start: {self.home.last_words('host')}")
 
     async def _take(self, event: Event) -> bool:
         """Deal with one event; True when the run is over."""
@@ -209,7 +209,7 @@ class RunSession:
             case "refused":
                 raise InvalidInputError(event["message"])
             case "unprepared":
-                raise StateError(f"Airflow's database cannot be made ready:\n{_tail(event)}")
+                raise StateError(f"Airflow's database cannot be used: {self.home.last_words('migrate')}")
             case "driver-ended":
                 raise StateError(f"the run was lost: its process ended with {event['code']}.\n{_tail(event)}")
             case "ended":

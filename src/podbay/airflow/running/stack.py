@@ -220,11 +220,11 @@ async def _listen(home: AirflowHome, process: asyncio.subprocess.Process) -> Non
         event = orjson.loads(line)
         said = str(event.get("said") or "").strip()[-1500:]
         if event["event"] == "unprepared":
-            raise StateError(f"Airflow's database cannot be made ready:\n{said}")
+            raise StateError(f"Airflow's database cannot be used: {home.last_words('migrate')}")
         if event["event"] == "died" and event["loops"]:
             name = event["component"]
             raise StateError(f"Airflow's {name} ends again and again. The end of {home.log(name)}:\n{said}")
-    raise StateError(f"Airflow did not start. Its logs are in {home.directory}")
+    raise StateError(f"Airflow did not start: {home.last_words('host')}")
 
 
 def _is_healthy(url: str) -> bool:
