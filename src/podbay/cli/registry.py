@@ -1,0 +1,357 @@
+"""`podbay registry`: logins by which a deployment's pods pull, and what is known of an image before it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from podbay.cli import registry_images, registry_policy, registry_refresh
+from podbay.cli.deployment_file import FileOption, OutputOption, on_cluster, placed
+from podbay.cli.output import Output, console, errors, errors_as_sentences, print_json, print_table
+from podbay.cli.target import ClusterOption
+from podbay.errors import InvalidInputError, PodbayError
+
+if TYPE_CHECKING:
+    from podbay.deployment.model import Deployment
+    from podbay.kube.client import KubeClient
+    from podbay.registries.client import RegistryClient
+    from podbay.registries.logins import KeyedLogin
+    from podbay.registries.pull_secrets import PullSecret
+
+# Functions import what they need, as in cluster.py.
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Private images: logins, tokens that stay valid, facts.", no_args_is_help=True)
+app.add_typer(registry_policy.app, name="policy")
+
+FILE = Path("podbay.yaml")
+DOCKER_CONFIG = Path("~/.docker/config.json")
+
+Place = Annotated[
+    str,
+    typer.Argument(
+        metavar="REGISTRY", help="Its host, perhaps with a path: ghcr.io, ghcr.io/team, docker.io."
+    ),
+]
+SecretName = Annotated[
+    str | None, typer.Option("--name", help="Of the Secret; after the registry when absent.")
+]
+CaFile = Annotated[
+    Path | None, typer.Option("--ca-file", help="Certificate of the registry's authority.", dir_okay=False)
+]
+PlainHttp = Annotated[bool, typer.Option("--plain-http", help="The registry has no TLS.")]
+
+
+@app.command()
+def add(
+    place: Place,
+    file: FileOption = FILE,
+    cluster: ClusterOption = None,
+    username: Annotated[
+        str | None, typer.Option("--username", "-u", help="The password is asked for, or read from stdin.")
+    ] = None,
+    docker_config: Annotated[
+        Path | None, typer.Option("--docker-config", help="Take the login that docker has, helpers too.")
+    ] = None,
+    cloud: Annotated[
+        bool,
+        typer.Option(
+            "--cloud", help="A token of the cloud (ECR, Artifact Registry), kept fresh by `refresh`."
+        ),
+    ] = False,
+    name: SecretName = None,
+    image: Annotated[str | None, typer.Option(help="Prove the login with this image, too.")] = None,
+    ca_file: CaFile = None,
+    plain_http: PlainHttp = False,
+    unproven: Annotated[
+        bool, typer.Option("--unproven", help="Keep it although this machine cannot reach the registry.")
+    ] = False,
+    attach: Annotated[
+        bool, typer.Option(help="Name the Secret in the file, so that every pod has it.")
+    ] = True,
+) -> None:
+    """Give the deployment a login. What was there stays until the registry has taken the new one."""
+    with errors_as_sentences():
+        from podbay.registries.pull_secrets import (
+            labels_for,
+            read_pull_secret,
+            secret_name_for,
+            write_pull_secret,
+        )
+
+        deployment = placed(file, cluster)
+        made = _made(place, username, docker_config, cloud=cloud)
+        if not unproven:
+            _prove(made, image, ca_file, plain_http)
+        chosen = name or secret_name_for(made.logins[0].place)
+
+        async def work(api: KubeClient) -> bool:
+            there = await read_pull_secret(api, deployment.namespace, chosen)
+            wanted = replace(made, name=chosen, version=there.version if there else "")
+            await write_pull_secret(
+                api, deployment.namespace, wanted, now=datetime.now(UTC), labels=labels_for(deployment)
+            )
+            return there is not None
+
+        replaced = on_cluster(cluster, deployment, work)
+        proven = " without a proof" if unproven else ""
+        console.print(f"Secret {chosen} {'is replaced' if replaced else 'is made'}{proven}.", markup=False)
+        if attach:
+            _attach(file, deployment, chosen)
+        if made.expires is not None:
+            errors.print(
+                f"note: it ends at {_moment(made.expires)}; keep it fresh: podbay registry refresh, or podbay registry cronjob",
+                markup=False,
+            )
+
+
+def _made(place: str, username: str | None, docker_config: Path | None, *, cloud: bool) -> PullSecret:
+    """The Secret as it is to be, without a name."""
+    from podbay.kube.config import SecretText
+    from podbay.registries.image_name import registry_host
+    from podbay.registries.logins import KeyedLogin, Login
+    from podbay.registries.minting import cloud_of, mint
+    from podbay.registries.pull_secrets import PullSecret
+
+    ways = [username is not None, docker_config is not None, cloud]
+    if sum(ways) != 1:
+        raise InvalidInputError("say whose login it is by one of --username, --docker-config and --cloud")
+    registry, path = registry_host(place)
+    if cloud:
+        source = cloud_of(registry)
+        if source is None:
+            raise InvalidInputError(
+                f"{registry} is neither Amazon's nor Google's; give --username or --docker-config"
+            )
+        minted = asyncio.run(mint(source, registry))
+        return PullSecret(
+            name="", logins=(KeyedLogin(registry, path, minted.login),), source=source, expires=minted.expires
+        )
+    if docker_config is not None:
+        return PullSecret(
+            name="", logins=tuple(_of_docker(docker_config, registry, path)), source="docker-config"
+        )
+    login = Login(username or "", SecretText(_password(registry, username or "")))
+    return PullSecret(name="", logins=(KeyedLogin(registry, path, login),))
+
+
+def _of_docker(path: Path, registry: str, prefix: str) -> list[KeyedLogin]:
+    from podbay.registries.credential_helper import login_of
+    from podbay.registries.logins import for_kubelets, parse_docker_config
+
+    file = path.expanduser()
+    config = parse_docker_config(file.read_bytes(), str(file))
+    found = asyncio.run(login_of(config, registry))
+    if not found:
+        known = ", ".join(sorted({each.registry for each in config.logins})) or "none"
+        raise InvalidInputError(
+            f"{file} has no login for {registry}: docker login {registry}. It has: {known}"
+        )
+    return [
+        replace(each, path=prefix or each.path, login=for_kubelets(each))
+        for each in found
+        if not prefix or each.path in ("", prefix)
+    ]
+
+
+def _password(registry: str, username: str) -> str:
+    if sys.stdin.isatty():
+        text = getpass.getpass(f"Password or token of {username} at {registry} (not shown): ")
+    else:
+        text = (
+            sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
+        )
+    if not text:
+        raise InvalidInputError("the password is empty; type it, or write it to stdin")
+    return text
+
+
+def _prove(made: PullSecret, image: str | None, ca_file: Path | None, plain_http: bool) -> None:
+    async def work() -> None:
+        async with _client(made, ca_file, plain_http) as client:
+            for each in made.logins:
+                asked = await client.log_in(each.registry, each.login)
+                if not asked:
+                    errors.print(
+                        f"note: {each.registry} asks nobody for a login; this proves nothing", markup=False
+                    )
+                if image is not None:
+                    from podbay.registries.image_name import parse_image_name
+
+                    await client.resolve(parse_image_name(image), each.login)
+
+    asyncio.run(work())
+
+
+def _client(secret: PullSecret, ca_file: Path | None, plain_http: bool) -> RegistryClient:
+    from podbay.registries.client import ClientOptions, RegistryClient
+
+    plain = frozenset(each.registry for each in secret.logins) if plain_http else frozenset()
+    return RegistryClient(ClientOptions(ca_file=ca_file, plain_http=plain))
+
+
+def _attach(file: Path, deployment: Deployment, name: str) -> None:
+    from podbay.registries.file_entry import with_pull_secret
+
+    if name not in deployment.pods.pull_secrets:
+        _rewrite(file, with_pull_secret(file.read_text(), name))
+        console.print(
+            f"{file} names it under pods.pull_secrets: every pod has it after podbay apply.", markup=False
+        )
+
+
+def _rewrite(file: Path, text: str) -> None:
+    draft = file.with_name(f".{file.name}.tmp")
+    draft.write_text(text)
+    draft.replace(file)
+
+
+@app.command("list")
+def list_(file: FileOption = FILE, cluster: ClusterOption = None, output: OutputOption = Output.text) -> None:
+    """List the deployment's logins; passwords are never shown."""
+    with errors_as_sentences():
+        from podbay.registries.pull_secrets import list_pull_secrets
+
+        deployment = placed(file, cluster)
+        found = on_cluster(
+            cluster,
+            deployment,
+            lambda api: list_pull_secrets(api, deployment.namespace, deployment.pods.pull_secrets),
+        )
+        rows = [_row(each, deployment) for each in found]
+        if output is Output.json:
+            print_json(rows)
+        elif not rows:
+            console.print("No login yet. Add one: podbay registry add REGISTRY --username NAME")
+        else:
+            table = [
+                [
+                    r["name"],
+                    r["registries"],
+                    r["users"],
+                    r["source"],
+                    r["expires"] or "-",
+                    "yes" if r["in_file"] else "no",
+                ]
+                for r in rows
+            ]
+            print_table(["NAME", "REGISTRY", "USER", "FROM", "ENDS", "IN FILE"], table)
+
+
+def _row(secret: PullSecret, deployment: Deployment) -> dict[str, Any]:
+    return {
+        "name": secret.name,
+        "registries": secret.places,
+        "users": ", ".join(dict.fromkeys(each.login.username for each in secret.logins)),
+        "source": secret.source,
+        "expires": _moment(secret.expires) if secret.expires else None,
+        "in_file": secret.name in deployment.pods.pull_secrets,
+    }
+
+
+@app.command("test")
+def test_(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[SECRET]...", help="All when absent.")] = None,
+    file: FileOption = FILE,
+    cluster: ClusterOption = None,
+    image: Annotated[list[str] | None, typer.Option(help="Besides those under `images` in the file.")] = None,
+    ca_file: CaFile = None,
+    plain_http: PlainHttp = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """Log in with what the deployment has, and ask for the manifests of its images. Exit code 1 when something fails."""
+    failed = False
+    with errors_as_sentences():
+        from podbay.registries.pull_secrets import list_pull_secrets
+
+        deployment = placed(file, cluster)
+        wanted = (*deployment.pods.pull_secrets, *(names or ()))
+        found = on_cluster(
+            cluster, deployment, lambda api: list_pull_secrets(api, deployment.namespace, wanted)
+        )
+        lacking = set(wanted) - {each.name for each in found}
+        chosen = [each for each in found if not names or each.name in names]
+        images = [*deployment.images.values(), *(image or ())]
+        rows = [
+            {"subject": f"Secret {each}", "ok": False, "message": "is not in the cluster"}
+            for each in sorted(lacking)
+        ]
+        rows += asyncio.run(_tests(chosen, images, ca_file, plain_http))
+        failed = not all(each["ok"] for each in rows)
+        if output is Output.json:
+            print_json(rows)
+        elif not rows:
+            console.print("No login and no image to test.")
+        else:
+            for each in rows:
+                console.print(
+                    f"{each['subject']}: {'ok' if each['ok'] else 'FAILED'}: {each['message']}", markup=False
+                )
+    if failed:
+        raise typer.Exit(1)
+
+
+async def _tests(
+    secrets: list[PullSecret], images: list[str], ca_file: Path | None, plain_http: bool
+) -> list[dict[str, object]]:
+    from podbay.registries.client import ClientOptions, RegistryClient
+    from podbay.registries.image_name import parse_image_name
+    from podbay.registries.logins import fitting
+
+    keyed = [login for each in secrets for login in each.logins]
+    parsed = [parse_image_name(each) for each in images]
+    hosts = {each.registry for each in keyed} | {each.registry for each in parsed}
+    options = ClientOptions(ca_file=ca_file, plain_http=frozenset(hosts) if plain_http else frozenset())
+    rows: list[dict[str, object]] = []
+    async with RegistryClient(options) as client:
+        for secret in secrets:
+            for each in secret.logins:
+                subject = f"{secret.name} at {each.place}"
+                try:
+                    asked = await client.log_in(each.registry, each.login)
+                    message = "the login is taken" if asked else "the registry asks nobody for a login"
+                    rows.append({"subject": subject, "ok": True, "message": message})
+                except PodbayError as err:
+                    rows.append({"subject": subject, "ok": False, "message": str(err)})
+        for name in parsed:
+            rows.append(await registry_images.pull_proof(client, name, fitting(keyed, name)))
+    return rows
+
+
+@app.command()
+def rm(
+    name: Annotated[str, typer.Argument(metavar="SECRET|REGISTRY")],
+    file: FileOption = FILE,
+    cluster: ClusterOption = None,
+) -> None:
+    """Remove a login from the cluster and from the file."""
+    with errors_as_sentences():
+        from podbay.registries.file_entry import without_pull_secret
+        from podbay.registries.pull_secrets import remove_pull_secret, secret_name_for
+
+        deployment = placed(file, cluster)
+        chosen = secret_name_for(name) if "." in name or "/" in name else name
+        there = on_cluster(cluster, deployment, lambda api: remove_pull_secret(api, deployment, chosen))
+        console.print(f"Secret {chosen} {'is gone' if there else 'was not there'}.", markup=False)
+        if chosen in deployment.pods.pull_secrets:
+            _rewrite(file, without_pull_secret(file.read_text(), chosen))
+            console.print(
+                f"{file} does not name it any more; podbay apply takes it from new pods.", markup=False
+            )
+
+
+def _moment(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+app.command()(registry_images.inspect)
+app.command()(registry_refresh.refresh)
+app.command()(registry_refresh.cronjob)
