@@ -34,7 +34,11 @@ from hypothesis import strategies as st
 from podbay.deployment.access import LAUNCHER_RULES
 from podbay.deployment.apply import apply_plan
 from podbay.deployment.destroy import removal_of
+from podbay.deployment.difference import after, field_changes
 from podbay.deployment.model import Deployment
+from podbay.deployment.observe import observe
+from podbay.deployment.plan import Plan
+from podbay.deployment.showing import shown
 from podbay.errors import ApiError, ConflictError
 from podbay.kube.client import KubeClient
 from podbay.objects.meta import annotations_of, labels_of
@@ -354,12 +358,27 @@ def test_applying_twice_is_applying_once(podbay_cluster: Environment, first: str
                     plan = await planned(api, each)
                     assert plan.obstacles == ()
                     results = await apply_plan(api, plan)
+                    await _has_come_as_planned(api, plan)
                     assert not {one.done for one in results} & {"refused", "withheld"}, results
                     assert (await planned(api, each)).work == ()
             finally:
                 await gone(api, wanted)
 
     asyncio.run(live())
+
+
+async def _has_come_as_planned(api: KubeClient, plan: Plan) -> None:
+    """What the plan has shown of each object is what is there now."""
+    now = (await observe(api, plan.deployment)).objects
+    for change in plan.work:
+        if change.action == "delete":
+            left = now.get(change.key)
+            assert left is None or left["metadata"]["deletionTimestamp"]
+        elif change.action == "create":
+            assert field_changes(change.desired or {}, now[change.key]) == []
+        else:
+            predicted = after(change.desired or {}, change.live or {})
+            assert shown(now[change.key]) == shown(predicted)
 
 
 async def test_nothing_is_left_after_destroy(kube: KubeClient) -> None:
