@@ -9,6 +9,7 @@ The host imports Airflow and loads the file while the cluster starts; the run be
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import shutil
 import socket
@@ -19,11 +20,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import IO, Any, Protocol, Self
 
 from podbay.airflow.running.connection import kubeconfig_of
 from podbay.airflow.running.failures import Failure, explain
-from podbay.airflow.running.home import new_keys, new_run_home, template_database
+from podbay.airflow.running.home import (
+    AirflowHome,
+    airflow_root,
+    new_keys,
+    new_run_home,
+    template_database,
+)
 from podbay.airflow.running.link import Event, HostLink, start_host
 from podbay.airflow.running.picture import Picture, Row
 from podbay.airflow.running.run_cluster import RunCluster, open_run_cluster
@@ -89,6 +96,8 @@ class RunSession:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             stack.enter_context(self.home.lock(taken=f"{self.home.directory} is in use"))
+            if self._request.database is not None:
+                stack.enter_context(_only_run_of(self._request.database))
             self._configure()
             env = environment(self.home.directory, self.home.kubeconfig, self._namespace, os.environ)
             self._link = await stack.enter_async_context(start_host(self.home, self._order(), env))
@@ -271,6 +280,13 @@ class RunSession:
         """Wait for it, or for the second Ctrl-C."""
         while not waited.done() and self._interrupts < 2:
             await asyncio.wait({waited}, timeout=0.1)
+
+
+def _only_run_of(database: str) -> IO[bytes]:
+    """Two schedulers of two runs would take each other's tasks, and the first to end would end them."""
+    name = hashlib.sha256(database.encode()).hexdigest()[:16]
+    home = AirflowHome(airflow_root() / "databases" / name)
+    return home.lock(taken="--database: another run on this machine uses this database. Wait for its end.")
 
 
 def _tail(event: Event) -> str:
