@@ -83,7 +83,8 @@ class ContainerLife:
             started, ended = last.started_at, last.finished_at
         else:
             attempt, started = self.attempt, self.started_at
-            ended = self.ended.finished_at if self.ended else math.inf
+            # Who reads may be ahead of who plays, and sees nothing of what will never be written.
+            ended = self.ended.finished_at if self.ended else self.until
         for line in attempt.log:
             if started + line.after <= ended:
                 yield started + line.after, line
@@ -169,6 +170,10 @@ class PodLife:
         times += [c.ready_at for c in self.containers if c.state == "running" and not c.ready]
         times += [self.stopping_at, self.kill_at, self.deadline_at]
         return min(times)
+
+    def written_until(self, now: float) -> float:
+        """Up to when lines may have been written, if it is `now` and not everything has been played yet."""
+        return min(now, self.stopping_at, self.kill_at, self.deadline_at)
 
     # --- playing ----------------------------------------------------------------------------------------------
 

@@ -67,7 +67,7 @@ async def read_log(
     container = check_log_request(life, options)
     attempt = container.restarts
     now = axis()
-    lines = written_lines(container, options, after=float("-inf"), until=now)
+    lines = written_lines(container, options, after=float("-inf"), until=life.written_until(now))
     if options.tail_lines is not None:
         lines = lines[max(0, len(lines) - options.tail_lines) :]
     left = options.limit_bytes
@@ -99,8 +99,8 @@ async def read_log(
                     timestamps=options.timestamps,
                     stream=options.stream,
                 )
-                lines = written_lines(container, previous, after=before, until=now)
+                lines = written_lines(container, previous, after=before, until=life.written_until(now))
             else:
-                lines = written_lines(container, options, after=before, until=now)
+                lines = written_lines(container, options, after=before, until=life.written_until(now))
     finally:
         await alarm.aclose()
