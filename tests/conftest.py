@@ -26,6 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Write what comes out into tests/golden instead of comparing.",
     )
+    faults = parser.getgroup("faults", "the fault suite (script/test-faults)")
+    faults.addoption("--fault-pods", type=int, default=60, help="How many pods it runs at once.")
+    faults.addoption("--fault-seed", type=int, default=0, help="What is random about it; 0 chooses.")
+    faults.addoption("--fault-image", default="busybox", help="With --cluster: an image that has a shell.")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -190,6 +190,41 @@ def test_the_budget_for_replacements_ends() -> None:
     assert world.outcome.incarnations == 3 and world.outcome.infrastructure
 
 
+def test_a_replaced_pod_that_goes_late_does_not_take_its_follower_along() -> None:
+    world = started()
+    settle(world, until=1)
+    first = next(iter(world.pods.values()))
+    world.evict(first)
+    while world.state.phase != "creating":
+        world.tell() if world.watched else world.answer(0)
+    world.pass_time(min(at for at in world.wakes if at > world.now))
+    settle(world, until=3)
+    assert world.state.phase == "running"
+    world.event(s.Gone(world.now, first.manifest()))
+    assert world.state.phase == "running"
+    settle(world)
+    assert world.outcome is not None and world.outcome.kind == "succeeded"
+    assert len(world.all_pods) == 2
+
+
+def test_a_disrupted_pod_that_is_starting_is_not_given_up_but_replaced() -> None:
+    world = started()
+    settle(world, until=1)
+    pod = next(iter(world.pods.values()))
+    world.preempt(pod)
+    world.tell()
+    while any(isinstance(action, s.ReadEvents) for action in world.todo):
+        world.answer(only(world, s.ReadEvents))
+    assert not any(isinstance(action, s.Kill) for action in world.todo)
+    for _ in range(10):
+        settle(world)
+        if world.outcome is not None:
+            break
+        world.pass_time(min(at for at in world.wakes if at > world.now))
+    assert world.outcome is not None and world.outcome.kind == "succeeded"
+    assert len(world.all_pods) == 2
+
+
 def test_a_kill_between_two_pods_is_heard() -> None:
     world = started()
     settle(world, until=1)

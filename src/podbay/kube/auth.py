@@ -46,8 +46,10 @@ MARGIN = timedelta(seconds=60)
 """Renew at least this long before the end, or in the last tenth of a life, but never before half of it."""
 RETRY = timedelta(seconds=10)
 """After a renewal that failed, while the old token still lives."""
+FIRST_COOL_DOWN = timedelta(seconds=1)
 COOL_DOWN = timedelta(seconds=30)
-"""At most one fetch because of a 401 in this time: a user without access must not start a process per request."""
+"""At most one fetch because of a 401 in this time: a user without access must not start a process per request. It begins
+with a second and doubles, for a token may be refused that was fetched in the moment in which all were revoked."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +131,7 @@ class AuthFlow:
         self._issued = _static(config) if self._fetch is None else None
         self._renew_at: datetime | None = None
         self._refetched_at: datetime | None = None
+        self._cool_down = FIRST_COOL_DOWN
 
     def begin(self, now: datetime) -> Use | Fetch:
         """What to do next."""
@@ -172,8 +175,12 @@ class AuthFlow:
         if issued is not self._issued:
             # Somebody else has met the same 401 and renewed already.
             return True
-        if self._refetched_at is not None and now - self._refetched_at < COOL_DOWN:
-            return False
+        if self._refetched_at is not None:
+            passed = now - self._refetched_at
+            if passed < self._cool_down:
+                return False
+            again = passed < 2 * COOL_DOWN
+            self._cool_down = min(COOL_DOWN, 2 * self._cool_down) if again else FIRST_COOL_DOWN
         self._refetched_at = now
         self._issued = None
         return True

@@ -107,7 +107,7 @@ class _Watcher:
         if failures == 1 and not _is_refusal(error):
             # The stream was good and has ended: open the next one at once.
             return 0.0
-        delays = _REFUSED_DELAYS if _is_refusal(error) else _DELAYS
+        delays = _REFUSED_DELAYS if _is_refusal(error) and not _is_unknown(error) else _DELAYS
         return delays.delay(max(0, failures - 2), self._rng)
 
     def _learn(self, error: PodbayError) -> bool:
@@ -218,6 +218,11 @@ def _is_expired(error: PodbayError) -> bool:
 
 def _cannot_stream_state(error: PodbayError) -> bool:
     return isinstance(error, ApiError) and error.code in (400, 404, 405, 406, 422, 501)
+
+
+def _is_unknown(error: PodbayError | None) -> bool:
+    """401: the credential is fetched anew in its own time, and one watch of a process does not trouble the server."""
+    return isinstance(error, ApiError) and error.code == 401
 
 
 def _is_refusal(error: PodbayError | None) -> bool:

@@ -52,7 +52,7 @@ def _verdict(rules: Rules, state: State, now: float) -> Verdict | None:
         return _ours(state, judge_end(view, deletion_seen_before=state.deletion_seen))
     if state.deleting_at is not None and now >= _kill_end(rules, state):
         return _ours(state, Verdict("killed", began="unknown", stopped=False))
-    if state.deletion_at is not None and state.deleting_at is None and now >= _lost_end(state):
+    if _is_being_deleted(state) and state.deleting_at is None and now >= _lost_end(state):
         return Verdict("node_lost", None, True, "unknown", stopped=False)
     return None
 
@@ -71,6 +71,12 @@ def _kill_end(rules: Rules, state: State) -> float:
     if rules.keep_on_kill and not state.kill_is_deadline and state.killed_by:
         return state.deleting_at
     return state.deleting_at + _grace(rules, state) + KILL_PATIENCE
+
+
+def _is_being_deleted(state: State) -> bool:
+    """By others. A disruption that is announced and never carried out lets the pod live."""
+    asked = ((state.pod or {}).get("metadata") or {}).get("deletionTimestamp")
+    return state.deletion_at is not None and bool(asked)
 
 
 def _lost_end(state: State) -> float:
@@ -154,7 +160,7 @@ def next_ending(rules: Rules, state: State) -> list[float]:
     if state.verdict is None:
         if state.deleting_at is not None:
             times.append(_kill_end(rules, state))
-        elif state.deletion_at is not None:
+        elif _is_being_deleted(state):
             times.append(_lost_end(state))
     elif state.verdict.kind == "succeeded" and state.result is None and not state.reading_result:
         times.append(_result_end(state))

@@ -62,6 +62,9 @@ def _absorb(rules: Rules, state: State, event: Event) -> tuple[State, list[Actio
                 return _seen(rules, state, pod, event.now), []
             return state, []
         case s.Gone():
+            if event.last is not None and uid_of(event.last) != state.uid:
+                # A pod that this one has replaced, and that took its time to go.
+                return state, []
             if not state.uid:
                 return replace(state, doubtful=False, finding=False), []
             last = event.last if event.last is not None else state.pod
@@ -143,6 +146,9 @@ def _seen(rules: Rules, state: State, pod: Object, now: float) -> State:
 
 
 def _explained(state: State, event: s.Explained) -> State:
+    if not state.explaining:
+        # Asked for a pod that has been replaced.
+        return state
     known = replace(state, explaining=False, explanations=state.explanations + 1)
     if event.events or not known.events:
         known = replace(known, events=event.events)

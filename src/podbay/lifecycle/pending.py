@@ -108,6 +108,10 @@ def go_on(rules: Rules, state: State, now: float) -> tuple[State, list[Action]]:
     if state.pod is None:
         return state, []
     view = view_of(state.pod, rules.container)
+    if state.deletion_at is not None:
+        # Others end it: whatever is wrong with its start besides, their reason is the one that counts.
+        waiting = replace(run_clock(state, None, now), phase=_PHASES[view.stage], explain_at=None)
+        return replace(waiting, text="somebody ends the pod"), []
     clock = _CLOCKS.get(view.stage)
     state = run_clock(state, clock, now)
     state = replace(state, phase=_PHASES[view.stage], text=_text(view, state))

@@ -32,6 +32,8 @@ CLEANUP_SECONDS = 300.0
 """How long a deletion is tried; after that the pod is the healer's."""
 RESULT_SECONDS = 180.0
 """How long the sidecar's log is asked for; a control plane that is updated is away for a minute or two."""
+BAD_RESULT_SECONDS = 10.0
+"""How long a log without a whole result in it is asked for again."""
 RESULT_BYTES = 64 << 20
 """More than any sidecar of ours prints."""
 _NODES_SHOWN = 200
@@ -128,7 +130,9 @@ class PodRequests:
         while True:
             reading = await self._read_result(namespace, name)
             waited = self._clock.monotonic() - started
-            if reading is not None and (reading.state != "missing" or waited > RESULT_SECONDS / 18):
+            # A stream that ends properly in the middle of a frame may have lost its node; the next one tells.
+            whole = reading is not None and reading.state not in ("missing", "damaged")
+            if reading is not None and (whole or waited > BAD_RESULT_SECONDS):
                 return s.ResultRead(self._clock.monotonic(), reading)
             if waited > RESULT_SECONDS:
                 return s.ResultRead(self._clock.monotonic(), ResultReading("missing"))
@@ -148,7 +152,7 @@ class PodRequests:
                     if len(content) > RESULT_BYTES:
                         return ResultReading("too_large", size=len(content), limit=RESULT_BYTES)
         except ApiError as err:
-            return ResultReading("missing") if err.code in (401, 403, 404) else None
+            return ResultReading("missing") if err.code in (403, 404) else None
         except (UnreachableError, CredentialError):
             return None
         return read_frame(bytes(content))
