@@ -8,12 +8,13 @@ import os
 import subprocess
 import sys
 import textwrap
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator as UpstreamOperator
-from airflow.sdk import BaseOperator
+from airflow.sdk import DAG, BaseOperator, Param
 
 from podbay import KubernetesPodOperator
 from podbay.airflow.parameters import OURS, PARAMETERS, TEMPLATE_FIELDS
@@ -192,3 +193,49 @@ def test_templates_are_rendered_as_a_worker_renders_them(tmp_path: Path, native:
     assert mine["cmds"][0] == "a 2026-01-02"
     assert mine["env_vars"][0] == {"name": "v1", "value": "manual"}
     assert mine["cmds"][1] == ([1, 2] if native else "[1, 2]")
+
+
+def test_the_class_does_not_start_from_a_trigger() -> None:
+    """The scheduler would start mapped tasks with the class's unexpanded arguments."""
+    assert KubernetesPodOperator.start_from_trigger is False
+    assert KubernetesPodOperator.start_trigger_args is None
+
+
+def test_params_that_a_run_could_contradict_are_looked_at_by_a_worker() -> None:
+    """Airflow reads them before a trigger is made, and an error there ends the whole triggerer."""
+    with DAG("d", params={"of_dag": Param(1, type="integer")}):
+        plain = KubernetesPodOperator(task_id="plain", image="i")
+        own = KubernetesPodOperator(task_id="own", image="i", params={"x": Param(1, type="integer")})
+    assert plain.podbay_description().placement().where == "triggerer"
+    assert plain.start_from_trigger
+    placement = own.podbay_description().placement()
+    assert (placement.where, placement.reason) == ("worker start", "its own param x has a schema")
+
+
+def test_the_time_limit_is_taken_over_and_told_to_the_scheduler_with_a_grace() -> None:
+    with DAG("d"):
+        task = KubernetesPodOperator(
+            task_id="t", image="i", deferrable=True, execution_timeout=timedelta(seconds=30)
+        )
+    assert task.execution_timeout is None
+    assert task.start_trigger_args.timeout == timedelta(seconds=90)
+
+
+def test_a_subclass_with_its_own_execute_runs_on_a_worker() -> None:
+    class Own(KubernetesPodOperator):
+        def execute(self, context: Any) -> Any:
+            return 1
+
+    with DAG("d"):
+        task = Own(task_id="t", image="i")
+    assert task.podbay_description().placement().where == "worker"
+
+
+def test_a_dry_run_prints_the_manifest(capsys: pytest.CaptureFixture[str]) -> None:
+    KubernetesPodOperator(
+        task_id="t", image="i", env_vars={"PASSWORD": "hidden"}, do_xcom_push=True
+    ).dry_run()
+    said = capsys.readouterr().out
+    assert "image: i" in said
+    assert "hidden" not in said
+    assert "dag_id" not in said

@@ -96,6 +96,17 @@ def test_ctrl_c_leaves_nothing(podbay: Programs) -> None:
     podbay("cluster", "stop")
 
 
+def test_ctrl_c_at_the_start_leaves_nothing(podbay: Programs) -> None:
+    """While Airflow is imported and the cluster is started."""
+    with podbay.start("run", str(RUNS / "endless.py")) as process:
+        assert process.stdout is not None
+        assert "is starting, and the embedded cluster" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130, said
+    until(lambda: not podbay.processes(), tell=podbay.processes)
+
+
 def test_files_that_define_nothing_to_run(podbay: Programs) -> None:
     """The whole way for one; the other sentences from the same function, in one process that has Airflow imported."""
     broken = podbay.file(

@@ -7,7 +7,7 @@ it stands in the serialized DAG in clear, so no secret may be in it. Pure.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import orjson
@@ -36,6 +36,12 @@ class Carried:
     """Seconds of execution_timeout."""
     deadline: float | None = None
     """The same as seconds since the epoch, once a worker has begun the task; else counted from Airflow's record."""
+    counted: bool = False
+    """The scheduler counts `timeout`, too: what it calls the trigger's timeout is the end of it and a grace."""
+    allowance: float | None = None
+    """Seconds from the hand-over to the trigger's timeout, which tells when the hand-over was."""
+    since: float | None = None
+    """The hand-over, as seconds since the epoch, where a worker has begun the task."""
     finish: Finish = "never"
     reason: str = ""
     """Where it runs and why: the first line of the log."""
@@ -53,7 +59,8 @@ class Carried:
     """Seconds for which an end on a worker is held back, since a worker has begun the task (airflow.md, row b)."""
 
     def to_text(self) -> str:
-        data = {key: value for key, value in asdict(self).items() if value not in (None, False, "")}
+        said = {each.name: getattr(self, each.name) for each in fields(self)}
+        data = {name: value for name, value in said.items() if value not in (None, False, "")}
         return orjson.dumps({"version": CARRIED_VERSION, **data}).decode()
 
     @classmethod

@@ -24,6 +24,8 @@ FINISH_ACTIONS: Final = ("delete_pod", "delete_succeeded_pod", "delete_active_po
 KILL_ACTIONS: Final = ("delete_pod", "keep_pod")
 TRANSPORTS: Final = ("sidecar", "termination_message")
 _SECONDS: Final = ("startup_timeout_seconds", "schedule_timeout_seconds", "termination_grace_period")
+_DECLARES_VOLUMES: Final = {"volumes", "pod_template_dict", "full_pod_spec"}
+_MOUNTS_VOLUMES: Final = ("volume_mounts", "init_containers")
 _ANYBODY: Final = TaskIdentity(deployment="check", dag_id="check", run_id="check", task_id="check")
 
 
@@ -106,6 +108,7 @@ def _check_pairs(given: Mapping[str, Any], problems: list[Problem]) -> None:
 def _check_pod(subject: str, given: Mapping[str, Any], whole: bool) -> None:
     """Build the pod of all that is known now; what is rendered later is left out, an unknown image stands for itself."""
     known: dict[str, Any] = {}
+    unknown: set[str] = set()
     later = not whole
     for row in parameters_of("pod"):
         if row.name not in given or row.name == "pod_template_file":
@@ -118,8 +121,13 @@ def _check_pod(subject: str, given: Mapping[str, Any], whole: bool) -> None:
             continue
         if row.name in TEMPLATE_FIELDS and (has_templates(value) or _has_references(value)):
             later = True
+            unknown.add(row.name)
         else:
             known[row.name] = plain(revive(value)) if not _has_references(value) else None
+    if unknown & _DECLARES_VOLUMES or not whole:
+        # Whoever mounts a volume that is rendered later would seem to mount none.
+        for name in _MOUNTS_VOLUMES:
+            known.pop(name, None)
     if later and not known.get("image"):
         known["image"] = "rendered-later"
     if later:

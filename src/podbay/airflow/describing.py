@@ -150,7 +150,7 @@ class Description:
         for name in own or ():
             param = own.get_param(name) if hasattr(own, "get_param") else None
             theirs = of_dag.get_param(name) if hasattr(of_dag, "get_param") and name in of_dag else None
-            if param is not None and param is not theirs and getattr(param, "schema", None):
+            if param is not None and getattr(param, "schema", None) and not _is_same_param(param, theirs):
                 return f"its own param {name} has a schema"
         return ""
 
@@ -224,6 +224,10 @@ class Description:
     def _is_mapped_over(self) -> bool:
         if self._expansion is not None or self._dag is None:
             return False
+        # Airflow's own answer looks at all tasks of the DAG; most need not ask for it.
+        after = [self._dag.task_dict.get(name) for name in self._task.downstream_task_ids]
+        if not any(each and (each.is_mapped or each.get_closest_mapped_task_group()) for each in after):
+            return False
         return next(iter(self._task.iter_mapped_dependants()), None) is not None
 
     def _limits(self) -> dict[str, int]:
@@ -273,3 +277,8 @@ def _listened_to() -> set[str]:
         for state in ("running", "success", "failed", "skipped")
         if (hook := getattr(hooks, f"on_task_instance_{state}", None)) is not None and hook.get_hookimpls()
     }
+
+
+def _is_same_param(own: Any, of_dag: Any) -> bool:
+    """Airflow gives every task a copy of the DAG's params; those were checked when the run was made."""
+    return of_dag is not None and (own.value, own.schema) == (of_dag.value, of_dag.schema)

@@ -46,7 +46,15 @@ from podbay.pods.request import PodDefaults, SidecarOptions
 from podbay.pods.result import RESULT_PATH
 from podbay.pods.template import load_template
 
-__all__ = ["CHECKPOINT_KEY", "Job", "TaskRun", "checkpoint_of", "read_cluster", "with_function"]
+__all__ = [
+    "CHECKPOINT_KEY",
+    "Job",
+    "TaskRun",
+    "checkpoint_of",
+    "incarnation_of",
+    "read_cluster",
+    "with_function",
+]
 
 CHECKPOINT_KEY: Final = "podbay_checkpoint"
 SAVE_SECONDS: Final = 5.0
@@ -341,6 +349,9 @@ class _TaskDriver(Driver):
             if pattern:
                 await self._calls.push(key, LINK_KEY, pod_link(pattern, self._run.namespace, checkpoint.pod))
             self._run.hears.created(self.engine.state.pod)
+            if checkpoint.outcome is None:
+                # Its name tells the next life enough.
+                return
         await self._calls.push(key, CHECKPOINT_KEY, {"try": key.try_number, "state": checkpoint.to_json()})
 
     async def decided(self, outcome: Outcome) -> None:
@@ -369,6 +380,16 @@ class _TaskDriver(Driver):
             if now.uid and now.positions != last and now.outcome is None:
                 last = now.positions
                 await self.save(now)
+
+
+def incarnation_of(job: Job, name: Any) -> int | None:
+    """Which incarnation of this try's pod has that name; None for another try's, and for no name."""
+    if not isinstance(name, str):
+        return None
+    for incarnation in range(job.given.get("infrastructure_retries", 3) + 1):
+        if name.endswith(replace(job.identity, incarnation=incarnation).digest()):
+            return incarnation
+    return None
 
 
 def checkpoint_of(value: Any, try_number: int) -> Checkpoint | None:

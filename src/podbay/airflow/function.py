@@ -186,6 +186,9 @@ def _encode(value: Any) -> Any:
         return _marked("tuple", [_encode(each) for each in value])
     if isinstance(value, set | frozenset):
         return _marked("set", [_encode(each) for each in value])
+    if isinstance(value, Sequence) and type(value).__module__.startswith("airflow."):
+        # The results of a mapped task, which Airflow reads one by one.
+        return [_encode(each) for each in value]
     return _scalar(value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+
 from airflow.sdk import BaseOperatorLink
 
 from podbay.airflow.pages import pod_link

@@ -43,6 +43,7 @@ def _function(mapped: Any) -> dict[str, Any] | None:
 def describe_mapped(mapped: Any) -> Description:
     partial = mapped.partial_kwargs
     given = {name: row.default for name, row in PARAMETERS.items()}
+    given |= _inherited(mapped)
     given |= {name: value for name, value in partial.items() if name in PARAMETERS}
     own_name = getattr(mapped.operator_class, "BASE_CONTAINER_NAME", BASE_CONTAINER)
     given["base_container_name"] = given.get("base_container_name") or own_name
@@ -60,6 +61,13 @@ def describe_mapped(mapped: Any) -> Description:
         expand_into="op_kwargs" if hasattr(mapped, "op_kwargs_expand_input") else "",
         timeout=partial.get("execution_timeout") or partial.get("_podbay_timeout"),
     )
+
+
+def _inherited(mapped: Any) -> dict[str, Any]:
+    """`default_args` of the DAG and the task group, which Airflow gives to a mapped task only when it unmaps it."""
+    found: dict[str, Any] = dict(getattr(mapped.dag, "default_args", None) or {})
+    found |= getattr(mapped.task_group, "default_args", None) or {}
+    return {name: value for name, value in found.items() if name in PARAMETERS}
 
 
 def _class_defaults(operator_class: type, partial: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ A mixin, so that an operator of upstream's class can be given it unchanged (adop
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,6 +26,8 @@ __all__ = ["NEXT_METHOD", "PodTask", "StartFromTrigger", "StartTriggerArguments"
 
 NEXT_METHOD: Final = "finish"
 _GRACE: Final = timedelta(seconds=60)
+_NEVER: Final = timedelta(days=3650)
+"""A timeout all the same: it is the only thing from which a trigger learns when its task was handed to it."""
 
 
 class StartFromTrigger:
@@ -32,7 +35,7 @@ class StartFromTrigger:
     mapped tasks with the class's unexpanded arguments (airflow.md T7)."""
 
     def __get__(self, task: Any, owner: type | None = None) -> bool:
-        return task is not None and task.podbay_start() is not None
+        return task is not None and task.podbay_starts_in_triggerer()
 
 
 class StartTriggerArguments:
@@ -81,16 +84,20 @@ class PodTask:
             timeout=self._podbay_timeout,
         )
 
+    def podbay_starts_in_triggerer(self) -> bool:
+        """Asked by Airflow several times for each reading of a DAG file."""
+        # And already while a subclass's __init__ is under way.
+        if not getattr(self, "_BaseOperator__instantiated", False):
+            return False
+        self.podbay_settle()
+        return self.podbay_description().placement().where == "triggerer"
+
     def podbay_start(self) -> StartTriggerArgs | None:
         """What the scheduler starts the trigger with; None: it starts on a worker."""
-        # Airflow looks at it already while a subclass's __init__ is under way.
-        if not getattr(self, "_BaseOperator__instantiated", False):
+        if not self.podbay_starts_in_triggerer():
             return None
-        self.podbay_settle()
         description = self.podbay_description()
         placement = description.placement()
-        if placement.where != "triggerer":
-            return None
         return start_arguments(description, placement, self._podbay_timeout, self.podbay_function())
 
     # -- on a worker
@@ -132,6 +139,7 @@ class PodTask:
                 reason="the scheduler did not start it elsewhere",
             )
         carried = description.rendered(placement, deadline=deadline, function=self.podbay_function())
+        carried = replace(carried, since=time.time())
         left = None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time())) + _GRACE
         self.defer(trigger=PodTrigger(spec=carried.to_text()), method_name=NEXT_METHOD, timeout=left)  # type: ignore[attr-defined]
         return None
@@ -173,11 +181,13 @@ def start_arguments(
     carried = description.carried(placement, function=function)
     # Time that a task waits for its turn does not count, so only a task that never waits has an absolute deadline.
     counted = limit is not None and not carried.limits
+    timeout = limit + _GRACE if counted and limit is not None else _NEVER
+    carried = replace(carried, counted=counted, allowance=timeout.total_seconds())
     return StartTriggerArgs(
         trigger_cls=TRIGGER,
         trigger_kwargs={"spec": carried.to_text()},
         next_method=NEXT_METHOD,
-        timeout=limit + _GRACE if counted and limit is not None else None,
+        timeout=timeout,
     )
 
 

@@ -12,11 +12,18 @@ import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from podbay.airflow.calls import TaskKey, TriggererCalls, key_of
 from podbay.airflow.carried import Carried
-from podbay.airflow.driving import CHECKPOINT_KEY, Job, TaskRun, checkpoint_of, with_function
+from podbay.airflow.driving import (
+    CHECKPOINT_KEY,
+    Job,
+    TaskRun,
+    checkpoint_of,
+    incarnation_of,
+    with_function,
+)
 from podbay.airflow.ending import TaskEnd
 from podbay.airflow.limits import Limiter
 from podbay.airflow.mutation import pod_mutation
@@ -29,6 +36,10 @@ from podbay.kube.lease import lease
 from podbay.lifecycle.checkpoint import Checkpoint
 
 __all__ = ["TriggerWork"]
+
+YOUNG_SECONDS: Final = 3.0
+"""A task handed over so lately had no earlier life: it would have had to run its pod to the end and lose its triggerer."""
+UNKNOWN_UID: Final = "unknown"
 
 
 class _Process:
@@ -79,8 +90,7 @@ class TriggerWork:
     async def run(self) -> TaskEnd:
         """To the end of the task. Raises PodbayError and TimeoutError for what happens before there is a pod."""
         self.log.info(self.carried.reason)
-        checkpoint = await self._checkpoint()
-        async with asyncio.timeout(self._remaining(checkpoint)) as bound:
+        async with asyncio.timeout(self._remaining(None)) as bound:
             given = with_function(await self._rendered(), self.carried, self._shared.settings)
             mutate = await asyncio.to_thread(pod_mutation)
             job = Job(
@@ -92,15 +102,33 @@ class TriggerWork:
                 airflow_version=_airflow_version(),
                 mutate=mutate,
             )
+            checkpoint = await self._earlier_life(job)
             bound.reschedule(None)
         self.run_ = run = TaskRun(job, self._shared.calls, self.log, self._shared.limiter)
         return await run.run(checkpoint=checkpoint, remaining=self._remaining(checkpoint))
 
-    async def _checkpoint(self) -> Checkpoint | None:
-        key = self.key
+    async def _earlier_life(self, job: Job) -> Checkpoint | None:
+        """What an earlier life of this try has left; each question costs the supervisor 20 ms, and an error in its log."""
+        key, calls = self.key, self._shared.calls
+        age = self._age()
+        if age is not None and age < YOUNG_SECONDS:
+            return None
         index = key.map_index if key.map_index >= 0 else None
-        found = await self._shared.calls.pull(key, key.task_id, CHECKPOINT_KEY, index)
-        return checkpoint_of(found, key.try_number)
+        name = await calls.pull(key, key.task_id, "pod_name", index)
+        incarnation = incarnation_of(job, name)
+        if incarnation is None:
+            return None
+        saved = checkpoint_of(await calls.pull(key, key.task_id, CHECKPOINT_KEY, index), key.try_number)
+        # A pod that is not there any more must not be made a second time, even if nothing else is known of it.
+        return saved or Checkpoint(incarnation=incarnation, pod=name, uid=UNKNOWN_UID)
+
+    def _age(self) -> float | None:
+        """Seconds since the task was handed over."""
+        if self.carried.since is not None:
+            return time.time() - self.carried.since
+        if self.carried.allowance is None or self._timeout_after is None:
+            return None
+        return self.carried.allowance - (self._timeout_after - datetime.now(UTC)).total_seconds()
 
     async def _rendered(self) -> dict[str, Any]:
         carried, ti = self.carried, self._ti
@@ -128,7 +156,7 @@ class TriggerWork:
             return None
         if carried.deadline is not None:
             return max(0.0, carried.deadline - time.time())
-        if self._timeout_after is not None:
+        if carried.counted and self._timeout_after is not None:
             left = (self._timeout_after - datetime.now(UTC)).total_seconds() - GRACE_SECONDS
             return max(0.0, left)
         return max(0.0, carried.timeout - (checkpoint.elapsed if checkpoint is not None else 0.0))
