@@ -209,7 +209,8 @@ def test_params_that_a_run_could_contradict_are_looked_at_by_a_worker() -> None:
     assert plain.podbay_description().placement().where == "triggerer"
     assert plain.start_from_trigger
     placement = own.podbay_description().placement()
-    assert (placement.where, placement.reason) == ("worker start", "its own param x has a schema")
+    assert placement.where == "worker start"
+    assert placement.reason.startswith("its own param x has a schema")
 
 
 def test_the_time_limit_is_taken_over_and_told_to_the_scheduler_with_a_grace() -> None:
