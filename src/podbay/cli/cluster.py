@@ -16,7 +16,7 @@ from podbay.cli import fault
 from podbay.cli.output import Output, console, errors_as_sentences, print_json, print_table
 from podbay.embedded import process
 from podbay.embedded.home import ClusterHome, cluster_home, cluster_names
-from podbay.errors import StateError
+from podbay.errors import InvalidInputError, StateError
 
 if TYPE_CHECKING:
     from podbay.embedded.cluster import EmbeddedCluster
@@ -56,13 +56,34 @@ def start(
         Runtime,
         typer.Option(help="What runs pods: a reachable engine, runc, the first that is there, or nothing."),
     ] = Runtime.auto,
+    provider_config: Annotated[
+        Path | None,
+        typer.Option(
+            "--image-credential-provider-config",
+            help="Programs that log in to image registries: the kubelet's CredentialProviderConfig.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    provider_directory: Annotated[
+        Path | None,
+        typer.Option(
+            "--image-credential-provider-bin-dir",
+            help="Where these programs are.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
     foreground: Annotated[bool, typer.Option("--foreground", "-f", help="Stay here until Ctrl-C.")] = False,
     output: OutputOption = Output.text,
 ) -> None:
     """Start a cluster; it is ready when the command returns."""
     with errors_as_sentences():
         home = cluster_home(name)
-        words = process.to_arguments(host=host, port=port, nodes=nodes, runtime=runtime.value)
+        providers = _providers(provider_config, provider_directory)
+        words = process.to_arguments(
+            host=host, port=port, nodes=nodes, runtime=runtime.value, providers=providers
+        )
         if foreground:
             from podbay.embedded.arguments import command_of_own_user, parse_arguments
             from podbay.embedded.serve import run_foreground
@@ -80,6 +101,16 @@ def start(
             print_json({"name": name, "kubeconfig": str(home.kubeconfig), **facts})
         else:
             _print_started(home, str(facts["url"]))
+
+
+def _providers(config: Path | None, directory: Path | None) -> tuple[Path, Path] | None:
+    if config is None and directory is None:
+        return None
+    if config is None or directory is None:
+        raise InvalidInputError(
+            "--image-credential-provider-config and --image-credential-provider-bin-dir go together"
+        )
+    return config, directory
 
 
 def _announce(cluster: EmbeddedCluster) -> None:

@@ -6,23 +6,27 @@ import argparse
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.containers import as_root_of_namespace
 from podbay.embedded.home import cluster_home
 from podbay.embedded.nodes import NodeFactory, container_nodes, scripted_nodes
 
+if TYPE_CHECKING:
+    from podbay.node.provider_config import Provider
+
 __all__ = ["command_of_own_user", "parse_arguments"]
 
 
 def parse_arguments(words: Sequence[str]) -> ClusterOptions:
-    """The options of one cluster process. Raises InvalidInputError for a nodes file that cannot be read, and
+    """The options of one cluster process. Raises InvalidInputError for a file that cannot be read, and
     RuntimeUnavailableError when pods are to be containers and nothing here runs any."""
     given = _read(words)
     home = cluster_home(given.name)
     nodes: tuple[NodeFactory, ...] = ()
     if given.runtime != "none":
-        nodes += container_nodes(home.directory, given.runtime)
+        nodes += container_nodes(home.directory, given.runtime, providers=_providers(given))
     if given.nodes is not None:
         nodes += scripted_nodes(given.nodes)
     return ClusterOptions(home=home, host=given.host, port=given.port, nodes=nodes)
@@ -40,6 +44,14 @@ def command_of_own_user(words: Sequence[str], command: Sequence[str]) -> list[st
     return asyncio.run(as_root_of_namespace(storage, given.runtime, command))
 
 
+def _providers(given: argparse.Namespace) -> list[tuple[Provider, Path]]:
+    if given.image_credential_provider_config is None:
+        return []
+    from podbay.node.credential_providers import load_providers
+
+    return load_providers(given.image_credential_provider_config, given.image_credential_provider_bin_dir)
+
+
 def _read(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="podbay cluster", description="internal: one cluster process")
     parser.add_argument("--name", required=True)
@@ -47,4 +59,6 @@ def _read(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--nodes", type=Path)
     parser.add_argument("--runtime", default="auto")
+    parser.add_argument("--image-credential-provider-config", type=Path)
+    parser.add_argument("--image-credential-provider-bin-dir", type=Path)
     return parser.parse_args(words)

@@ -22,6 +22,7 @@ from podbay.errors import StateError
 
 if TYPE_CHECKING:
     from podbay.node.agent import NodeAgent
+    from podbay.node.provider_config import Provider
     from podbay.node.runtime import Runtime
 
 __all__ = [
@@ -63,7 +64,12 @@ async def as_root_of_namespace(
     return await asyncio.to_thread(command_as_root, storage, command)
 
 
-def container_agent(name: str, storage: Path | None, choice: RuntimeChoice = "auto") -> NodeAgent:
+def container_agent(
+    name: str,
+    storage: Path | None,
+    choice: RuntimeChoice = "auto",
+    providers: Sequence[tuple[Provider, Path]] = (),
+) -> NodeAgent:
     """A node agent that keeps its data in storage; without one it leaves nothing behind.
 
     Its `run` raises RuntimeUnavailableError, with what to install, when there is no container runtime.
@@ -75,7 +81,7 @@ def container_agent(name: str, storage: Path | None, choice: RuntimeChoice = "au
         async with _open(base, choice, storage) as runtime:
             yield runtime
 
-    return NodeAgent(AgentOptions(name=name, storage=storage, runtime=open_runtime))
+    return NodeAgent(AgentOptions(name=name, storage=storage, runtime=open_runtime, providers=providers))
 
 
 @asynccontextmanager

@@ -6,14 +6,17 @@ Scripted nodes (scripted/) play pods from a script; the node agent (podbay.node)
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from podbay.aio.clock import Clock
 from podbay.apiserver.streams import NodeStreams
 from podbay.embedded.containers import RuntimeChoice, container_agent
 from podbay.objects.api import ClusterApi
+
+if TYPE_CHECKING:
+    from podbay.node.provider_config import Provider
 
 __all__ = [
     "ContainerHost",
@@ -70,13 +73,20 @@ def one_scripted_node() -> tuple[NodeFactory, ...]:
 
 
 def container_nodes(
-    home: Path | None = None, runtime: RuntimeChoice = "auto", *, name: str = "podbay"
+    home: Path | None = None,
+    runtime: RuntimeChoice = "auto",
+    *,
+    name: str = "podbay",
+    providers: Sequence[tuple[Provider, Path]] = (),
 ) -> tuple[NodeFactory, ...]:
     """One node whose pods are containers; home is the cluster's directory, None for one that leaves nothing behind.
 
+    providers: the kubelet's credential providers for images, each with its program (node/credential_providers.py).
+
     Starting it raises RuntimeUnavailableError when there is no container runtime, naming the package to install.
     """
-    return (lambda: container_agent(name, home / "node" if home is not None else None, runtime),)
+    storage = home / "node" if home is not None else None
+    return (lambda: container_agent(name, storage, runtime, providers),)
 
 
 def scripted_nodes(path: Path) -> tuple[NodeFactory, ...]:

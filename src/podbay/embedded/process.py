@@ -33,11 +33,17 @@ READY_FD = "PODBAY_READY_FD"
 _LOG_TAIL = 2000
 
 
-def to_arguments(*, host: str, port: int, nodes: Path | None, runtime: str) -> list[str]:
-    """Words that parse_arguments turns into the same options."""
+def to_arguments(
+    *, host: str, port: int, nodes: Path | None, runtime: str, providers: tuple[Path, Path] | None = None
+) -> list[str]:
+    """Words that parse_arguments turns into the same options; providers: the file that declares them, their directory."""
     words = ["--host", host, "--port", str(port), "--runtime", runtime]
     if nodes is not None:
         words += ["--nodes", str(nodes.absolute())]
+    if providers is not None:
+        config, directory = providers
+        words += ["--image-credential-provider-config", str(config.absolute())]
+        words += ["--image-credential-provider-bin-dir", str(directory.absolute())]
     return words
 
 

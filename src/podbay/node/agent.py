@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from podbay.apiserver.streams import NodeStreams
 from podbay.errors import ClosedError, PodbayError, RuntimeUnavailableError, StartError
 from podbay.node.admission import refusal
 from podbay.node.api_gate import ApiGate, ServiceAddress
+from podbay.node.credential_providers import CredentialProviders
 from podbay.node.disk_watch import DiskWatch
 from podbay.node.disturbances import Disturbances
 from podbay.node.fields import NodeFacts
@@ -34,6 +35,7 @@ from podbay.node.metering import Meter, Owner, machine_totals
 from podbay.node.observed import ContainerStatus, RuntimeInfo, RuntimeState, SandboxStatus
 from podbay.node.parts import PODS, NodeParts
 from podbay.node.podworker import PodWorker
+from podbay.node.provider_config import Provider
 from podbay.node.pulling import ImagePuller
 from podbay.node.recorder import EventRecorder
 from podbay.node.references import CONFIG_MAPS, SECRETS, object_names
@@ -71,6 +73,8 @@ class AgentOptions:
     name: str
     storage: Path | None
     runtime: OpenRuntime
+    providers: Sequence[tuple[Provider, Path]] = ()
+    """Credential providers for images, each with its program."""
 
 
 @dataclass(slots=True)
@@ -201,7 +205,12 @@ class NodeAgent:
             runtime=runtime,
             runtime_name=info.name,
             recorder=recorder,
-            puller=ImagePuller(self.disturbances.images(runtime, clock), clock, recorder),
+            puller=ImagePuller(
+                self.disturbances.images(runtime, clock),
+                clock,
+                recorder,
+                CredentialProviders(self._options.providers, clock),
+            ),
             volumes=VolumeKeeper(volumes),
             tokens=tokens,
             handlers=Handlers(runtime, reaches_pods=info.features.pod_ip_from_host),

@@ -14,7 +14,7 @@ from typing import Any
 from podbay.node.specs import RegistryAuth
 from podbay.objects.meta import Object
 
-__all__ = ["matching_credentials"]
+__all__ = ["matches", "matching_credentials", "read_auth"]
 
 _HUB_KEYS = ("index.docker.io", "docker.io")
 
@@ -24,8 +24,8 @@ def matching_credentials(repository: str, secrets: Sequence[Object]) -> list[Reg
     found: list[tuple[str, RegistryAuth]] = []
     for secret in secrets:
         for key, entry in _entries(secret):
-            auth = _auth(entry)
-            if auth is not None and _matches(_normal(key), repository):
+            auth = read_auth(entry)
+            if auth is not None and matches(key, repository):
                 found.append((_normal(key), auth))
     # Longer keys are more specific; Python's sort keeps the order of secrets among equals.
     found.sort(key=lambda pair: pair[0], reverse=True)
@@ -51,7 +51,8 @@ def _json(text: str | None) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _auth(entry: Mapping[str, Any]) -> RegistryAuth | None:
+def read_auth(entry: Mapping[str, Any]) -> RegistryAuth | None:
+    """One entry of a docker config; None for one that cannot be read."""
     username, password = str(entry.get("username") or ""), str(entry.get("password") or "")
     if entry.get("auth"):
         try:
@@ -75,8 +76,9 @@ def _normal(key: str) -> str:
     return ("docker.io" if host in _HUB_KEYS else host) + slash + path
 
 
-def _matches(key: str, repository: str) -> bool:
-    key_host, _, key_path = key.partition("/")
+def matches(key: str, repository: str) -> bool:
+    """Whether a login under this key, a pattern of host and beginning of the path, is for "registry/path"."""
+    key_host, _, key_path = _normal(key).partition("/")
     host, _, path = repository.partition("/")
     key_parts, parts = key_host.split("."), host.split(".")
     if len(key_parts) != len(parts):

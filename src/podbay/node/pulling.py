@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from podbay.aio.clock import Clock
 from podbay.errors import PullError
+from podbay.node.credential_providers import CredentialProviders
 from podbay.node.credentials import matching_credentials
 from podbay.node.images.reference import parse_reference
 from podbay.node.observed import Image
@@ -27,8 +28,15 @@ __all__ = ["ImagePuller"]
 class ImagePuller:
     """Sees to images, one pull of the same image at a time."""
 
-    def __init__(self, images: Images, clock: Clock, recorder: EventRecorder) -> None:
+    def __init__(
+        self,
+        images: Images,
+        clock: Clock,
+        recorder: EventRecorder,
+        providers: CredentialProviders | None = None,
+    ) -> None:
         self._images, self._clock, self._recorder = images, clock, recorder
+        self._providers = providers or CredentialProviders((), clock)
         self._backoff = RestartBackoff()
         self._last_error: dict[str, str] = {}
         self._locks: dict[str, asyncio.Lock] = {}
@@ -104,13 +112,23 @@ class ImagePuller:
         return pulled
 
     async def _try_credentials(self, image: str, secrets: Sequence[Object]) -> Image:
-        fitting: list[RegistryAuth | None] = [*matching_credentials(parse_reference(image).name, secrets)]
+        repository = parse_reference(image).name
+        fitting: list[RegistryAuth | None] = [*matching_credentials(repository, secrets)]
+        # Asked anew for each pull, so that what has expired is replaced; they keep answers themselves.
+        provided, complaints = await self._providers.logins(repository)
+        fitting += provided
         for auth in fitting[:-1]:
             try:
                 return await self._images.pull_image(image, auth)
             except PullError:
                 continue
-        return await self._images.pull_image(image, fitting[-1] if fitting else None)
+        try:
+            return await self._images.pull_image(image, fitting[-1] if fitting else None)
+        except PullError as error:
+            if not complaints:
+                raise
+            # A kubelet says this in its own log only, where nobody looks.
+            raise PullError(error.reason, f"{error} ({'; '.join(complaints)})") from error
 
     def _failed(self, pod: Object, container: str, image: str, error: PullError) -> PullError:
         key, now = self._key(pod, image), self._clock.monotonic()
