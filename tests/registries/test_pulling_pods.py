@@ -12,16 +12,16 @@ from typing import Any
 
 import images
 import pytest
-import registries
 from patience import until
-from registries import PASSWORD, USER
 
+import registries
 from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.containers import runtime_available
 from podbay.embedded.nodes import container_nodes
 from podbay.node.credential_providers import load_providers
 from podbay.testing import Environment
 from podbay.testing.requests import Requests
+from registries import PASSWORD, USER
 
 pytestmark = [
     pytest.mark.root,
@@ -52,7 +52,9 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
 
 
 @pytest.fixture(scope="module")
-def cluster(closed: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Requests, Path]]:
+def cluster(
+    closed: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Requests, Path]]:
     directory = tmp_path_factory.mktemp("providers")
     program = directory / "rotating"
     program.write_text(PROVIDER.format(python=sys.executable, user=USER))
@@ -64,10 +66,17 @@ def cluster(closed: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) 
         "matchImages": [f"{closed[0]}/provided"],
         "defaultCacheDuration": "0",
     }
-    config = {"apiVersion": "kubelet.config.k8s.io/v1", "kind": "CredentialProviderConfig", "providers": [provider]}
+    config = {
+        "apiVersion": "kubelet.config.k8s.io/v1",
+        "kind": "CredentialProviderConfig",
+        "providers": [provider],
+    }
     (directory / "config.yaml").write_text(json.dumps(config))
     nodes = container_nodes(runtime="runc", providers=load_providers(directory / "config.yaml", directory))
-    with Environment.start(ClusterOptions(nodes=nodes)) as environment, Requests(environment.kubeconfig) as api:
+    with (
+        Environment.start(ClusterOptions(nodes=nodes)) as environment,
+        Requests(environment.kubeconfig) as api,
+    ):
         api.create_namespace("n")
         yield api, directory
 
@@ -97,7 +106,10 @@ def test_by_the_service_account(cluster: tuple[Requests, Path], closed: tuple[st
     api, _ = cluster
     image = f"{closed[0]}/team/bb:1"
     run_pod(api, "nobody", image)
-    until(lambda: waiting(api, "nobody").get("reason") in ("ErrImagePull", "ImagePullBackOff"), tell=lambda: status(api, "nobody"))
+    until(
+        lambda: waiting(api, "nobody").get("reason") in ("ErrImagePull", "ImagePullBackOff"),
+        tell=lambda: status(api, "nobody"),
+    )
     auths = {
         closed[0]: {"auth": base64.b64encode(f"{USER}:wrong".encode()).decode()},
         f"{closed[0]}/team": {"auth": base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()},
@@ -110,7 +122,12 @@ def test_by_the_service_account(cluster: tuple[Requests, Path], closed: tuple[st
         "data": {".dockerconfigjson": base64.b64encode(json.dumps({"auths": auths}).encode()).decode()},
     }
     assert api.call("POST", "/api/v1/namespaces/n/secrets", secret)[0] == 201
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "tasks"}, "imagePullSecrets": [{"name": "login"}]}
+    account = {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": "tasks"},
+        "imagePullSecrets": [{"name": "login"}],
+    }
     assert api.call("POST", "/api/v1/namespaces/n/serviceaccounts", account)[0] == 201
     run_pod(api, "tasks", image, serviceAccountName="tasks")
     until(lambda: status(api, "tasks").get("phase") == "Succeeded", tell=lambda: status(api, "tasks"))
@@ -119,11 +136,16 @@ def test_by_the_service_account(cluster: tuple[Requests, Path], closed: tuple[st
 def test_a_provider_whose_token_rotates(cluster: tuple[Requests, Path], closed: tuple[str, Path]) -> None:
     api, directory = cluster
     run_pod(api, "rotated", f"{closed[0]}/provided/bb:1")
-    until(lambda: waiting(api, "rotated").get("reason") == "ImagePullBackOff", tell=lambda: status(api, "rotated"))
+    until(
+        lambda: waiting(api, "rotated").get("reason") == "ImagePullBackOff",
+        tell=lambda: status(api, "rotated"),
+    )
     (directory / "password").write_text(PASSWORD)
     until(lambda: status(api, "rotated").get("phase") == "Succeeded", tell=lambda: status(api, "rotated"))
     # The registry's password changes between two pulls, and the provider knows the new one.
-    changed = subprocess.run(["htpasswd", "-nbB", USER, "another-word"], capture_output=True, text=True, check=True)
+    changed = subprocess.run(
+        ["htpasswd", "-nbB", USER, "another-word"], capture_output=True, text=True, check=True
+    )
     path = closed[1] / "htpasswd"
     before = path.read_text()
     try:
@@ -143,4 +165,7 @@ def test_a_provider_that_fails_is_named(cluster: tuple[Requests, Path], closed: 
     def message() -> str:
         return str(waiting(api, "unprovided").get("message") or "")
 
-    until(lambda: "credential provider rotating exited with 1" in message(), tell=lambda: status(api, "unprovided"))
+    until(
+        lambda: "credential provider rotating exited with 1" in message(),
+        tell=lambda: status(api, "unprovided"),
+    )

@@ -95,8 +95,8 @@ async def _inline(aws: Aws, role: str) -> Any:
         )
     except KeyError:
         return None
-    document = answer.get("PolicyDocument")
-    return orjson.loads(document) if isinstance(document, str) else document
+    # boto3 has read the JSON already.
+    return answer.get("PolicyDocument")
 
 
 def cloudformation_template(choice: PolicyChoice = "custom") -> str:

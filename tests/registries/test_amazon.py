@@ -1,0 +1,309 @@
+"""Amazon against moto's server over HTTP: tokens, repository policies, node roles, the CloudFormation template."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from moto.server import ThreadedMotoServer
+
+from podbay.errors import CredentialError, InvalidInputError, RegistryError
+from podbay.registries.amazon.ecr import ecr_host, is_ecr, mint_token
+from podbay.registries.amazon.node_role import INLINE_NAME, cloudformation_template, grant_calls, pull_policy
+from podbay.registries.amazon.policy import (
+    PULL_ACTIONS,
+    SID,
+    check_policy,
+    merge_policy,
+    node_role_arn,
+    pull_statement,
+    read_policy,
+    root_arn,
+)
+from podbay.registries.amazon.repository import apply_policy, current_policy, repository_of
+from podbay.registries.amazon.session import Aws, AwsCall
+from registries import ScriptedRegistry
+
+ACCOUNT = "123456789012"
+REGION = "eu-central-1"
+HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/EKS-NodeInstanceRole-abc"
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Aws:
+    for name, value in {
+        "AWS_ENDPOINT_URL": moto,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return Aws()
+
+
+@pytest.mark.parametrize(
+    ("host", "account", "region", "partition"),
+    [
+        (HOST, ACCOUNT, REGION, "aws"),
+        (f"{ACCOUNT}.dkr.ecr-fips.us-gov-west-1.amazonaws.com", ACCOUNT, "us-gov-west-1", "aws-us-gov"),
+        (f"{ACCOUNT}.dkr.ecr.cn-north-1.amazonaws.com.cn", ACCOUNT, "cn-north-1", "aws-cn"),
+        (f"{ACCOUNT}.dkr-ecr.{REGION}.on.aws", ACCOUNT, REGION, "aws"),
+        ("public.ecr.aws", "", "", "aws"),
+    ],
+)
+def test_hosts(host: str, account: str, region: str, partition: str) -> None:
+    found = ecr_host(host)
+    assert (found.account, found.region, found.partition) == (account, region, partition)
+
+
+def test_hosts_of_others() -> None:
+    for host in ("ghcr.io", f"{HOST}.evil.example", f"x{HOST}", "12.dkr.ecr.eu-central-1.amazonaws.com"):
+        assert not is_ecr(host)
+        with pytest.raises(InvalidInputError):
+            ecr_host(host)
+
+
+async def test_a_token(aws: Aws) -> None:
+    token = await mint_token(aws, HOST)
+    assert token.login.username == "AWS"
+    assert token.login.password.reveal()
+    assert token.expires.tzinfo is not None
+    assert token.login.password.reveal() not in repr(token)
+
+
+async def test_a_token_in_amazon_s_words(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    """moto's tokens ended in 2015; these have the twelve hours of real ones."""
+    ends = datetime(2026, 5, 4, 12, tzinfo=UTC)
+    coded = base64.b64encode(b"AWS:with:colons").decode()
+    data = {"authorizationToken": coded, "expiresAt": ends.timestamp(), "proxyEndpoint": f"https://{HOST}"}
+    registry = ScriptedRegistry(fault=lambda _: web.json_response({"authorizationData": [data]}))
+    async with registry.serve():
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{registry.address}")
+        token = await mint_token(Aws(), HOST)
+    assert (token.login.password.reveal(), token.expires) == ("with:colons", ends)
+
+
+async def test_an_answer_without_a_token(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry = ScriptedRegistry(fault=lambda _: web.json_response({}))
+    async with registry.serve():
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{registry.address}")
+        with pytest.raises(RegistryError, match="without a token"):
+            await mint_token(Aws(), HOST)
+
+
+async def test_no_credentials(moto: str, aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(CredentialError, match=r"no credentials here\. Set AWS_PROFILE"):
+        await mint_token(Aws(), HOST)
+
+
+async def test_nobody_answers(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(CredentialError, match="Could not connect"):
+        await mint_token(Aws(), HOST)
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "error", "words"),
+    [
+        ("AccessDeniedException", "User: arn:aws:iam::1:user/x is not authorized to perform: ecr:GetAuthorizationToken", RegistryError, "perform: ecr:GetAuthorizationToken"),
+        ("InvalidSignatureException", "Signature expired: 20260101T000000Z is now earlier than", CredentialError, "set this machine's clock"),
+        ("ExpiredTokenException", "The security token included in the request is expired", CredentialError, "log in to AWS again"),
+        ("UnrecognizedClientException", "The security token included in the request is invalid", CredentialError, "does not know these credentials"),
+        ("ThrottledException", "Rate exceeded", RegistryError, "Rate exceeded"),
+    ],
+)  # fmt: skip
+async def test_what_aws_refuses(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, code: str, said: str, error: type[Exception], words: str
+) -> None:
+    answer = {"__type": code, "message": said}
+    registry = ScriptedRegistry(fault=lambda _: web.json_response(answer, status=400))
+    async with registry.serve():
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{registry.address}")
+        monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+        with pytest.raises(error, match=re.escape(words)):
+            await mint_token(Aws(), HOST)
+
+
+# Repository policies
+
+
+def test_the_statement_of_the_documentation() -> None:
+    policy = merge_policy(None, [node_role_arn(ACCOUNT, "abc")], version="2008-10-17")
+    assert policy == {
+        "Version": "2008-10-17",
+        "Statement": [
+            {
+                "Sid": "AllowImagePullAstro",
+                "Effect": "Allow",
+                "Principal": {"AWS": ROLE},
+                "Action": ["ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage"],
+            }
+        ],
+    }
+    assert root_arn(ACCOUNT) == f"arn:aws:iam::{ACCOUNT}:root"
+
+
+@pytest.mark.parametrize(
+    ("principals", "words"),
+    [
+        ([], "without a principal lets nobody"),
+        ([" "], "without a principal lets nobody"),
+        (["*"], "the whole world could pull"),
+        ([f"arn:aws:iam::{ACCOUNT}:role/*"], "the whole world could pull"),
+        (["somebody"], "write arn:aws:iam"),
+        ([f"arn:aws:iam::{ACCOUNT}:role/<ClusterID>"], "write arn:aws:iam"),
+    ],
+)
+def test_principals_that_are_refused(principals: list[str], words: str) -> None:
+    with pytest.raises(InvalidInputError, match=re.escape(words)):
+        pull_statement(principals)
+    with pytest.raises(InvalidInputError):
+        root_arn("1234")
+
+
+def test_merging_keeps_what_is_there() -> None:
+    other = {"Sid": "Ours", "Effect": "Allow", "Principal": {"AWS": root_arn(ACCOUNT)}, "Action": "ecr:*"}
+    before = {"Version": "2008-10-17", "Statement": [pull_statement([ROLE]), other]}
+    merged = merge_policy(before, [root_arn("210987654321"), ROLE], version="2012-10-17")
+    assert merged["Version"] == "2008-10-17"
+    assert merged["Statement"][1] == other
+    assert merged["Statement"][0]["Principal"] == {"AWS": [ROLE, root_arn("210987654321")]}
+    assert merge_policy(merged, [ROLE]) == merged
+    replaced = merge_policy(merged, [root_arn("210987654321")], replace=True)
+    assert replaced["Statement"][0]["Principal"] == {"AWS": root_arn("210987654321")}
+    assert len(merge_policy(None, [ROLE])["Statement"]) == 1
+
+
+def test_a_policy_that_locks_its_owner_out() -> None:
+    deny = {"Sid": "No", "Effect": "Deny", "Principal": "*", "Action": "ecr:*"}
+    with pytest.raises(
+        InvalidInputError, match="forbids everybody, the owner too, to change this policy again"
+    ):
+        merge_policy({"Version": "2012-10-17", "Statement": [deny]}, [ROLE])
+    narrow = {**deny, "Action": "ecr:DeleteRepository"}
+    assert merge_policy({"Version": "2012-10-17", "Statement": [narrow]}, [ROLE])
+
+
+def test_checking() -> None:
+    policy = merge_policy(None, [ROLE])
+    assert check_policy(policy, [ROLE]) == []
+    (lacking,) = check_policy(policy, [root_arn("210987654321")])
+    assert (
+        lacking
+        == "arn:aws:iam::210987654321:root may not pull: ecr:GetDownloadUrlForLayer, ecr:BatchGetImage is not allowed"
+    )
+    by_account = merge_policy(None, [root_arn(ACCOUNT)])
+    assert check_policy(by_account, [ROLE]) == []
+    half = {"Version": "2012-10-17", "Statement": [{**pull_statement([ROLE]), "Action": "ecr:Get*"}]}
+    (lacking,) = check_policy(half, [ROLE])
+    assert "ecr:BatchGetImage is not allowed" in lacking
+    world = {"Version": "2012-10-17", "Statement": [{**pull_statement([ROLE]), "Principal": "*"}]}
+    (door,) = check_policy(world, [ROLE])
+    assert "allows everybody in the world" in door
+    assert "has no policy" in check_policy(None, [ROLE])[0]
+    assert set(PULL_ACTIONS) == set(policy["Statement"][0]["Action"])
+    with pytest.raises(InvalidInputError, match="list of statements"):
+        read_policy("{}", "x")
+
+
+async def test_a_policy_on_a_repository(aws: Aws) -> None:
+    await aws.do(AwsCall("ecr", "create-repository", {"repositoryName": "team/tool"}, REGION))
+    place = repository_of(f"{HOST}/team/tool:1", "")
+    assert place == (ACCOUNT, REGION, "team/tool")
+    assert await current_policy(aws, place) is None
+    apply = {"version": "2008-10-17", "replace": False}
+    shown = await apply_policy(aws, place, [ROLE], dry_run=True, **apply)  # type: ignore[arg-type]
+    assert str(shown).startswith(
+        f"aws ecr set-repository-policy --registry-id {ACCOUNT} --repository-name team/tool"
+    )
+    assert await current_policy(aws, place) is None
+    assert await apply_policy(aws, place, [ROLE], dry_run=False, **apply)  # type: ignore[arg-type]
+    found = await current_policy(aws, place)
+    assert found is not None
+    assert found["Statement"][0]["Sid"] == SID
+    assert await apply_policy(aws, place, [ROLE], dry_run=False, **apply) is None  # type: ignore[arg-type]
+    with pytest.raises(InvalidInputError, match="no repository team/none"):
+        await current_policy(aws, ("", REGION, "team/none"))
+
+
+# Roles of nodes
+
+
+async def test_roles_of_nodes(aws: Aws) -> None:
+    trust = '{"Version":"2012-10-17","Statement":[]}'
+    for role in ("node-a", "node-b"):
+        await aws.do(AwsCall("iam", "create-role", {"RoleName": role, "AssumeRolePolicyDocument": trust}))
+    # moto knows AWS's managed policies only when told to load them.
+    for name in ("AmazonEC2ContainerRegistryReadOnly",):
+        await aws.do(
+            AwsCall("iam", "create-policy", {"PolicyName": name, "PolicyDocument": json.dumps(pull_policy())})
+        )
+    custom = await grant_calls(aws, ["node-a", "node-b", "node-a"], "custom")
+    assert [each.parameters["RoleName"] for each in custom] == ["node-a", "node-b"]
+    assert str(custom[0]).startswith(
+        f"aws iam put-role-policy --role-name node-a --policy-name {INLINE_NAME} --policy-document"
+    )
+    await aws.do(custom[0])
+    (left,) = await grant_calls(aws, ["node-a", "node-b"], "custom")
+    assert left.parameters["RoleName"] == "node-b"
+    (managed,) = await grant_calls(aws, ["node-a"], "read-only")
+    assert str(managed) == (
+        "aws iam attach-role-policy --role-name node-a "
+        "--policy-arn arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryReadOnly"
+    )
+    with pytest.raises(InvalidInputError, match="IAM has no role node-c"):
+        await grant_calls(aws, ["node-c"], "pull-only")
+    with pytest.raises(InvalidInputError, match="not its ARN"):
+        await grant_calls(aws, [ROLE], "pull-only")
+
+
+@pytest.mark.parametrize("choice", ["custom", "read-only", "pull-only"])
+async def test_the_template_is_deployed_and_linted(aws: Aws, choice: str, tmp_path: Path) -> None:
+    text = cloudformation_template(choice)  # type: ignore[arg-type]
+    path = tmp_path / "node-role.yaml"
+    path.write_text(text)
+    linted = subprocess.run(
+        [Path(sys.executable).with_name("cfn-lint"), "--regions", REGION, "--", path],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert linted.returncode == 0, linted.stdout
+    if choice != "custom":
+        return
+    stack = {"StackName": "nodes", "TemplateBody": text, "Capabilities": ["CAPABILITY_NAMED_IAM"]}
+    await aws.do(AwsCall("cloudformation", "create-stack", stack, REGION))
+    described = await aws.do(AwsCall("cloudformation", "describe-stacks", {"StackName": "nodes"}, REGION))
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in described["Stacks"][0]["Outputs"]}
+    assert outputs["NodeRoleArn"].endswith("role/k8s-node-ecr-pull")
+    role = await aws.do(
+        AwsCall("iam", "get-role-policy", {"RoleName": "k8s-node-ecr-pull", "PolicyName": INLINE_NAME})
+    )
+    # moto keeps what a template says in Python's words.
+    assert ast.literal_eval(str(role["PolicyDocument"])) == pull_policy()

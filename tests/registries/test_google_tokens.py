@@ -1,0 +1,104 @@
+"""Tokens of Google by a service account's file, from a token server of our own; and the grant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from podbay.errors import CredentialError, InvalidInputError
+from podbay.registries.google import grant_command, is_google, mint_google_token
+from podbay.registries.minting import cloud_of
+
+WORD = "hidden-word-4711"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[dict[str, Any]]:
+    state: dict[str, Any] = {"forms": [], "status": 200}
+
+    async def token(request: web.Request) -> web.Response:
+        state["forms"].append(dict(await request.post()))
+        if state["status"] != 200:
+            return web.json_response(
+                {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}, status=400
+            )
+        return web.json_response({"access_token": WORD, "expires_in": 3600, "token_type": "Bearer"})
+
+    app = web.Application()
+    app.router.add_post("/token", token)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    state["url"] = f"http://127.0.0.1:{runner.addresses[0][1]}/token"
+    yield state
+    await runner.cleanup()
+
+
+@pytest.fixture
+def account(server: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    about = {
+        "type": "service_account",
+        "project_id": "proj",
+        "private_key_id": "1",
+        "private_key": key.decode(),
+        "client_email": "puller@proj.iam.gserviceaccount.com",
+        "token_uri": server["url"],
+    }
+    (tmp_path / "account.json").write_text(json.dumps(about))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "account.json"))
+
+
+async def test_a_token_of_a_service_account(account: None, server: dict[str, Any]) -> None:
+    token = await mint_google_token()
+    assert token.login.username == "oauth2accesstoken"
+    assert token.login.password.reveal() == WORD
+    assert WORD not in repr(token)
+    assert token.expires is not None
+    assert token.expires.tzinfo is not None
+    assert server["forms"][0]["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+
+async def test_a_token_that_is_refused(account: None, server: dict[str, Any]) -> None:
+    server["status"] = 400
+    with pytest.raises(
+        CredentialError, match=r"Google gives no token: .*Invalid JWT Signature.*GOOGLE_APPLICATION"
+    ):
+        await mint_google_token()
+
+
+async def test_an_account_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nowhere.json"))
+    with pytest.raises(CredentialError, match=r"nowhere\.json"):
+        await mint_google_token()
+
+
+def test_the_grant() -> None:
+    image = "europe-west1-docker.pkg.dev/proj/repo/tool:1"
+    assert grant_command(image, "1-compute@developer.gserviceaccount.com") == (
+        "gcloud artifacts repositories add-iam-policy-binding repo --project=proj --location=europe-west1 "
+        "--member=serviceAccount:1-compute@developer.gserviceaccount.com --role=roles/artifactregistry.reader"
+    )
+    for wrong in ("allUsers", "*", "serviceAccount:*@x"):
+        with pytest.raises(InvalidInputError):
+            grant_command(image, wrong)
+    with pytest.raises(InvalidInputError, match=r"LOCATION-docker\.pkg\.dev"):
+        grant_command("ghcr.io/a/b", "user:a@b")
+
+
+def test_whose_a_registry_is() -> None:
+    assert is_google("europe-west1-docker.pkg.dev")
+    assert is_google("eu.gcr.io")
+    assert not is_google("evil-docker.pkg.dev.example")
+    assert cloud_of("public.ecr.aws") == "ecr"
+    assert cloud_of("gcr.io") == "google"
+    assert cloud_of("ghcr.io") is None

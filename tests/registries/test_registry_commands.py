@@ -1,0 +1,204 @@
+"""`podbay registry` as people run it: against a real registry and a cluster; passwords by stdin only, and never shown."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import images
+import pytest
+from moto.server import ThreadedMotoServer
+from registry_parts import Authority, Shelf
+
+from podbay.testing import Environment
+from registries import PASSWORD, USER, unreachable
+
+pytestmark = pytest.mark.slow
+
+PROGRAM = Path(sys.executable).with_name("podbay")
+ECR = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
+
+
+@dataclass
+class Desk:
+    """A directory with a podbay.yaml that is applied."""
+
+    directory: Path
+    environment: dict[str, str]
+
+    @property
+    def file(self) -> Path:
+        return self.directory / "podbay.yaml"
+
+    def __call__(self, *words: str, code: int = 0, stdin: str = "") -> str:
+        done = subprocess.run(
+            [str(PROGRAM), *words],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            cwd=self.directory,
+            timeout=120,
+            check=False,
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == code, said
+        assert PASSWORD not in said
+        assert "Traceback" not in said
+        return said
+
+    def json(self, *words: str) -> Any:
+        return json.loads(self(*words, "-o", "json"))
+
+
+@pytest.fixture
+def desk(podbay_cluster: Environment, tmp_path: Path) -> Iterator[Desk]:
+    namespace = f"etl-{random.randrange(10**9)}"
+    (tmp_path / "podbay.yaml").write_text(f"# mine\nversion: 1\nname: etl\nnamespace: {namespace}\n")
+    made = Desk(
+        tmp_path,
+        {
+            "HOME": str(tmp_path),
+            "PODBAY_HOME": str(tmp_path / "podbay"),
+            "PODBAY_CLUSTER": str(podbay_cluster.kubeconfig),
+            "PATH": f"{tmp_path}:/usr/bin:/bin",
+            "LANG": "C.UTF-8",
+            "PYTHONDONTWRITEBYTECODE": os.environ.get("PYTHONDONTWRITEBYTECODE", ""),
+        },
+    )
+    made("apply", "--yes")
+    yield made
+    made("destroy", "--yes")
+
+
+def test_from_the_first_login_to_its_end(desk: Desk, locked: str, authority: Authority, shelf: Shelf) -> None:
+    trust = ("--ca-file", str(authority.certificate))
+    said = desk("registry", "add", locked, "-u", USER, *trust, stdin="wrong\n", code=1)
+    assert f"{locked} refuses user {USER}: wrong user name or password" in said
+    assert "No login yet" in desk("registry", "list")
+    image = f"{locked}/team/small:1.2"
+    said = desk("registry", "add", locked, "-u", USER, "--image", image, *trust, stdin=f"{PASSWORD}\n")
+    name = f"registry-{locked.replace('.', '-').replace(':', '-')}"
+    assert f"Secret {name} is made." in said
+    assert f"pull_secrets: [{name}]" in desk.file.read_text()
+    (row,) = desk.json("registry", "list")
+    assert (row["registries"], row["users"], row["in_file"]) == (locked, USER, True)
+    assert "ServiceAccount" in desk("plan")
+    desk("apply", "--yes")
+    # A wrong password does not take the place of the right one.
+    desk("registry", "add", locked, "-u", USER, *trust, stdin="wrong", code=1)
+    said = desk("registry", "test", *trust, "--image", image)
+    assert "the login is taken" in said
+    assert f"{image}: ok: {shelf.digest}" in said
+    said = desk("registry", "test", *trust, "--image", f"{locked}/team/small:9", code=1)
+    assert "FAILED" in said
+    assert "signed by nobody this machine trusts" in desk("registry", "test", code=1)
+    found = desk.json("registry", "inspect", image, "--arch", images.ARCHITECTURE, *trust)
+    assert (found["digest"], found["runs"], found["requests"]) == (shelf.digest, True, 4)
+    assert desk.json("registry", "inspect", image, "--arch", images.ARCHITECTURE, *trust)["requests"] == 2
+    said = desk(
+        "registry", "inspect", f"{locked}/team/foreign:1", "--arch", images.ARCHITECTURE, *trust, code=1
+    )
+    assert "problem: " in said
+    assert "--platform=linux/" in said
+    assert f"Secret {name} is gone." in desk("registry", "rm", locked)
+    assert name not in desk.file.read_text()
+    assert "# mine" in desk.file.read_text()
+
+
+def test_docker_s_logins(desk: Desk, locked: str, authority: Authority) -> None:
+    trust = ("--ca-file", str(authority.certificate))
+    config = desk.directory / "config.json"
+    helper = desk.directory / "docker-credential-tests"
+    helper.write_text(f'#!/bin/sh\nprintf \'{{"Username":"{USER}","Secret":"{PASSWORD}"}}\'\n')
+    helper.chmod(0o755)
+    config.write_text(json.dumps({"credHelpers": {locked: "tests"}}))
+    said = desk("registry", "add", "ghcr.io", "--docker-config", str(config), code=1)
+    assert "has no login for ghcr.io: docker login ghcr.io" in said
+    desk("registry", "add", locked, "--docker-config", str(config), "--name", "mine", "--no-attach", *trust)
+    (row,) = desk.json("registry", "list")
+    assert (row["name"], row["source"], row["in_file"]) == ("mine", "docker-config", False)
+    auth = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    config.write_text(json.dumps({"auths": {f"https://{locked}": {"auth": auth}}}))
+    said = desk("registry", "inspect", f"{locked}/team/small:1.2", "--docker-config", str(config), *trust)
+    assert "/bin/tool --help" in said
+    assert "1000" in said
+
+
+def test_words_that_are_refused(desk: Desk) -> None:
+    assert "by one of --username" in desk("registry", "add", "ghcr.io", code=1)
+    assert "the password is empty" in desk("registry", "add", "ghcr.io", "-u", "x", code=1)
+    assert "neither Amazon's nor Google's" in desk("registry", "add", "ghcr.io", "--cloud", code=1)
+    nowhere = unreachable()
+    assert "nothing listens there" in desk("registry", "add", nowhere, "-u", "x", stdin="y", code=1)
+    said = desk("registry", "add", nowhere, "-u", "x", "--unproven", stdin="y")
+    assert "is made without a proof" in said
+    assert "nothing listens there" in desk("registry", "test", code=1)
+    assert "is not a cloud's; left as it is" in desk("registry", "refresh", "--once")
+
+
+def test_ecr_from_a_laptop(desk: Desk) -> None:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    desk.environment |= {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+        # Nothing of this leaves the machine.
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "NO_PROXY": "127.0.0.1",
+    }
+    try:
+        said = desk("registry", "add", ECR, "--cloud", "--unproven")
+        assert "podbay registry refresh, or podbay registry cronjob" in said
+        (row,) = desk.json("registry", "list")
+        assert (row["source"], row["users"]) == ("ecr", "AWS")
+        assert ": still fresh, ends " in desk("registry", "refresh", "--once")
+        assert ": renewed, ends " in desk("registry", "refresh", "--once", "--force", "--unproven")
+        # The registry itself is not to be reached from here: the old login stays.
+        said = desk("registry", "refresh", "--once", "--force", code=1)
+        assert "FAILED, the old one stays" in said
+        listed = desk.json("registry", "cronjob", "--image", "podbay:1")["items"]
+        assert [each["kind"] for each in listed] == [
+            "Namespace",
+            "ServiceAccount",
+            "Role",
+            "RoleBinding",
+            "CronJob",
+        ]
+        assert listed[2]["rules"][0]["resourceNames"] == [row["name"]]
+        wanted = ("--account", "210987654321", "--cluster-id", "abc")
+        assert "ECR has no repository" in desk("registry", "policy", "ecr", "show", "desk/tool", code=1)
+        ecr = boto3.client(
+            "ecr",
+            "eu-central-1",
+            endpoint_url=f"http://{host}:{port}",
+            aws_access_key_id="x",
+            aws_secret_access_key="x",
+        )
+        ecr.create_repository(repositoryName="desk/tool")
+        assert "It has no policy" in desk("registry", "policy", "ecr", "show", "desk/tool")
+        assert "may not pull" in desk("registry", "policy", "ecr", "check", "desk/tool", *wanted, code=1)
+        said = desk("registry", "policy", "ecr", "apply", f"{ECR}/desk/tool:1", *wanted, "--dry-run")
+        assert said.startswith(
+            "aws ecr set-repository-policy --registry-id 123456789012 --repository-name desk/tool"
+        )
+        desk("registry", "policy", "ecr", "apply", "desk/tool", *wanted)
+        assert "nothing to do" in desk("registry", "policy", "ecr", "apply", "desk/tool", *wanted)
+        assert "EKS-NodeInstanceRole-abc may pull" in desk(
+            "registry", "policy", "ecr", "check", "desk/tool", *wanted
+        )
+        assert "IAM has no role" in desk("aws", "node-role", "node-a", "--dry-run", code=1)
+    finally:
+        server.stop()
