@@ -33,8 +33,17 @@ BEFORE = {
         {ROOT}/script/demo-image "$PWD/demo.tar" localhost/podbay-demo:1
         podbay cluster load "$PWD/demo.tar"
     """,
+    "registries.md": f"""
+        {sys.executable} {ROOT}/tests/docs/serve_registry.py "$PWD/registry" > address.txt 2> /dev/null &
+        trap "kill $!" EXIT
+        until [ -s address.txt ]; do sleep 0.1; kill -0 $! || exit 1; done
+        export REGISTRY=$(cat address.txt)
+        echo s3cret-word > password.txt
+    """,
 }
 """What a page takes for granted."""
+PROGRAMS = {"registries.md": ("docker-registry", "htpasswd")}
+"""Of Debian, without which a page is not tried."""
 BEFORE_EACH = {
     "faults.md": """
         podbay cluster fault clear
@@ -152,6 +161,9 @@ def test_console(page: Path, tmp_path: Path) -> None:
         pytest.skip(
             "the examples start pods as containers, which needs runc and conmon or a container engine"
         )
+    missing = [each for each in PROGRAMS.get(page.name, ()) if shutil.which(each) is None]
+    if missing:
+        pytest.skip(f"the examples use {', '.join(missing)}")
     shell = Shell(tmp_path)
     try:
         if page.name in BEFORE:
