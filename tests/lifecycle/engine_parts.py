@@ -100,6 +100,8 @@ class Notes(Driver):
     outcomes: list[Outcome] = field(default_factory=list)
     fail_at: str = ""
     """Name of the method that raises."""
+    lost: bool = False
+    """Its process is gone: what is told now is told to nobody."""
 
     def _fail(self, method: str) -> None:
         if self.fail_at == method:
@@ -110,6 +112,8 @@ class Notes(Driver):
 
     async def lines(self, batch: LogBatch) -> None:
         self._fail("lines")
+        if self.lost:
+            return
         for line in batch.lines:
             if line.notice:
                 self.notices.append(line.text)
@@ -160,6 +164,7 @@ class Life:
         The position is what a driver stores together with the lines, so it is never older than those.
         """
         found = self.run.checkpoint()
+        self.notes.lost = True
         self.task.cancel()
         await asyncio.gather(self.task, return_exceptions=True)
         return Checkpoint.from_json(found.to_json())

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from engine_parts import Cluster, Engine, Life, Notes, engine, frame, sidecar, task
+from engine_parts import Cluster, Life, Notes, engine, frame, sidecar, task
 from patience import eventually
 
 from podbay.embedded.cluster import ClusterOptions
@@ -277,6 +277,3 @@ async def test_the_api_server_is_away_when_a_pod_is_created_and_removed(server: 
         cluster = Cluster(api, "n")
         for life in (first, second):
             await cluster.gone(life.pod)
-
-
-__all__ = ["Engine"]

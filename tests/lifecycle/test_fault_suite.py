@@ -86,8 +86,11 @@ class Teller(Driver):
 
     def __init__(self, told: Told) -> None:
         self._told = told
+        self.lost = False
 
     async def lines(self, batch: LogBatch) -> None:
+        if self.lost:
+            return
         for line in batch.lines:
             if line.notice:
                 self._told.notices.append(line.text)
@@ -101,12 +104,13 @@ class Teller(Driver):
 async def live(cluster: LeasedCluster, suite: Suite, told: Told, admin: Admin) -> None:
     """Run one task through all lives that its engine has."""
     plan = told.task.plan(suite.namespace, image=suite.image)
-    driver, checkpoint = Teller(told), None
+    checkpoint = None
     crashes = list(told.task.crashes)
     now: list[PodRun] = []
     mishap = asyncio.create_task(strike(told, now, suite, admin)) if told.task.mishap else None
     try:
         while told.outcome is None:
+            driver = Teller(told)
             run = PodRun(cluster, plan, driver, checkpoint=checkpoint)
             now[:] = [run]
             told.run = run
@@ -114,6 +118,7 @@ async def live(cluster: LeasedCluster, suite: Suite, told: Told, admin: Admin) -
             await asyncio.wait({life}, timeout=crashes.pop(0) if crashes else None)
             if not life.done():
                 checkpoint = Checkpoint.from_json(run.checkpoint().to_json())
+                driver.lost = True
                 told.lives += 1
                 life.cancel()
                 await asyncio.gather(life, return_exceptions=True)

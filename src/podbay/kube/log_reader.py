@@ -320,9 +320,9 @@ class ContainerReader:
             progress.failures, progress.failing_since = 0, None
         progress.failures += 1
         progress.failing_since = progress.failing_since or now
-        if isinstance(error, ApiError) and error.code == 401:
-            if now - progress.failing_since > REFUSED_SECONDS:
-                raise error
+        is_unknown = isinstance(error, ApiError) and error.code == 401
+        if is_unknown and now - progress.failing_since > REFUSED_SECONDS:
+            raise error
         if attempt.ended and now - progress.failing_since > PATIENCE_SECONDS:
             self._notice(f"the log could not be read to its end: {error}", progress.tracker.position)
             return False

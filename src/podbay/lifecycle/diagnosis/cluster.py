@@ -157,6 +157,9 @@ def find_cluster_trouble(sight: Sight) -> Iterator[Diagnosis]:
     else:
         return
     cause, fix = _split(text)
+    if category is PLUGIN_MISSING:
+        # What follows is the kubeconfig's own installHint, in whatever words.
+        fix = fix or text.partition(" was not found. ")[2]
     evidence = [] if error is None else [f"the client says: {text}"]
     # The client advises a new CA whenever a certificate does not verify; for a wrong clock that is the wrong advice.
     yield category.found(cause, fix="" if category is CLOCK else fix, evidence=evidence)
