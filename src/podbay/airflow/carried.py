@@ -55,8 +55,6 @@ class Carried:
     limits: Mapping[str, int] | None = None
     """max_active_tis_per_dag, max_active_tis_per_dagrun, max_active_tasks, where set."""
     priority: int = 1
-    held: float = 0.0
-    """Seconds for which an end on a worker is held back, since a worker has begun the task (airflow.md, row b)."""
 
     def to_text(self) -> str:
         said = {each.name: getattr(self, each.name) for each in fields(self)}

@@ -7,29 +7,19 @@ engine tells becomes lines of the task's log, XComs and the end of the task (des
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
-from podbay.airflow.calls import AirflowCalls, TaskKey
-from podbay.airflow.carried import Carried
+from podbay.airflow.building import Builder, Job, limits_of
+from podbay.airflow.calls import AirflowCalls
 from podbay.airflow.connection import ClusterChoice, choose_cluster
 from podbay.airflow.ending import TaskEnd, end_of
-from podbay.airflow.function import pod_command
-from podbay.airflow.limits import Limit, Limiter
-from podbay.airflow.ownership import OWNER_ANNOTATION, claim, earlier_try, here, others_on, pods_of_task
+from podbay.airflow.limits import Limiter
+from podbay.airflow.ownership import claim, earlier_try, here, others_on, pods_of_task
 from podbay.airflow.pages import LINK_KEY, pod_link
-from podbay.airflow.request import (
-    Surroundings,
-    deadlines,
-    keep_of,
-    main_container_name,
-    pod_request,
-    transport,
-    wanted_logs,
-)
-from podbay.airflow.settings import Settings
+from podbay.airflow.request import deadlines, keep_of, main_container_name, transport, wanted_logs
 from podbay.airflow.tasklog import Hearer, TaskLog
 from podbay.errors import InvalidInputError, PodbayError
 from podbay.kube.lease import LeasedCluster, lease
@@ -40,68 +30,14 @@ from podbay.lifecycle.outcome import Outcome
 from podbay.lifecycle.plan import PodPlan
 from podbay.lifecycle.state import Phase
 from podbay.objects.meta import Object, name_of, namespace_of
-from podbay.pods.build import build
-from podbay.pods.identity import TaskIdentity, identity_of
-from podbay.pods.request import PodDefaults, SidecarOptions
-from podbay.pods.result import RESULT_PATH
-from podbay.pods.template import load_template
 
-__all__ = [
-    "CHECKPOINT_KEY",
-    "Job",
-    "TaskRun",
-    "checkpoint_of",
-    "incarnation_of",
-    "read_cluster",
-    "with_function",
-]
+__all__ = ["CHECKPOINT_KEY", "TaskRun", "checkpoint_of", "incarnation_of", "read_cluster"]
 
 CHECKPOINT_KEY: Final = "podbay_checkpoint"
 SAVE_SECONDS: Final = 5.0
 """At least so long between two checkpoints of log positions; more when a process runs many tasks."""
 CALLS_SHARE: Final = 5.0
 """Checkpoints a second of one process: a twelfth of what a triggerer's supervisor can answer (airflow.md T10)."""
-
-MutatePod = Callable[[Object], Object]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What is to be run, rendered."""
-
-    key: TaskKey
-    carried: Carried
-    given: Mapping[str, Any]
-    """Rendered parameters."""
-    owner: str
-    """Token of this life (ownership.py)."""
-    settings: Settings
-    airflow_version: str
-    mutate: MutatePod | None = None
-    """The deployment's pod_mutation_hook."""
-
-    @property
-    def identity(self) -> TaskIdentity:
-        key = self.key
-        return TaskIdentity(
-            deployment=self.settings.deployment,
-            dag_id=key.dag_id,
-            run_id=key.run_id,
-            task_id=key.task_id,
-            map_index=key.map_index,
-            try_number=key.try_number,
-        )
-
-
-def with_function(given: dict[str, Any], carried: Carried, settings: Settings) -> dict[str, Any]:
-    """The command of a `@task.pod`, made of its rendered arguments. Raises InvalidInputError."""
-    if carried.function is None:
-        return given
-    way_out = transport(given, settings.result_transport)
-    result = "" if way_out == "none" else RESULT_PATH
-    args, kwargs = given.pop("op_args", None) or (), given.pop("op_kwargs", None) or {}
-    given["cmds"], given["arguments"] = pod_command(carried.function, args, kwargs, result=result)
-    return given
 
 
 async def read_cluster(given: Mapping[str, Any], calls: AirflowCalls) -> ClusterChoice:
@@ -153,7 +89,7 @@ class TaskRun:
     async def run(self, *, checkpoint: Checkpoint | None = None, remaining: float | None = None) -> TaskEnd:
         """To the end. `remaining` seconds are left of the task's time. Raises InvalidInputError before a pod exists."""
         self.choice = await read_cluster(self.job.given, self._calls)
-        builder = _Builder(self.job, self.choice)
+        builder = Builder(self.job, self.choice)
         manifest = builder.build(0)
         TaskRun.running += 1
         try:
@@ -166,7 +102,7 @@ class TaskRun:
     async def _run_on(
         self,
         cluster: LeasedCluster,
-        builder: _Builder,
+        builder: Builder,
         manifest: Object,
         checkpoint: Checkpoint | None,
         remaining: float | None,
@@ -211,7 +147,7 @@ class TaskRun:
         )
         await stack.enter_async_context(slot)
 
-    async def _look_back(self, cluster: LeasedCluster, builder: _Builder) -> bool:
+    async def _look_back(self, cluster: LeasedCluster, builder: Builder) -> bool:
         """Take over what earlier lives of this try have left, or a pod of an earlier try that still runs."""
         job = self.job
         try:
@@ -226,10 +162,13 @@ class TaskRun:
                 self.log.info(f"Takes over the pod of try {earlier.try_number}, which still runs (durable).")
         own = [pod for pod in pods if builder.is_own(pod)]
         self.pod_names |= {name_of(pod) for pod in own}
-        await claim(cluster, own, job.owner)
+        try:
+            await claim(cluster, own, job.owner)
+        except PodbayError as error:
+            self.log.warning(f"The pod could not be marked as this one's: {error}")
         return bool(own)
 
-    def _plan(self, builder: _Builder, manifest: Object, run: float | None) -> PodPlan:
+    def _plan(self, builder: Builder, manifest: Object, run: float | None) -> PodPlan:
         given = self.job.given
         grace = given.get("termination_grace_period")
         return PodPlan(
@@ -255,58 +194,6 @@ class TaskRun:
 
 
 _LOOK_SECONDS: Final = 15.0
-
-
-def limits_of(job: Job) -> Sequence[Limit]:
-    """What this task is counted by."""
-    key = job.key
-    scopes = {
-        "max_active_tasks": ("dag run", key.dag_id, key.run_id),
-        "max_active_tis_per_dag": ("task", key.dag_id, key.task_id),
-        "max_active_tis_per_dagrun": ("task run", key.dag_id, key.run_id, key.task_id),
-    }
-    said = job.carried.limits or {}
-    found = [Limit(name, scopes[name], most) for name, most in said.items() if name in scopes]
-    if job.settings.max_running_pods:
-        found.append(Limit("[podbay] max_running_pods", ("process",), job.settings.max_running_pods))
-    return found
-
-
-class _Builder:
-    """Manifests of a job's pod by incarnation."""
-
-    def __init__(self, job: Job, choice: ClusterChoice) -> None:
-        self._job = job
-        self._choice = choice
-        self.identity = job.identity
-        image = job.settings.result_image or None
-        self._defaults = PodDefaults(sidecar=SidecarOptions(image=image))
-        wishes = choice.sidecar
-        self._sidecar = wishes if wishes.image or image is None else replace(wishes, image=image)
-        text = job.carried.template_text
-        path = str(job.given.get("pod_template_file") or "pod_template_file")
-        self._template = None if text is None else load_template(text, path)
-
-    def is_own(self, pod: Object) -> bool:
-        found = identity_of(pod)
-        return found is not None and replace(found, incarnation=0) == self.identity
-
-    def build(self, incarnation: int) -> Object:
-        """Same number, same manifest. Raises InvalidInputError with every problem."""
-        around = Surroundings(
-            identity=replace(self.identity, incarnation=incarnation),
-            airflow_version=self._job.airflow_version,
-            in_cluster=self._choice.in_cluster,
-            default_namespace=self._choice.namespace,
-            template=self._template,
-            sidecar=self._sidecar,
-            transport=self._job.settings.result_transport,
-        )
-        pod = build(pod_request(self._job.given, around), self._defaults).pod
-        if self._job.mutate is not None:
-            pod = self._job.mutate(pod)
-        pod["metadata"].setdefault("annotations", {})[OWNER_ANNOTATION] = self._job.owner
-        return pod
 
 
 class _TaskDriver(Driver):

@@ -1,4 +1,4 @@
-"""Mapped tasks in the triggerer (airflow.md 1b): the scheduler starts them with their unexpanded arguments, and the trigger
+"""Mapped tasks in the triggerer (airflow.md T7): the scheduler starts them with their unexpanded arguments, and the trigger
 picks the values of its own index. The SDK's MappedOperator, with real Python values, is at hand only in a policy.
 """
 

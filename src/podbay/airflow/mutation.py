@@ -14,8 +14,9 @@ __all__ = ["pod_mutation"]
 
 def pod_mutation() -> Callable[[Object], Object] | None:
     """A function that applies all hooks; None without any. Slow the first time: call it in a thread."""
-    from airflow import settings
     from airflow.policies import DefaultPolicy
+
+    from airflow import settings
 
     hooks = settings.get_policy_plugin_manager().hook.pod_mutation_hook.get_hookimpls()
     if all(hook.plugin is DefaultPolicy for hook in hooks):

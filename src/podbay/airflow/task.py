@@ -203,7 +203,7 @@ def settings() -> Settings:
 
 
 def is_in_process() -> bool:
-    """`dag.test()` and `airflow tasks test`, where deferring means another thing (airflow.md, feature matrix)."""
+    """`dag.test()` and `airflow tasks test`, where deferring means another thing (docs/airflow.md)."""
     from airflow.sdk.execution_time import task_runner
 
     channel = getattr(task_runner, "SUPERVISOR_COMMS", None)

@@ -34,7 +34,7 @@ TRIGGER: Final = "podbay.airflow.triggers.PodTrigger"
 GRACE_SECONDS: Final = 60.0
 """The trigger ends a task whose time is up; only so much later does the scheduler, which takes a worker for it (T8)."""
 HELD_SECONDS: Final = 5.0
-"""Airflow fails a task that comes back to the executor before its first half was accounted for (airflow.md, row b)."""
+"""Airflow fails a task that comes back to the executor before its first half was accounted for (docs/airflow.md)."""
 
 
 class PodTrigger(BaseTrigger):

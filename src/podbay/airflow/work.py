@@ -14,16 +14,10 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from podbay.airflow.building import Job, with_function
 from podbay.airflow.calls import TaskKey, TriggererCalls, key_of
 from podbay.airflow.carried import Carried
-from podbay.airflow.driving import (
-    CHECKPOINT_KEY,
-    Job,
-    TaskRun,
-    checkpoint_of,
-    incarnation_of,
-    with_function,
-)
+from podbay.airflow.driving import CHECKPOINT_KEY, TaskRun, checkpoint_of, incarnation_of
 from podbay.airflow.ending import TaskEnd
 from podbay.airflow.limits import Limiter
 from podbay.airflow.mutation import pod_mutation

@@ -12,10 +12,11 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from podbay.airflow.building import Job, with_function
 from podbay.airflow.callbacks import Callbacks
 from podbay.airflow.calls import WorkerCalls, key_of
 from podbay.airflow.carried import Carried
-from podbay.airflow.driving import Job, TaskRun, with_function
+from podbay.airflow.driving import TaskRun
 from podbay.airflow.ending import TaskEnd
 from podbay.airflow.mutation import pod_mutation
 from podbay.airflow.portable import plain, revive

@@ -1,0 +1,117 @@
+"""What is to be run, rendered, and the manifests made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from podbay.airflow.calls import TaskKey
+from podbay.airflow.carried import Carried
+from podbay.airflow.connection import ClusterChoice
+from podbay.airflow.function import pod_command
+from podbay.airflow.limits import Limit
+from podbay.airflow.ownership import OWNER_ANNOTATION
+from podbay.airflow.request import Surroundings, pod_request, transport
+from podbay.airflow.settings import Settings
+from podbay.objects.meta import Object
+from podbay.pods.build import build
+from podbay.pods.identity import TaskIdentity, identity_of
+from podbay.pods.request import PodDefaults, SidecarOptions
+from podbay.pods.result import RESULT_PATH
+from podbay.pods.template import load_template
+
+__all__ = ["Builder", "Job", "MutatePod", "limits_of", "with_function"]
+
+MutatePod = Callable[[Object], Object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is to be run, rendered."""
+
+    key: TaskKey
+    carried: Carried
+    given: Mapping[str, Any]
+    """Rendered parameters."""
+    owner: str
+    """Token of this life (ownership.py)."""
+    settings: Settings
+    airflow_version: str
+    mutate: MutatePod | None = None
+    """The deployment's pod_mutation_hook."""
+
+    @property
+    def identity(self) -> TaskIdentity:
+        key = self.key
+        return TaskIdentity(
+            deployment=self.settings.deployment,
+            dag_id=key.dag_id,
+            run_id=key.run_id,
+            task_id=key.task_id,
+            map_index=key.map_index,
+            try_number=key.try_number,
+        )
+
+
+def with_function(given: dict[str, Any], carried: Carried, settings: Settings) -> dict[str, Any]:
+    """The command of a `@task.pod`, made of its rendered arguments. Raises InvalidInputError."""
+    if carried.function is None:
+        return given
+    way_out = transport(given, settings.result_transport)
+    result = "" if way_out == "none" else RESULT_PATH
+    args, kwargs = given.pop("op_args", None) or (), given.pop("op_kwargs", None) or {}
+    given["cmds"], given["arguments"] = pod_command(carried.function, args, kwargs, result=result)
+    return given
+
+
+def limits_of(job: Job) -> Sequence[Limit]:
+    """What this task is counted by."""
+    key = job.key
+    scopes = {
+        "max_active_tasks": ("dag run", key.dag_id, key.run_id),
+        "max_active_tis_per_dag": ("task", key.dag_id, key.task_id),
+        "max_active_tis_per_dagrun": ("task run", key.dag_id, key.run_id, key.task_id),
+    }
+    said = job.carried.limits or {}
+    found = [Limit(name, scopes[name], most) for name, most in said.items() if name in scopes]
+    if job.settings.max_running_pods:
+        found.append(Limit("[podbay] max_running_pods", ("process",), job.settings.max_running_pods))
+    return found
+
+
+class Builder:
+    """Manifests of a job's pod by incarnation."""
+
+    def __init__(self, job: Job, choice: ClusterChoice) -> None:
+        self._job = job
+        self._choice = choice
+        self.identity = job.identity
+        image = job.settings.result_image or None
+        self._defaults = PodDefaults(sidecar=SidecarOptions(image=image))
+        wishes = choice.sidecar
+        self._sidecar = wishes if wishes.image or image is None else replace(wishes, image=image)
+        text = job.carried.template_text
+        path = str(job.given.get("pod_template_file") or "pod_template_file")
+        self._template = None if text is None else load_template(text, path)
+
+    def is_own(self, pod: Object) -> bool:
+        found = identity_of(pod)
+        return found is not None and replace(found, incarnation=0) == self.identity
+
+    def build(self, incarnation: int) -> Object:
+        """Same number, same manifest. Raises InvalidInputError with every problem."""
+        around = Surroundings(
+            identity=replace(self.identity, incarnation=incarnation),
+            airflow_version=self._job.airflow_version,
+            in_cluster=self._choice.in_cluster,
+            default_namespace=self._choice.namespace,
+            template=self._template,
+            sidecar=self._sidecar,
+            transport=self._job.settings.result_transport,
+        )
+        pod = build(pod_request(self._job.given, around), self._defaults).pod
+        if self._job.mutate is not None:
+            pod = self._job.mutate(pod)
+        pod["metadata"].setdefault("annotations", {})[OWNER_ANNOTATION] = self._job.owner
+        return pod
