@@ -1,4 +1,4 @@
-"""docs/run.md as it stands, with Airflow; how a page is played is told in tests/docs/test_examples.py."""
+"""docs/run.md and the README as they stand, with Airflow; how a page is played is told in tests/docs/test_examples.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "run.md"
+PAGES = [ROOT / "docs" / "run.md", ROOT / "README.md"]
 BEFORE = f"""
     {ROOT}/script/demo-image "$PWD/demo.tar" localhost/podbay-demo:1
     podbay cluster start
@@ -31,16 +31,17 @@ def examples() -> ModuleType:
     return module
 
 
-def test_the_page(containers: None, examples: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_page(containers: None, examples: ModuleType, tmp_path: Path, page: Path) -> None:
     shell = examples.Shell(tmp_path)
     try:
         code, said = shell.run(BEFORE)
         assert code == 0, said
         # Not `console`: those run in a Python that has no Airflow.
         for match in re.finditer(
-            r"^```shell-session\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL
+            r"^```shell-session\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL
         ):
-            for step in examples.steps(examples.Block(PAGE, 0, "shell-session", match[1])):
+            for step in examples.steps(examples.Block(page, 0, "shell-session", match[1])):
                 code, said = shell.run(step.command)
                 assert code == 0, f"$ {step.command}\n{said}"
                 if step.output:

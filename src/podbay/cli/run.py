@@ -203,7 +203,7 @@ class _Target:
         wait.cancel()
         self.starts = starting.is_set()
         # A cluster that is still starting is an embedded one.
-        return "default" if self.starts else (await self._chosen).namespace
+        return "default" if self.starts else (await self.config()).namespace
 
     def _used(self, home: ClusterHome) -> ClusterUse:
         from podbay.airflow.running.cluster_use import ClusterUse
@@ -214,7 +214,8 @@ class _Target:
 
     async def config(self) -> ClusterConfig:
         assert self._chosen is not None
-        return await self._chosen
+        # A start goes on whoever waits for it: `release` must see its end.
+        return await asyncio.shield(self._chosen)
 
     async def release(self) -> None:
         if self._chosen is not None:

@@ -151,10 +151,13 @@ class Host:
 
     # -- the loop
 
-    def live(self) -> None:
+    def take_signals(self) -> None:
+        """From here on signals are news. Before, while Airflow is imported, SIGTERM ends this process at once."""
         signal.set_wakeup_fd(self._woken)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
+
+    def live(self) -> None:
         self._selector.register(self._wake, selectors.EVENT_READ)
         if self.order["what"] == "run":
             self._selector.register(self._control, selectors.EVENT_READ)
@@ -356,6 +359,7 @@ def main() -> int:
         if order["what"] == "up":
             host.held = _hold(home, order)
         if _prepare(host):
+            host.take_signals()
             if order["what"] == "run":
                 host.start_driver()
             for name in order["components"]:

@@ -47,6 +47,11 @@ class HostLink:
             self._process.stdin.write(orjson.dumps({"do": what}) + b"\n")
             await self._process.stdin.drain()
 
+    def terminate(self) -> None:
+        """For a host that may still be importing, and hears nothing; one that lives stops as if told to."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(signal.SIGTERM)
+
     async def ended(self) -> None:
         """Wait until the host and all its processes are gone; kill it when it does not end."""
         try:

@@ -251,8 +251,10 @@ class RunSession:
             opening.cancel()
         await asyncio.gather(opening, hearing, return_exceptions=True)
         cluster = self._cluster
-        if cluster is None:
+        if cluster is None or not self.picture.run_id:
+            # No task has begun.
             await self._link.say("kill")
+            self._link.terminate()
             return
         over = bool(self._state)
         await self._link.say("stop")
