@@ -11,6 +11,7 @@ PodbayError
 ├── UnreachableError    an API server could not be reached, or the connection broke before its answer was whole
 ├── CredentialError     no credentials for a cluster or a registry could be had: a plugin or file failed; names it
 ├── RegistryError       an image registry refused, failed or was not reached; names registry or image
+├── AirflowApiError     Airflow's REST API refused, failed or was not reached; names what was asked
 └── ClosedError         a component was used before it was opened or after it was closed
 
 Every message says what happened, to which object, and what to do.
@@ -22,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
+    "AirflowApiError",
     "ApiError",
     "ClosedError",
     "ConflictError",
@@ -166,6 +168,10 @@ class RegistryError(PodbayError):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class AirflowApiError(PodbayError):
+    """Airflow's REST API did not give what was asked for. The message names the request, what came and the fix."""
 
 
 class ClosedError(PodbayError):

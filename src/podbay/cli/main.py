@@ -5,7 +5,18 @@ from __future__ import annotations
 import typer
 
 from podbay import __version__
-from podbay.cli import cluster, deploy, deploy_check, deploy_secrets, pod, pods, registry, registry_policy, up
+from podbay.cli import (
+    cluster,
+    deploy,
+    deploy_check,
+    deploy_secrets,
+    heal,
+    pod,
+    pods,
+    registry,
+    registry_policy,
+    up,
+)
 from podbay.cli.pod_words import CommandAfterDashes
 from podbay.cli.run import run
 
@@ -29,6 +40,7 @@ app.add_typer(deploy_secrets.app, name="secrets")
 app.add_typer(registry.app, name="registry")
 app.add_typer(registry_policy.aws_app, name="aws")
 deploy_check.register(app)
+heal.register(app)
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,281 @@
+"""`podbay heal`, `heal history`, `heal manifests`, `hold` and `release`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from podbay.cli.deployment_file import FileOption, OutputOption, placed
+from podbay.cli.output import (
+    Output,
+    console,
+    errors,
+    errors_as_sentences,
+    print_json,
+    print_table,
+    run,
+)
+from podbay.cli.target import ClusterOption, NamespaceOption, choose, connect, find_pod
+from podbay.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from podbay.healer.airflow_api import AirflowLogin
+    from podbay.kube.config import ClusterConfig
+
+# Functions import what they need, as in cluster.py.
+
+__all__ = ["app", "register"]
+
+FILE = Path("podbay.yaml")
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST = 7 * 86400
+
+app = typer.Typer(
+    help="Find task pods without an owner, and what else is wrong with them; end what is proven wrong."
+)
+DeploymentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--deployment",
+        help="The name that its Airflow has in section podbay, option deployment; instead of --file.",
+    ),
+]
+UrlOption = Annotated[
+    str, typer.Option("--airflow-url", envvar="PODBAY_AIRFLOW_URL", help="Of Airflow's API server.")
+]
+UserOption = Annotated[
+    str,
+    typer.Option(
+        "--airflow-user",
+        envvar="PODBAY_AIRFLOW_USER",
+        help="Its password: PODBAY_AIRFLOW_PASSWORD. Instead of both: PODBAY_AIRFLOW_TOKEN.",
+    ),
+]
+
+
+def register(parent: typer.Typer) -> None:
+    """Add the commands to the program."""
+    parent.add_typer(app, name="heal")
+    parent.command()(hold)
+    parent.command()(release)
+
+
+@app.callback(invoke_without_command=True)
+def heal(
+    context: typer.Context,
+    file: FileOption = FILE,
+    deployment: DeploymentOption = None,
+    cluster: ClusterOption = None,
+    namespace: NamespaceOption = None,
+    airflow_url: UrlOption = "http://localhost:8080",
+    airflow_user: UserOption = "",
+    once: Annotated[bool, typer.Option("--once", help="One round.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
+    only_airflow: Annotated[
+        bool,
+        typer.Option(
+            "--only-airflow", help="No other Airflow launches pods here: end the upstream operator's too."
+        ),
+    ] = False,
+    fail_lost: Annotated[
+        bool, typer.Option("--fail-lost", help="Fail tasks whose pod has vanished; else they are reported.")
+    ] = False,
+    stop_share: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Share of running pods that one round may end.")
+    ] = 0.3,
+    per_minute: Annotated[int, typer.Option(min=1, help="Actions a minute.")] = 30,
+    interval: Annotated[float, typer.Option(min=1.0, help="Seconds between rounds.")] = 30.0,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Serve /metrics and /healthz on 127.0.0.1.")
+    ] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Compare pods with Airflow's task instances and mend what is proven wrong; until Ctrl-C, or --once."""
+    if context.invoked_subcommand is not None:
+        return
+    stopped = False
+    with errors_as_sentences():
+        from podbay.cli.healing import Healing, print_round
+        from podbay.healer.rules import Rules
+
+        name, config = _where(file, deployment, cluster, namespace)
+        rules = Rules(
+            deployment=name,
+            only_airflow=only_airflow,
+            fail_lost=fail_lost,
+            stop_share=stop_share,
+            per_minute=per_minute,
+        )
+        login = _login(airflow_url, airflow_user)
+        healing = Healing(config=config, rules=rules, login=login, dry_run=dry_run)
+        if once:
+            last = run(healing.once())
+            print_round(last, output, dry_run=dry_run)
+            stopped = bool(last.decision.stopped)
+        else:
+            logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+            run(healing.serve(interval=interval, metrics_port=metrics_port, output=output))
+    if stopped:
+        raise typer.Exit(1)
+
+
+def _where(
+    file: Path, deployment: str | None, cluster: str | None, namespace: str | None
+) -> tuple[str, ClusterConfig]:
+    if deployment is not None:
+        return deployment, choose(cluster, namespace)
+    if not file.exists():
+        raise InvalidInputError(
+            f"whose pods? {file} is not there; name the deployment: --deployment NAME -n NAMESPACE"
+        )
+    found = placed(file, cluster)
+    return found.name, choose(cluster or found.cluster or None, namespace or found.namespace)
+
+
+def _login(url: str, user: str) -> AirflowLogin:
+    from podbay.healer.airflow_api import AirflowLogin
+
+    if not re.match(r"https?://[^\s/@]+", url) or "@" in url:
+        raise InvalidInputError(
+            f"--airflow-url: {url.rpartition('@')[2]!r} is no http(s) address without a login"
+        )
+    # Not as options: a command line can be read by everybody on the machine.
+    password = os.environ.get("PODBAY_AIRFLOW_PASSWORD", "")
+    if user and not password:
+        raise InvalidInputError("--airflow-user needs its password in PODBAY_AIRFLOW_PASSWORD")
+    return AirflowLogin(
+        url=url, username=user, password=password, token=os.environ.get("PODBAY_AIRFLOW_TOKEN", "")
+    )
+
+
+@app.command()
+def history(
+    file: FileOption = FILE,
+    deployment: DeploymentOption = None,
+    cluster: ClusterOption = None,
+    namespace: NamespaceOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Show what the healer has done and reported, as long as the cluster keeps its Events."""
+    with errors_as_sentences():
+        from podbay.healer.events import history as read
+
+        name, config = _where(file, deployment, cluster, namespace)
+
+        async def events() -> list[dict[str, Any]]:
+            async with connect(config) as leased:
+                return await read(leased.client, config.namespace, name)
+
+        rows = [_event(event) for event in run(events())]
+        if output is Output.json:
+            print_json(rows)
+        elif rows:
+            columns = ("TIME", "POD", "ACTION", "CHECK", "COUNT", "WHY")
+            keys = ("time", "pod", "action", "check", "count", "message")
+            print_table(columns, [[str(row[key]) for key in keys] for row in rows])
+        else:
+            errors.print(f"Nothing is on record in namespace {config.namespace}.", markup=False)
+
+
+def _event(event: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "time": event.get("lastTimestamp") or "",
+        "pod": (event.get("involvedObject") or {}).get("name") or "",
+        "action": event.get("action") or "",
+        "check": event.get("reason") or "",
+        "count": event.get("count") or 1,
+        "message": event.get("message") or "",
+    }
+
+
+@app.command()
+def manifests(
+    image: Annotated[str, typer.Option(help="One with podbay in it.")],
+    file: FileOption = FILE,
+    deployment: DeploymentOption = None,
+    namespace: NamespaceOption = None,
+    airflow_url: UrlOption = "http://localhost:8080",
+    login_secret: Annotated[
+        str,
+        typer.Option(
+            help="Secret with PODBAY_AIRFLOW_USER and PODBAY_AIRFLOW_PASSWORD, or PODBAY_AIRFLOW_TOKEN."
+        ),
+    ] = "podbay-healer-login",
+    output: OutputOption = Output.text,
+) -> None:
+    """Print what runs the healer in a cluster, with the least rights. Needs no cluster."""
+    with errors_as_sentences():
+        from podbay.cli.deployment_file import in_file
+        from podbay.healer.manifests import healer_objects
+        from podbay.pods.render import render
+
+        if deployment is None:
+            found = in_file(file)
+            deployment, namespace = found.name, namespace or found.namespace
+        if not namespace:
+            raise InvalidInputError("--deployment needs --namespace")
+        _login(airflow_url, "")
+        objects = healer_objects(
+            deployment=deployment,
+            namespace=namespace,
+            image=image,
+            airflow_url=airflow_url,
+            login=login_secret,
+        )
+        if output is Output.json:
+            print_json({"apiVersion": "v1", "kind": "List", "items": objects})
+        else:
+            sys.stdout.write("---\n".join(render(each) for each in objects))
+
+
+PodName = Annotated[str, typer.Argument(metavar="POD", help="Name, or NAMESPACE/NAME.")]
+
+
+def hold(
+    pod: PodName,
+    duration: Annotated[str, typer.Option("--for", help="Such as 20m or 2h; at most 7d.")] = "20m",
+    cluster: ClusterOption = None,
+    namespace: NamespaceOption = None,
+) -> None:
+    """Keep the healer from a pod for a while. It ends by itself."""
+    with errors_as_sentences():
+        seconds = _seconds(duration)
+        until = run(_hold(_pod_config(pod, cluster, namespace), pod.rpartition("/")[2], seconds))
+        console.print(f"pod {pod} is held until {until}", markup=False)
+
+
+def release(pod: PodName, cluster: ClusterOption = None, namespace: NamespaceOption = None) -> None:
+    """End a hold."""
+    with errors_as_sentences():
+        run(_hold(_pod_config(pod, cluster, namespace), pod.rpartition("/")[2], None))
+        console.print(f"pod {pod} is no longer held", markup=False)
+
+
+def _pod_config(pod: str, cluster: str | None, namespace: str | None) -> ClusterConfig:
+    return choose(cluster, pod.rpartition("/")[0] or namespace)
+
+
+async def _hold(config: ClusterConfig, name: str, seconds: int | None) -> str:
+    from podbay.healer import holding
+
+    async with connect(config) as leased:
+        pod = await find_pod(leased.client, config.namespace, name)
+        if seconds is None:
+            await holding.release(leased.client, pod)
+            return ""
+        return await holding.hold(leased.client, pod, datetime.now(UTC), seconds)
+
+
+def _seconds(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not 0 < seconds <= _LONGEST:
+        raise InvalidInputError(f"--for {text}: say a time such as 90s, 20m, 2h or 1d, at most 7d")
+    return seconds

@@ -1,0 +1,121 @@
+"""What `podbay heal` does and prints: one round, or the service."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from podbay.aio.clock import Clock, SystemClock
+from podbay.cli.output import Output, console, errors, print_json, print_line, print_table
+from podbay.cli.target import connect
+from podbay.healer.airflow_api import AirflowApi, AirflowLogin
+from podbay.healer.endpoint import serve
+from podbay.healer.leader import Leader
+from podbay.healer.reconciler import Reconciler, Round
+from podbay.healer.restraint import Action
+from podbay.healer.rules import Rules
+from podbay.healer.service import Service
+from podbay.kube.config import ClusterConfig
+from podbay.kube.lease import LeasedCluster, pods_of
+from podbay.pods.identity import with_suffix
+
+__all__ = ["Healing", "print_round"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Healing:
+    """One deployment's healer, as it was asked for."""
+
+    config: ClusterConfig
+    rules: Rules
+    login: AirflowLogin
+    dry_run: bool = False
+
+    async def once(self) -> Round:
+        """One round. Raises what the cluster says."""
+        async with AsyncExitStack() as stack:
+            _, reconciler = await self._open(stack, SystemClock())
+            return await reconciler.round(dry_run=self.dry_run)
+
+    async def serve(self, *, interval: float, metrics_port: int | None, output: Output) -> None:
+        """Round after round until it is cancelled."""
+        clock = SystemClock()
+        async with AsyncExitStack() as stack:
+            cluster, reconciler = await self._open(stack, clock)
+            leader = Leader(
+                cluster.client,
+                clock,
+                namespace=self.config.namespace,
+                name=with_suffix(f"podbay-healer-{self.rules.deployment}", ""),
+                holder=f"{socket.gethostname()}_{os.getpid()}_{os.urandom(4).hex()}",
+            )
+
+            def tell(last: Round) -> None:
+                if output is Output.json:
+                    print_line(_round_json(last))
+
+            service = Service(reconciler, leader, clock, interval=interval, dry_run=self.dry_run, told=tell)
+            if metrics_port is not None:
+                serving = serve(metrics_port, service.metrics.text, service.ailment)
+                port = await stack.enter_async_context(serving)
+                errors.print(f"metrics: http://127.0.0.1:{port}/metrics", markup=False)
+            await service.run()
+
+    async def _open(self, stack: AsyncExitStack, clock: Clock) -> tuple[LeasedCluster, Reconciler]:
+        cluster = await stack.enter_async_context(connect(self.config))
+        airflow = await stack.enter_async_context(AirflowApi(self.login, clock))
+        store = await stack.enter_async_context(cluster.watch(pods_of(self.config.namespace)))
+        await store.wait_synced()
+        return cluster, Reconciler(cluster.client, store, airflow, self.rules, clock)
+
+
+def print_round(last: Round, output: Output, *, dry_run: bool) -> None:
+    """What was done, what will be, and why nothing is."""
+    if output is Output.json:
+        print_json(_round_json(last))
+        return
+    decision = last.decision
+    rows = [_row(done.action, done.result) for done in last.done]
+    if dry_run:
+        rows = [_row(action, "would be done") for action in decision.actions]
+    rows += [_row(action, f"in {int(left) + 1}s") for action, left in decision.waiting]
+    if rows:
+        print_table(("POD", "WHAT", "CHECK", "RESULT", "WHY"), rows)
+    if decision.stopped:
+        errors.print(f"held back: {decision.stopped}", markup=False)
+    elif not rows:
+        console.print(f"{last.pods} task pods, nothing to do.", markup=False)
+
+
+def _row(action: Action, result: str) -> list[str]:
+    return [action.name, action.deed.replace("_", " "), action.check, result, action.message]
+
+
+def _round_json(last: Round) -> dict[str, Any]:
+    return {
+        "pods": last.pods,
+        "seconds": round(last.seconds, 3),
+        "stopped": last.decision.stopped or None,
+        "actions": [_action_json(action) for action in last.decision.actions],
+        "waiting": [
+            {**_action_json(action), "seconds": round(left)} for action, left in last.decision.waiting
+        ],
+        "done": [
+            {**_action_json(done.action), "result": done.result, "error": done.text or None}
+            for done in last.done
+        ],
+    }
+
+
+def _action_json(action: Action) -> dict[str, Any]:
+    return {
+        "deed": action.deed,
+        "check": action.check,
+        "namespace": action.namespace,
+        "pod": action.name,
+        "uid": action.uid,
+        "message": action.message,
+    }

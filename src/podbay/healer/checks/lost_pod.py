@@ -1,0 +1,27 @@
+"""A task that waits for a pod that has vanished, and does not notice. Pure.
+
+Asked for pods that were seen and are gone, not for pods that are there (spec 23 v).
+"""
+
+from __future__ import annotations
+
+from podbay.healer.facts import Finding
+from podbay.healer.rules import Rules
+from podbay.healer.world import TaskInstance, Vanished, World
+
+__all__ = ["check_lost"]
+
+
+def check_lost(gone: Vanished, owner: TaskInstance | None, world: World, rules: Rules) -> Finding | None:
+    """owner: the task instance that the pod's identity names, as Airflow tells it now."""
+    if owner is None or owner.state not in ("running", "deferred"):
+        return None
+    if owner.try_number != gone.identity.try_number:
+        return None
+    return Finding(
+        check="PodVanished",
+        deed="fail_task" if rules.fail_lost else "report",
+        message=f"pod {gone.name} is gone, and its task {owner.key} is still {owner.state}",
+        age=world.moment - gone.since,
+        grace=rules.lost,
+    )

@@ -1,0 +1,191 @@
+"""From what is known to what is done. Pure; the same world gives the same actions (spec 23).
+
+The rule of all rules: no wrong delete. What is not proven is reported, what is too young waits, and where Airflow or the
+cluster did not answer fully nothing happens at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from podbay.healer.checks import CHECKS
+from podbay.healer.checks.lost_pod import check_lost
+from podbay.healer.facts import Case, Finding, PodFacts, facts_of, held_until
+from podbay.healer.restraint import Action, restrain
+from podbay.healer.rules import Rules
+from podbay.healer.world import TaskInstance, TaskKey, World, key_of
+from podbay.objects.meta import metadata_of
+
+__all__ = ["Decision", "Questions", "decide", "questions"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What to do now."""
+
+    actions: tuple[Action, ...] = ()
+    waiting: tuple[tuple[Action, float], ...] = ()
+    """What would be done, and the seconds until then."""
+    stopped: str = ""
+    """Why something, or everything, is not done."""
+    noticed: frozenset[tuple[str, str]] = frozenset()
+    """(uid, check) of all that was found, whether its time has come or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """What the list of active task instances leaves open."""
+
+    tasks: frozenset[TaskKey]
+    """To be asked for one by one."""
+    oldest_age: float
+    """Seconds; the age of the oldest pod that only labels name and that no active task instance owns. 0: there is none."""
+
+
+def questions(world: World, rules: Rules) -> Questions:
+    """What must be asked besides the active task instances, so that `decide` can judge every pod."""
+    tasks: set[TaskKey] = set()
+    oldest = 0.0
+    for pod, _ in facts_of(world, rules):
+        if pod.identity is not None:
+            if not pod.known:
+                tasks.add(key_of(pod.identity))
+        elif pod.claim == "upstream" and not pod.owners:
+            oldest = max(oldest, pod.age)
+    for gone in world.vanished:
+        if key_of(gone.identity) not in world.airflow.tasks:
+            tasks.add(key_of(gone.identity))
+    return Questions(frozenset(tasks), oldest)
+
+
+def decide(world: World, rules: Rules) -> Decision:
+    """Every action that is due, within the rules' bounds."""
+    if world.trouble:
+        return Decision(stopped=f"the pods are not known: {world.trouble}")
+    if not world.airflow.complete:
+        return Decision(stopped=f"Airflow has not answered fully: {world.airflow.trouble or 'no answer'}")
+    facts = facts_of(world, rules)
+    if _is_stranger([pod for pod, _ in facts]):
+        return Decision(
+            stopped=f"this Airflow knows none of the pods of deployment {rules.deployment}: is it the right one? "
+            "If it is, end them with podbay kill"
+        )
+    found: list[tuple[Finding, Action]] = []
+    running = 0
+    for pod, siblings in facts:
+        running += _is_proven(pod, rules) and pod.is_live and pod.view.phase == "Running"
+        if not _may_judge(pod, world, rules):
+            continue
+        case = Case(pod=pod, world=world, rules=rules, siblings=siblings)
+        found += [(each, _action(each, case)) for each in _findings(case)]
+    found += _lost(world, rules, [pod for pod, _ in facts])
+    due, waiting = [], []
+    for finding, action in found:
+        left = finding.grace - _age(finding, action.uid, world)
+        if left <= 0:
+            due.append(action)
+        else:
+            waiting.append((action, left))
+    actions, stopped = restrain(due, world, rules, running=running)
+    noticed = frozenset((action.uid, action.check) for _, action in found)
+    return Decision(actions=tuple(actions), waiting=tuple(waiting), stopped=stopped, noticed=noticed)
+
+
+def _is_stranger(pods: list[PodFacts]) -> bool:
+    """Airflow has nothing to do with any of several pods: somebody has likely named the wrong one."""
+    ours = [pod for pod in pods if pod.claim == "ours"]
+    keys = {key_of(pod.identity) for pod in ours if pod.identity is not None}
+    return len(keys) > 1 and all(pod.absent for pod in ours)
+
+
+def _may_judge(pod: PodFacts, world: World, rules: Rules) -> bool:
+    """It is old enough, nobody holds it, and Airflow was asked after it was seen."""
+    if pod.age < rules.young or pod.since > world.airflow.began_at:
+        return False
+    return not held_until(pod.pod, world.now)
+
+
+def _findings(case: Case) -> list[Finding]:
+    """All reports, and of what would be done the first alone."""
+    found: list[Finding] = []
+    for check in CHECKS:
+        each = check(case)
+        if each is None:
+            continue
+        if each.deed != "report" and not _is_proven(case.pod, case.rules):
+            each = replace(each, deed="report", message=f"{each.message}. Left alone: {_doubt(case.pod)}")
+        if each.deed == "report" or all(other.deed == "report" for other in found):
+            found.append(each)
+    return found
+
+
+def _is_proven(pod: PodFacts, rules: Rules) -> bool:
+    """The pod is this deployment's beyond doubt."""
+    if pod.claim == "ours":
+        return rules.name_proves
+    return pod.claim == "upstream" and rules.only_airflow
+
+
+def _doubt(pod: PodFacts) -> str:
+    if pod.claim == "damaged":
+        return "its labels or annotations are not whole"
+    if pod.claim == "upstream":
+        return "another Airflow may have made it; --only-airflow says that there is none"
+    return "its Airflow has the default name; give it one ([podbay] deployment), or say --only-airflow"
+
+
+def _age(finding: Finding, uid: str, world: World) -> float:
+    if finding.age is not None:
+        return finding.age
+    return world.moment - world.noticed.get((uid, finding.check), world.moment)
+
+
+def _action(finding: Finding, case: Case) -> Action:
+    pod = case.pod
+    return Action(
+        deed=finding.deed,
+        check=finding.check,
+        message=finding.message,
+        namespace=pod.view.namespace,
+        name=pod.view.name,
+        uid=pod.view.uid,
+        version=str(metadata_of(pod.pod).get("resourceVersion") or ""),
+        is_running=pod.is_live and pod.view.phase == "Running",
+        expected=_expected(pod),
+    )
+
+
+def _expected(pod: PodFacts) -> tuple[tuple[TaskKey, TaskInstance | None], ...]:
+    if pod.owners:
+        return tuple((owner.key, owner) for owner in pod.owners)
+    return ((key_of(pod.identity), None),) if pod.identity is not None else ()
+
+
+def _lost(world: World, rules: Rules, pods: list[PodFacts]) -> list[tuple[Finding, Action]]:
+    """Tasks whose pod has vanished; not those that have another one, whoever's try that is of."""
+    there = {key_of(pod.identity) for pod in pods if pod.identity is not None}
+    found = []
+    for gone in world.vanished:
+        key = key_of(gone.identity)
+        if (
+            key in there
+            or gone.since > world.airflow.began_at
+            or gone.identity.deployment != rules.deployment
+        ):
+            continue
+        owner = world.airflow.tasks.get(key)
+        finding = check_lost(gone, owner, world, rules)
+        if finding is None:
+            continue
+        deed = finding.deed if rules.name_proves else "report"
+        action = Action(
+            deed=deed,
+            check=finding.check,
+            message=finding.message,
+            namespace=gone.namespace,
+            name=gone.name,
+            uid=gone.uid,
+            expected=((key, owner),),
+        )
+        found.append((finding, action))
+    return found

@@ -1,0 +1,53 @@
+"""How much may be done at once (spec 23): a budget for each minute, and a full stop where it looks like a mistake. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from podbay.healer.facts import Deed
+from podbay.healer.rules import Rules
+from podbay.healer.world import TaskInstance, TaskKey, World
+
+__all__ = ["Action", "restrain"]
+
+_MINUTE: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    """One thing to do, about one pod."""
+
+    deed: Deed
+    check: str
+    message: str
+    namespace: str
+    name: str
+    uid: str
+    version: str = ""
+    """resourceVersion of the pod that was judged: it is ended as this, or not at all."""
+    is_running: bool = False
+    expected: tuple[tuple[TaskKey, TaskInstance | None], ...] = ()
+    """What Airflow must still say right before it is done; None: that there is no such task instance."""
+
+
+def restrain(
+    actions: Sequence[Action], world: World, rules: Rules, *, running: int
+) -> tuple[list[Action], str]:
+    """The actions that may be taken now, and why others may not; running: pods that run and are surely ours."""
+    reports = [each for each in actions if each.deed == "report"]
+    deeds = [each for each in actions if each.deed != "report"]
+    deletes = sum(each.deed == "delete" and each.is_running for each in deeds)
+    most = max(rules.stop_floor, int(rules.stop_share * running))
+    if deletes > most:
+        return reports, (
+            f"full stop: {deletes} of {running} running pods would be deleted, {most} may be. "
+            "If that is right, end them with podbay kill, or give more: --stop-share"
+        )
+    spent = sum(at > world.moment - _MINUTE for at in world.acted)
+    left = max(0, rules.per_minute - spent)
+    if len(deeds) > left:
+        told = f"{len(deeds) - left} actions wait for the next minute ({rules.per_minute} a minute)"
+        return reports + deeds[:left], told
+    return reports + deeds, ""

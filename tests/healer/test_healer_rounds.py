@@ -1,0 +1,247 @@
+"""Rounds against the embedded cluster with scripted nodes and a scripted Airflow: what is done, recorded, and not done."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+from patience import PATIENCE, eventually
+from scripted_airflow import ScriptedAirflow, scripted_airflow
+
+from podbay.aio.clock import SystemClock
+from podbay.embedded.cluster import ClusterOptions
+from podbay.embedded.nodes import one_scripted_node
+from podbay.healer import holding
+from podbay.healer.acting import Actor
+from podbay.healer.airflow_api import AirflowApi, AirflowLogin
+from podbay.healer.endpoint import serve
+from podbay.healer.events import history
+from podbay.healer.leader import Leader
+from podbay.healer.reconciler import Reconciler, Round
+from podbay.healer.rules import Rules
+from podbay.healer.service import Service
+from podbay.kube.client import PODS, KubeClient
+from podbay.kube.kubeconfig import load_kubeconfig
+from podbay.kube.lease import DeskOptions, LeaseDesk, pods_of
+from podbay.kube.store import SharedStore
+from podbay.objects.meta import Object, name_of
+from podbay.pods.build import build_pod
+from podbay.pods.identity import TaskIdentity
+from podbay.pods.request import PodRequest
+from podbay.testing import Environment
+from podbay.testing.requests import Requests
+
+# Pods of these tests are seconds old.
+RULES = Rules(deployment="prod", young=0, finished=0, ended=0, absent=0, cleared=0, superseded=0)
+LONG_AGO = "2020-01-01T00:00:00Z"
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[Environment]:
+    with Environment.start(ClusterOptions(nodes=one_scripted_node())) as found:
+        yield found
+
+
+class Scene:
+    """A namespace with pods, an Airflow, and healers."""
+
+    def __init__(
+        self, client: KubeClient, store: SharedStore, airflow: ScriptedAirflow, namespace: str
+    ) -> None:
+        self.client, self.store, self.airflow, self.namespace = client, store, airflow, namespace
+        self.stack = AsyncExitStack()
+
+    async def pod(self, task_id: str, **more: Any) -> Object:
+        own = TaskIdentity(deployment="prod", dag_id="d", run_id="r:1+", task_id=task_id)
+        marks = {"scripted.podbay.dev/run-seconds": "3600"}
+        request = PodRequest(
+            identity=own, namespace=self.namespace, image="busybox", annotations=marks, **more
+        )
+        made = await self.client.create(PODS, build_pod(request), namespace=self.namespace)
+        await eventually(lambda: self._runs(name_of(made)))
+        return made
+
+    def _runs(self, name: str) -> bool:
+        found = self.store.get(self.namespace, name)
+        return found is not None and found["status"].get("phase") == "Running"
+
+    async def api(self) -> AirflowApi:
+        login = AirflowLogin(url=self.airflow.url)
+        return await self.stack.enter_async_context(AirflowApi(login, SystemClock()))
+
+    async def healer(self, rules: Rules = RULES) -> Reconciler:
+        return Reconciler(self.client, self.store, await self.api(), rules, SystemClock())
+
+    async def heal(self, rules: Rules = RULES, **more: Any) -> Round:
+        return await (await self.healer(rules)).round(**more)
+
+    def is_ending(self, pod: Object) -> bool:
+        found = self.store.get(self.namespace, name_of(pod))
+        return found is None or "deletionTimestamp" in found["metadata"]
+
+
+@pytest_asyncio.fixture
+async def scene(environment: Environment) -> AsyncIterator[Scene]:
+    namespace = f"h-{uuid.uuid4().hex[:8]}"
+    desk = LeaseDesk(DeskOptions(linger_seconds=0))
+    with Requests(environment.kubeconfig) as api:
+        api.create_namespace(namespace)
+        async with (
+            scripted_airflow() as airflow,
+            desk.lease(load_kubeconfig(environment.kubeconfig)) as cluster,
+            cluster.watch(pods_of(namespace)) as store,
+        ):
+            await store.wait_synced()
+            found = Scene(cluster.client, store, airflow, namespace)
+            async with found.stack:
+                yield found
+        await desk.aclose()
+        api.call("DELETE", f"/api/v1/namespaces/{namespace}")
+
+
+async def test_a_namespace_without_task_pods_asks_airflow_nothing(scene: Scene) -> None:
+    assert (await scene.heal()).pods == 0
+    assert scene.airflow.requests == []
+
+
+async def test_an_orphan_goes_and_everything_says_why(scene: Scene) -> None:
+    orphan, busy = await scene.pod("orphan"), await scene.pod("busy")
+    scene.airflow.put("d", "r:1+", "orphan", "failed", end_date=LONG_AGO)
+    scene.airflow.put("d", "r:1+", "busy", "running")
+    shown = await scene.heal(dry_run=True)
+    assert [each.name for each in shown.decision.actions] == [name_of(orphan)]
+    assert not await history(scene.client, scene.namespace, "prod"), "a dry run writes nothing"
+    done = (await scene.heal()).done
+    assert [(each.action.name, each.result) for each in done] == [(name_of(orphan), "done")]
+    await eventually(lambda: scene.is_ending(orphan))
+    assert not scene.is_ending(busy)
+    [event] = await history(scene.client, scene.namespace, "prod")
+    assert (event["involvedObject"]["uid"], event["reason"]) == (orphan["metadata"]["uid"], "OwnerFinished")
+    assert event["action"] == "Delete"
+    assert "failed" in event["message"]
+
+
+async def test_it_is_safe_to_run_twice_at_once(scene: Scene) -> None:
+    orphan = await scene.pod("orphan")
+    done = await asyncio.gather(scene.heal(), scene.heal())
+    results = sorted(each.result for one in done for each in one.done)
+    assert set(results) <= {"done", "dropped"}, done
+    assert "done" in results
+    await eventually(lambda: scene.is_ending(orphan))
+
+
+async def test_a_held_pod_stays_until_it_is_released(scene: Scene) -> None:
+    orphan = await scene.pod("orphan")
+    await holding.hold(scene.client, orphan, SystemClock().now(), 600)
+    held = "podbay.dev/held-until"
+    key = (scene.namespace, name_of(orphan))
+    await eventually(lambda: held in scene.store.get(*key)["metadata"]["annotations"])
+    assert (await scene.heal()).done == ()
+    await holding.release(scene.client, orphan)
+    await eventually(lambda: held not in scene.store.get(*key)["metadata"]["annotations"])
+    assert [each.result for each in (await scene.heal()).done] == ["done"]
+
+
+async def test_a_task_that_comes_back_in_the_last_moment_keeps_its_pod(scene: Scene) -> None:
+    orphan = await scene.pod("orphan")
+    scene.airflow.put("d", "r:1+", "orphan", "failed", end_date=LONG_AGO)
+
+    def clear() -> bool:
+        scene.airflow.put("d", "r:1+", "orphan", "queued")
+        return True
+
+    [done] = (await scene.heal(may_act=clear)).done
+    assert done.result == "dropped"
+    assert not scene.is_ending(orphan)
+
+
+async def test_a_pod_that_changes_in_the_last_moment_stays(scene: Scene) -> None:
+    """Such as one that another try has just claimed."""
+    orphan = await scene.pod("orphan")
+    [action] = (await scene.heal(dry_run=True)).decision.actions
+    patch = {"metadata": {"annotations": {"podbay.dev/owner": "somebody"}}}
+    await scene.client.patch(PODS, name_of(orphan), patch, namespace=scene.namespace)
+    actor = Actor(scene.client, await scene.api(), "prod")
+    done = await actor.take(action, SystemClock().now())
+    assert done.result == "dropped"
+    assert not scene.is_ending(orphan)
+    [event] = await history(scene.client, scene.namespace, "prod")
+    assert "Not done" in event["message"]
+
+
+@pytest.mark.parametrize("part", ["version", "taskInstances", "auth/token"])
+async def test_nothing_happens_while_airflow_is_ill(scene: Scene, part: str) -> None:
+    orphan = await scene.pod("orphan")
+    scene.airflow.broken[part] = 500
+    last = await scene.heal()
+    assert last.decision.stopped
+    assert last.done == ()
+    assert not scene.is_ending(orphan)
+
+
+async def test_a_vanished_pod_fails_its_task_if_that_is_wanted(scene: Scene) -> None:
+    scene.airflow.put("d", "r:1+", "lost", "running")
+    pod = await scene.pod("lost")
+    healer = await scene.healer(replace(RULES, lost=0, fail_lost=True))
+    assert (await healer.round()).done == ()
+    options = {"gracePeriodSeconds": 0}
+    await scene.client.delete(PODS, name_of(pod), namespace=scene.namespace, options=options)
+    await eventually(lambda: scene.store.get(scene.namespace, name_of(pod)) is None)
+    assert [each.action.check for each in (await healer.round()).done] == ["PodVanished"]
+    [(task, body)] = scene.airflow.patched
+    assert (task, body["new_state"]) == ("lost", "failed")
+    assert name_of(pod) in body["note"]
+
+
+async def test_reports_are_told_once(scene: Scene) -> None:
+    await scene.pod("t", labels={})
+    scene.airflow.put("d", "r:1+", "t", "deferred")
+    healer = await scene.healer(replace(RULES, trigger=0))
+    assert [each.action.check for each in (await healer.round()).done] == ["TriggerGone"]
+    assert (await healer.round()).done == ()
+
+
+async def test_one_leads_and_the_next_takes_over(scene: Scene) -> None:
+    async def leader(holder: str) -> Leader:
+        return Leader(
+            scene.client, SystemClock(), namespace=scene.namespace, name="healer", holder=holder, duration=2
+        )
+
+    first, second = await leader("first"), await leader("second")
+    assert await first.compete()
+    assert not await second.compete()
+    await first.release()
+    assert await second.compete()
+    assert not await first.compete()
+    # `second` dies without a word: it stops leading before anybody else may begin.
+    async with asyncio.timeout(PATIENCE):
+        while not await first.compete():
+            await asyncio.sleep(0.05)
+    assert not second.leads
+
+
+async def test_the_service_heals_tells_its_metrics_and_its_health(scene: Scene) -> None:
+    orphan = await scene.pod("orphan")
+    leader = Leader(
+        scene.client, SystemClock(), namespace=scene.namespace, name="healer", holder="me", duration=60
+    )
+    service = Service(await scene.healer(), leader, SystemClock(), interval=0.1)
+    async with serve(0, service.metrics.text, service.ailment) as port, aiohttp.ClientSession() as http:
+        running = asyncio.create_task(service.run())
+        await eventually(lambda: scene.is_ending(orphan))
+        done = 'podbay_healer_actions_total{check="NoOwner",deed="delete",result="done"} 1'
+        await eventually(lambda: done in service.metrics.text())
+        async with http.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert done in await answer.text()
+        async with http.get(f"http://127.0.0.1:{port}/healthz") as answer:
+            assert (answer.status, await answer.text()) == (200, "ok\n")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert not leader.leads
