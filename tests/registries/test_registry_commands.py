@@ -110,6 +110,25 @@ def test_from_the_first_login_to_its_end(desk: Desk, locked: str, authority: Aut
     )
     assert "problem: " in said
     assert "--platform=linux/" in said
+    pod = desk.directory / "pod.json"
+    container = {"name": "base", "image": f"{shelf.address}/team/foreign:1"}
+    sidecar = {"name": "side", "image": f"{shelf.address}/team/small:7"}
+    pod.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": "p"},
+                "spec": {"containers": [container, sidecar]},
+            }
+        )
+    )
+    desk("check", str(pod))
+    said = desk("check", str(pod), "--images", code=1)
+    assert "spec.containers[0].image: " in said
+    assert "is for linux/s390x; the nodes are linux/" in said
+    assert "spec.containers[1].image: " in said
+    assert "has no tag 7. Nearest: " in said
     assert f"Secret {name} is gone." in desk("registry", "rm", locked)
     assert name not in desk.file.read_text()
     assert "# mine" in desk.file.read_text()

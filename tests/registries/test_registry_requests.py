@@ -309,6 +309,21 @@ async def test_a_login_is_not_sent_in_the_clear() -> None:
         assert "it is not sent" in str(err)
 
 
+async def test_a_refresh_token_does_not_follow_a_token_server_elsewhere() -> None:
+    stranger = ScriptedRegistry()
+
+    def answer(request: web.Request) -> web.Response:
+        if request.path == "/token":
+            return web.Response(status=307, headers={"Location": f"http://{stranger.address}/token"})
+        challenge = f'Bearer realm="http://{registry.address}/token",service="s"'
+        return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+
+    registry = ScriptedRegistry(fault=answer)
+    async with registry.serve(), stranger.serve(), client() as asking:
+        await refusal(asking.log_in(registry.address, Login(identity_token=SecretText(PASSWORD))))
+    assert stranger.requests == []
+
+
 async def test_logins_are_tried_in_turn(locked: str, authority: Authority, shelf: Shelf) -> None:
     async with client(authority) as asking:
         name = parse_image_name(f"{locked}/team/small:1.2")

@@ -47,14 +47,22 @@ def check(
     offline: Annotated[
         bool, typer.Option("--offline", help="By the file's rules alone, without a cluster.")
     ] = False,
+    images: Annotated[
+        bool,
+        typer.Option("--images", help="Ask registries, too, whether images are there and fit the nodes."),
+    ] = False,
     output: OutputOption = Output.text,
 ) -> None:
     """Check the file, and pods against it and the cluster, without making any. Exit code 1 when something is wrong."""
     failed = False
     with errors_as_sentences():
+        if offline and images:
+            raise InvalidInputError("--images needs the logins in the cluster; leave --offline out")
         deployment = in_file(file) if offline else placed(file, cluster)
         pods = [(str(path), _pod(path)) for path in manifests or ()]
-        reports = [_report(deployment, source, pod, cluster, offline=offline) for source, pod in pods]
+        reports = [
+            _report(deployment, source, pod, cluster, offline=offline, images=images) for source, pod in pods
+        ]
         failed = any(each["problems"] for each in reports)
         if output is Output.json:
             print_json({"deployment": deployment.name, "ok": not failed, "pods": reports})
@@ -76,7 +84,7 @@ def _pod(path: Path) -> Object:
 
 
 def _report(
-    deployment: Deployment, source: str, pod: Object, cluster: str | None, *, offline: bool
+    deployment: Deployment, source: str, pod: Object, cluster: str | None, *, offline: bool, images: bool
 ) -> dict[str, Any]:
     """The pod as the platform would make it, judged by the file and, unless offline, by the cluster."""
     from podbay.deployment.enforce import enforce
@@ -89,6 +97,12 @@ def _report(
         verdict = on_cluster(cluster, deployment, lambda api: _ask(api, made.pod, deployment))
         problems += verdict.problems
         notes += verdict.notes
+    if images:
+        from podbay.cli.registry_images import check_images
+
+        wrong, said = check_images(deployment, made.pod, cluster)
+        problems += wrong
+        notes += said
     return {
         "source": source,
         "problems": [{"path": each.path, "message": each.message} for each in dict.fromkeys(problems)],

@@ -16,7 +16,7 @@ from podbay.cli import registry_images, registry_policy, registry_refresh
 from podbay.cli.deployment_file import FileOption, OutputOption, on_cluster, placed
 from podbay.cli.output import Output, console, errors, errors_as_sentences, print_json, print_table
 from podbay.cli.target import ClusterOption
-from podbay.errors import InvalidInputError, PodbayError
+from podbay.errors import InvalidInputError, PodbayError, StateError
 
 if TYPE_CHECKING:
     from podbay.deployment.model import Deployment
@@ -80,28 +80,14 @@ def add(
 ) -> None:
     """Give the deployment a login. What was there stays until the registry has taken the new one."""
     with errors_as_sentences():
-        from podbay.registries.pull_secrets import (
-            labels_for,
-            read_pull_secret,
-            secret_name_for,
-            write_pull_secret,
-        )
+        from podbay.registries.pull_secrets import secret_name_for
 
         deployment = placed(file, cluster)
         made = _made(place, username, docker_config, cloud=cloud)
         if not unproven:
             _prove(made, image, ca_file, plain_http)
         chosen = name or secret_name_for(made.logins[0].place)
-
-        async def work(api: KubeClient) -> bool:
-            there = await read_pull_secret(api, deployment.namespace, chosen)
-            wanted = replace(made, name=chosen, version=there.version if there else "")
-            await write_pull_secret(
-                api, deployment.namespace, wanted, now=datetime.now(UTC), labels=labels_for(deployment)
-            )
-            return there is not None
-
-        replaced = on_cluster(cluster, deployment, work)
+        replaced = _store(deployment, cluster, replace(made, name=chosen))
         proven = " without a proof" if unproven else ""
         console.print(f"Secret {chosen} {'is replaced' if replaced else 'is made'}{proven}.", markup=False)
         if attach:
@@ -111,6 +97,47 @@ def add(
                 f"note: it ends at {_moment(made.expires)}; keep it fresh: podbay registry refresh, or podbay registry cronjob",
                 markup=False,
             )
+
+
+def _store(deployment: Deployment, cluster: str | None, made: PullSecret) -> bool:
+    """Write it; True when it took the place of another."""
+    from podbay.registries.minting import CLOUDS
+    from podbay.registries.pull_secrets import labels_for, read_pull_secret, write_pull_secret
+
+    async def work(api: KubeClient) -> bool:
+        there = await read_pull_secret(api, deployment.namespace, made.name)
+        if there is not None and not there.ours:
+            raise StateError(
+                f"Secret {made.name} is there and was not made by `podbay registry`; give another name: --name"
+            )
+        wanted = replace(made, version=there.version if there else "")
+        labels = labels_for(deployment)
+        await write_pull_secret(api, deployment.namespace, wanted, now=datetime.now(UTC), labels=labels)
+        if made.source in CLOUDS:
+            await _tell_of_nodes(api, made.source)
+        return there is not None
+
+    return on_cluster(cluster, deployment, work)
+
+
+async def _tell_of_nodes(api: KubeClient, source: str) -> None:
+    """Nodes of the same cloud log in by themselves: a token would be one thing more that can end."""
+    from podbay.errors import ApiError
+    from podbay.objects.nodes import NODES
+
+    try:
+        nodes = (await api.list(NODES)).items
+    except ApiError:
+        return
+    own, fix = {
+        "ecr": ("aws://", "podbay aws node-role ROLE"),
+        "google": ("gce://", "podbay registry policy google IMAGE"),
+    }[source]
+    if nodes and all(str((each.get("spec") or {}).get("providerID") or "").startswith(own) for each in nodes):
+        errors.print(
+            f"note: every node runs in that cloud and can log in by itself; no token is needed when it may pull: {fix}",
+            markup=False,
+        )
 
 
 def _made(place: str, username: str | None, docker_config: Path | None, *, cloud: bool) -> PullSecret:

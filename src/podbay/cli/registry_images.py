@@ -12,10 +12,14 @@ import typer
 from podbay.cli.deployment_file import OutputOption, on_cluster, placed
 from podbay.cli.output import Output, console, errors, errors_as_sentences, print_json, print_table
 from podbay.cli.target import ClusterOption
-from podbay.errors import PodbayError
+from podbay.errors import InvalidInputError, PodbayError, RegistryError
+from podbay.pods.problems import Problem
 
 if TYPE_CHECKING:
+    from podbay.deployment.model import Deployment
     from podbay.kube.client import KubeClient
+    from podbay.objects.meta import Object
+    from podbay.registries.advice import Severity
     from podbay.registries.client import RegistryClient
     from podbay.registries.facts import ImageFacts, PlatformFacts
     from podbay.registries.image_name import ImageName
@@ -23,7 +27,7 @@ if TYPE_CHECKING:
 
 # Functions import what they need, as in cluster.py.
 
-__all__ = ["inspect", "pull_proof"]
+__all__ = ["check_images", "inspect", "pull_proof"]
 
 
 async def pull_proof(client: RegistryClient, name: ImageName, logins: Sequence[Login]) -> dict[str, object]:
@@ -77,13 +81,52 @@ def inspect(
         raise typer.Exit(1)
 
 
+def check_images(deployment: Deployment, pod: Object, cluster: str | None) -> tuple[list[Problem], list[str]]:
+    """What registries say against the pod's images, by field, and what is only to be known."""
+    from podbay.pods.resources import all_containers
+    from podbay.registries.image_name import parse_image_name
+
+    wanted = {path: str(container.get("image") or "") for path, container in all_containers(pod)}
+    keyed, architectures = _of_deployment(deployment, cluster)
+
+    async def work() -> list[tuple[Severity, str] | None]:
+        return [await _verdict(each, keyed, architectures) for each in wanted.values()]
+
+    for path, image in wanted.items():
+        try:
+            parse_image_name(image)
+        except InvalidInputError as err:
+            return [Problem(f"{path}.image", str(err))], []
+    problems, notes = [], []
+    for path, verdict in zip(wanted, asyncio.run(work()), strict=True):
+        if verdict is not None and verdict[0] == "problem":
+            problems.append(Problem(f"{path}.image", verdict[1]))
+        elif verdict is not None:
+            notes.append(verdict[1])
+    return problems, notes
+
+
+async def _verdict(
+    image: str, keyed: list[KeyedLogin], architectures: list[str]
+) -> tuple[Severity, str] | None:
+    """Raises nothing of a registry: what it refuses is the verdict; that it was not reached from here is a note."""
+    from podbay.registries.advice import architecture_advice
+    from podbay.registries.image_name import parse_image_name
+
+    try:
+        facts, _ = await _facts(parse_image_name(image), keyed, None, False)
+    except RegistryError as err:
+        known = ("login", "denied", "no-repository", "no-tag", "digest")
+        return ("problem" if err.kind in known else "warning"), str(err)
+    return architecture_advice(facts, architectures)
+
+
 def _known(
     name: ImageName, file: Path | None, cluster: str | None, docker_config: Path | None
 ) -> tuple[list[KeyedLogin], list[str]]:
     """Logins, and the architectures of the nodes as far as they are known."""
     from podbay.registries.credential_helper import login_of
     from podbay.registries.logins import parse_docker_config
-    from podbay.registries.pull_secrets import logins_of
 
     if docker_config is not None:
         path = docker_config.expanduser()
@@ -91,7 +134,11 @@ def _known(
     default = Path("podbay.yaml")
     if file is None and not default.exists():
         return [], []
-    deployment = placed(file or default, cluster)
+    return _of_deployment(placed(file or default, cluster), cluster)
+
+
+def _of_deployment(deployment: Deployment, cluster: str | None) -> tuple[list[KeyedLogin], list[str]]:
+    from podbay.registries.pull_secrets import logins_of
 
     async def work(api: KubeClient) -> tuple[list[KeyedLogin], list[str]]:
         logins = await logins_of(api, deployment)

@@ -294,7 +294,7 @@ class RegistryClient:
                 "refresh_token": login.identity_token.reveal(),
                 "client_id": "podbay",
             }
-            async with self._session.post(url, data=form, ssl=trust) as response:
+            async with self._session.post(url, data=form, ssl=trust, allow_redirects=False) as response:
                 yield response
             return
         headers = {"Authorization": _basic(login)} if login.username else {}

@@ -114,8 +114,10 @@ async def write_pull_secret(
     }
     try:
         if wanted.version:
-            metadata = {"annotations": annotations, "resourceVersion": wanted.version}
-            patch: dict[str, Any] = {"metadata": metadata, "data": data}
+            patch: dict[str, Any] = {
+                "metadata": {"annotations": annotations, "resourceVersion": wanted.version},
+                "data": data,
+            }
             await api.patch(SECRETS, wanted.name, patch, namespace=namespace, field_manager=MANAGER)
             return
         body = {
