@@ -97,6 +97,19 @@ def test_callbacks_before_the_pod_start_on_a_worker(runs: dict[str, Run]) -> Non
     assert "Starts on a worker and goes on in the triggerer: on_execute_callback" in task.log
 
 
+def test_upstreams_callback_classes_hear_of_every_moment(runs: dict[str, Run]) -> None:
+    task = runs["around"].task("tells")
+    assert task.state == "success", task.log
+    told = [line.removeprefix("told: ") for line in task.log.splitlines() if line.startswith("told: ")]
+    # The container's line and the news of its state come on two ways.
+    assert "progress base work" in told
+    told.remove("progress base work")
+    assert told[:2] == ["client", "creation manifest"]
+    assert told[2].startswith("completion ")
+    assert told[3:] == ["cleanup"]
+    assert "Runs on a worker: callbacks can only run" in task.log
+
+
 def test_an_outlet_makes_its_event_and_the_result_stays(runs: dict[str, Run], airflow: AirflowApi) -> None:
     run = runs["around"]
     task = run.task("outlet")

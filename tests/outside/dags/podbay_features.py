@@ -6,6 +6,7 @@ import datetime
 import json
 from typing import Any
 
+from airflow.providers.cncf.kubernetes.callbacks import KubernetesPodOperatorCallback
 from airflow.providers.cncf.kubernetes.secret import Secret
 from airflow.sdk import DAG, Asset, task, task_group
 from kubernetes.client import models as k8s
@@ -80,6 +81,34 @@ def shout(context: Any) -> None:
     print("callback of", context["ti"].task_id, type(context.get("exception")).__name__)
 
 
+class Tells(KubernetesPodOperatorCallback):
+    """Says each moment in the log, and labels the pod."""
+
+    @staticmethod
+    def on_sync_client_creation(**_: Any) -> None:
+        print("told: client")
+
+    @staticmethod
+    def on_pod_manifest_created(*, pod_request: k8s.V1Pod, **_: Any) -> None:
+        pod_request.metadata.labels["told"] = "manifest"
+
+    @staticmethod
+    def on_pod_creation(*, pod: k8s.V1Pod, **_: Any) -> None:
+        print("told: creation", pod.metadata.labels["told"])
+
+    @staticmethod
+    def on_pod_completion(*, pod: k8s.V1Pod, **_: Any) -> None:
+        print("told: completion", pod.status.phase)
+
+    @staticmethod
+    def on_pod_cleanup(**_: Any) -> None:
+        print("told: cleanup")
+
+    @staticmethod
+    def progress_callback(*, line: str, container_name: str, **_: Any) -> None:
+        print("told: progress", container_name, line)
+
+
 with DAG("podbay_around", schedule=None, start_date=START, user_defined_macros={"ours": "of the DAG"}):
     sh("success-callback", "echo work", on_success_callback=shout)
     sh("failure-callback", "exit 4", on_failure_callback=shout)
@@ -93,6 +122,7 @@ with DAG("podbay_around", schedule=None, start_date=START, user_defined_macros={
         retries=1,
         retry_delay=datetime.timedelta(seconds=0),
     )
+    sh("tells", "echo work", callbacks=Tells, deferrable=True)
     setup = sh("setup", "echo set up").as_setup()
     fails = sh("work", "exit 1")
     teardown = sh("teardown", "echo torn down").as_teardown(setups=setup)
