@@ -105,7 +105,7 @@ def _rules(job: RefreshJob) -> list[dict[str, Any]]:
     ]
 
 
-def _spec(job: RefreshJob) -> dict[str, Any]:
+def _container(job: RefreshJob) -> dict[str, Any]:
     arguments = [
         "registry",
         "refresh",
@@ -132,6 +132,10 @@ def _spec(job: RefreshJob) -> dict[str, Any]:
     }
     if job.cloud_secret:
         container["envFrom"] = [{"secretRef": {"name": job.cloud_secret}}]
+    return container
+
+
+def _spec(job: RefreshJob) -> dict[str, Any]:
     pod = {
         "serviceAccountName": _NAME,
         "restartPolicy": "OnFailure",
@@ -140,7 +144,7 @@ def _spec(job: RefreshJob) -> dict[str, Any]:
             "runAsUser": 65532,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [container],
+        "containers": [_container(job)],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
     return {

@@ -176,10 +176,16 @@ def _document(data: bytes, name: ImageName) -> dict[str, Any]:
 
 
 async def _nearest(client: RegistryClient, name: ImageName, login: Login) -> str:
-    """A sentence with tags that look like the wanted one; empty when there are none to be had."""
+    """A sentence with tags that look like the wanted one; empty when they are not told.
+
+    Raises RegistryError when it is the repository that lacks.
+    """
     try:
         tags = await client.tags(name, login)
-    except RegistryError:
+    except RegistryError as err:
+        if err.kind == "no-repository":
+            # Some registries say of a manifest only that it is unknown; of tags they say more.
+            raise
         return ""
     near = difflib.get_close_matches(name.tag, tags, n=_NEAREST, cutoff=0.4) or sorted(tags)[-_NEAREST:]
     return f" Nearest: {', '.join(near)}." if near else " It has no tags at all."
