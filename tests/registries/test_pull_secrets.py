@@ -6,12 +6,17 @@ import asyncio
 import base64
 import json
 import random
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
+from registry_parts import Authority
 
 from podbay.aio.clock import SystemClock
 from podbay.aio.virtual import VirtualClock
@@ -26,6 +31,7 @@ from podbay.kube.client import KubeClient
 from podbay.kube.config import Impersonation, SecretText
 from podbay.kube.kubeconfig import load_kubeconfig
 from podbay.objects.resource import GVR
+from podbay.registries.client import ClientOptions, RegistryClient
 from podbay.registries.cronjob import RefreshJob, refresh_objects
 from podbay.registries.logins import KeyedLogin, Login
 from podbay.registries.minting import Minted
@@ -38,8 +44,9 @@ from podbay.registries.pull_secrets import (
     remove_pull_secret,
     write_pull_secret,
 )
-from podbay.registries.refresh import Refreshed, due, keep_fresh, refresh
+from podbay.registries.refresh import Refreshed, due, keep_fresh, proof_by, refresh
 from podbay.testing import Environment
+from registries import ScriptedRegistry
 
 HOST = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
 WORD = "hidden-word-4711"
@@ -161,6 +168,58 @@ async def test_refreshing_keeps_the_old_one_until_the_new_one_is_proven(
     assert (await look(force=True)).state == "renewed"
     with pytest.raises(InvalidInputError, match="has no Secret other"):
         await refresh(kube, deployment.namespace, ["other"], mint=cloud.mint, prove=cloud.prove, clock=clock)
+
+
+class Pointing(AbstractResolver):
+    """Every name is one port of this machine."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=self._port, family=2, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        return
+
+
+async def test_a_new_token_is_proven_by_the_registry(
+    kube: KubeClient, deployment: Deployment, tmp_path: Path
+) -> None:
+    """ECR's own name, over TLS: the registry takes the second token and no other."""
+    authority = Authority.make(tmp_path, HOST)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(authority.certificate, authority.key)
+    wanted = "Basic " + base64.b64encode(b"AWS:token-2").decode()
+
+    def answer(request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") == wanted:
+            return web.json_response({})
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Basic realm="ecr"'})
+
+    clock = VirtualClock()
+    cloud = Cloud(clock)
+    await write_pull_secret(kube, deployment.namespace, secret("ecr"), now=clock.now())
+    async with ScriptedRegistry(fault=answer).serve(context) as registry:
+        pointing = Pointing(int(registry.address.rpartition(":")[2]))
+        options = ClientOptions(ca_file=authority.certificate, resolver=pointing)
+        async with RegistryClient(options) as client:
+            states = []
+            for _ in range(3):
+                (found,) = await refresh(
+                    kube,
+                    deployment.namespace,
+                    [],
+                    mint=cloud.mint,
+                    prove=proof_by(client),
+                    clock=clock,
+                    force=True,
+                )
+                states.append(found.state)
+                assert "token-" not in found.message
+    assert states == ["failed", "renewed", "failed"]
+    (keyed,) = await logins_of(kube, deployment)
+    assert keyed.login.password.reveal() == "token-2"
 
 
 def test_the_cronjob() -> None:

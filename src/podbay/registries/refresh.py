@@ -19,7 +19,7 @@ from podbay.registries.logins import KeyedLogin
 from podbay.registries.minting import CLOUDS, Minted
 from podbay.registries.pull_secrets import PullSecret, list_pull_secrets, read_pull_secret, write_pull_secret
 
-__all__ = ["Mint", "Refreshed", "due", "keep_fresh", "refresh"]
+__all__ = ["Mint", "Refreshed", "due", "keep_fresh", "proof_by", "refresh"]
 
 Mint: TypeAlias = Callable[[str, str], Awaitable[Minted]]
 """From source and registry to a new login."""
