@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -114,12 +115,15 @@ class Admin:
 
     def __init__(self, kubeconfig: Path) -> None:
         self._requests = Requests(kubeconfig)
+        self._turn = threading.Lock()
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         deadline = time.monotonic() + 60
         while True:
             try:
-                return self._requests.call(method, path, body)
+                # One connection, and many tasks that ask in threads.
+                with self._turn:
+                    return self._requests.call(method, path, body)
             except (OSError, http.client.HTTPException):
                 if time.monotonic() > deadline:
                     raise
