@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import aiohttp
+import orjson
 import pytest
 import pytest_asyncio
 from patience import PATIENCE, eventually
@@ -18,20 +22,24 @@ from scripted_airflow import ScriptedAirflow, scripted_airflow
 from podbay.aio.clock import SystemClock
 from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.nodes import one_scripted_node
+from podbay.errors import ApiError
 from podbay.healer import holding
 from podbay.healer.acting import Actor
 from podbay.healer.airflow_api import AirflowApi, AirflowLogin
 from podbay.healer.endpoint import serve
 from podbay.healer.events import history
 from podbay.healer.leader import Leader
-from podbay.healer.reconciler import Reconciler, Round
+from podbay.healer.manifests import healer_objects
+from podbay.healer.reconciler import NODES, Reconciler, Round
 from podbay.healer.rules import Rules
 from podbay.healer.service import Service
 from podbay.kube.client import PODS, KubeClient
+from podbay.kube.config import Impersonation
 from podbay.kube.kubeconfig import load_kubeconfig
 from podbay.kube.lease import DeskOptions, LeaseDesk, pods_of
 from podbay.kube.store import SharedStore
 from podbay.objects.meta import Object, name_of
+from podbay.objects.resource import GVR
 from podbay.pods.build import build_pod
 from podbay.pods.identity import TaskIdentity
 from podbay.pods.request import PodRequest
@@ -245,3 +253,62 @@ async def test_the_service_heals_tells_its_metrics_and_its_health(scene: Scene) 
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     assert not leader.leads
+
+
+async def test_the_manifests_give_every_right_that_a_round_needs(
+    scene: Scene, environment: Environment
+) -> None:
+    orphan = await scene.pod("orphan")
+    objects = healer_objects(
+        deployment="prod", namespace=scene.namespace, image="x", airflow_url=scene.airflow.url, login="login"
+    )
+    for each in objects[:5]:
+        group, _, version = each["apiVersion"].rpartition("/")
+        resource = GVR(group, version or each["apiVersion"], f"{each['kind'].lower()}s")
+        await scene.client.create(resource, each, namespace=each["metadata"].get("namespace"))
+    user = f"system:serviceaccount:{scene.namespace}:podbay-healer"
+    config = replace(load_kubeconfig(environment.kubeconfig), impersonation=Impersonation(user=user))
+    desk = LeaseDesk(DeskOptions(linger_seconds=0))
+    async with desk.lease(config) as cluster, cluster.watch(pods_of(scene.namespace)) as store:
+        await store.wait_synced()
+        healer = Reconciler(cluster.client, store, await scene.api(), RULES, SystemClock())
+        leader = Leader(
+            cluster.client, SystemClock(), namespace=scene.namespace, name="healer", holder="me", duration=60
+        )
+        assert await leader.compete()
+        assert await leader.compete()
+        assert [each.result for each in (await healer.round()).done] == ["done"]
+        await cluster.client.list(NODES)
+        with pytest.raises(ApiError, match="cannot list resource"):
+            await cluster.client.list(GVR("", "v1", "secrets"), namespace=scene.namespace)
+    await desk.aclose()
+    await eventually(lambda: scene.is_ending(orphan))
+
+
+async def test_the_command_does_one_round_and_shows_it(scene: Scene, environment: Environment) -> None:
+    orphan = await scene.pod("orphan")
+
+    async def podbay(*words: str, code: int = 0) -> str:
+        where = ["--cluster", str(environment.kubeconfig), "--namespace", scene.namespace]
+        name = ["--deployment", "prod"] if words[0] == "heal" else []
+        process = await asyncio.create_subprocess_exec(
+            *(Path(sys.executable).with_name("podbay"), *words, *where, *name),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**os.environ, "PODBAY_AIRFLOW_URL": scene.airflow.url},
+        )
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+        assert process.returncode == code, err.decode()
+        return (out + err).decode()
+
+    assert "nothing to do" in await podbay("heal", "--once", "--dry-run"), "the pod is young"
+    assert "is held until" in await podbay("hold", name_of(orphan), "--for", "5m")
+    assert "no longer held" in await podbay("release", name_of(orphan))
+    assert "say a time such as" in await podbay("hold", name_of(orphan), "--for", "soon", code=1)
+    scene.airflow.broken["version"] = 500
+    found = orjson.loads((await podbay("heal", "--once", "-o", "json", code=1)).strip())
+    assert "does not answer" in found["stopped"]
+    assert found["done"] == []
+    del scene.airflow.broken["version"]
+    await scene.heal()
+    assert "NoOwner" in await podbay("heal", "history")
