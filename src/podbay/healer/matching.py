@@ -68,8 +68,12 @@ class LabelIndex:
     """Task instances by the labels that their pods must have."""
 
     def __init__(self, tasks: Iterable[TaskInstance]) -> None:
-        self._found: dict[LabelsKey, list[TaskInstance]] = {}
-        for task in tasks:
+        self._tasks = tasks
+        self._found: dict[LabelsKey, list[TaskInstance]] | None = None
+
+    def _make(self) -> dict[LabelsKey, list[TaskInstance]]:
+        found: dict[LabelsKey, list[TaskInstance]] = {}
+        for task in self._tasks:
             key = task.key
             identity = TaskIdentity(
                 deployment="any",
@@ -78,8 +82,12 @@ class LabelIndex:
                 task_id=key.task_id,
                 map_index=key.map_index,
             )
-            self._found.setdefault(labels_key(task_labels(identity, with_try=False)), []).append(task)
+            found.setdefault(labels_key(task_labels(identity, with_try=False)), []).append(task)
+        return found
 
     def owners(self, pod: Object) -> tuple[TaskInstance, ...]:
         """All task instances whose pod this may be."""
+        if self._found is None:
+            # Hashing the ids of 100,000 task instances takes seconds, which pods with exact identities need not spend.
+            self._found = self._make()
         return tuple(self._found.get(labels_key(labels_of(pod)), ()))
