@@ -56,6 +56,9 @@ class Healing:
             def tell(last: Round) -> None:
                 if output is Output.json:
                     print_line(_round_json(last))
+                elif self.dry_run:
+                    # Nothing is done, so nothing is logged.
+                    print_round(last, output, dry_run=True)
 
             service = Service(reconciler, leader, clock, interval=interval, dry_run=self.dry_run, told=tell)
             if metrics_port is not None:
