@@ -1,5 +1,6 @@
 """Airflow's policy hook, at each reading of a DAG file: settles our tasks, lets mapped ones start in the triggerer, and
-hands upstream's operators to this engine if the deployment says so. Registered by an entry point (`airflow.policy`).
+hands upstream's operators to this engine if the deployment says so; and at each pod that upstream makes, the deployment's
+rules. Registered by an entry point (`airflow.policy`).
 
 It must never break a DAG that has nothing to do with Podbay: it looks at classes by name and imports late.
 """
@@ -10,7 +11,7 @@ from typing import Any
 
 from airflow.policies import hookimpl
 
-__all__ = ["task_policy"]
+__all__ = ["pod_mutation_hook", "task_policy"]
 
 
 @hookimpl  # type: ignore[untyped-decorator]
@@ -30,6 +31,20 @@ def task_policy(task: Any) -> None:
         start_mapped(task)
     else:
         task.podbay_settle()
+
+
+@hookimpl  # type: ignore[untyped-decorator]
+def pod_mutation_hook(pod: Any) -> None:
+    """For pods of upstream's operator (a V1Pod, changed in place): the deployment's rules. Raises InvalidInputError."""
+    from podbay.airflow.enforcing import enforcement
+
+    enforce = enforcement()
+    if enforce is None:
+        return
+    from podbay.airflow.models import manifest_of, model_of
+
+    enforced = model_of(enforce(manifest_of(pod)))
+    pod.metadata, pod.spec = enforced.metadata, enforced.spec
 
 
 def _is_upstream(operator_class: type) -> bool:
