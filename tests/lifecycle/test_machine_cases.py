@@ -64,6 +64,17 @@ def test_the_run_does_not_end_before_its_kill_was_accepted() -> None:
     assert world.outcome is not None and world.outcome.kind == "killed"
 
 
+def test_a_pod_that_a_kill_leaves_alone_is_marked() -> None:
+    world = started(keep_on_kill=True)
+    settle(world, until=3)
+    world.ask()
+    assert any(isinstance(action, s.Mark) for action in world.todo)
+    assert not any(isinstance(action, s.Kill) for action in world.todo)
+    settle(world, until=3)
+    assert world.outcome is not None and world.outcome.kind == "killed"
+    assert [pod.deleted_at for pod in world.all_pods] == [None]
+
+
 def test_a_container_that_exits_0_on_a_signal_is_no_success() -> None:
     world = started()
     world.graceful = True

@@ -235,7 +235,10 @@ def _kill(rules: Rules, state: State, now: float) -> tuple[State, list[Action]]:
         state, deleting_at=now, clock=None, explain_at=None, phase="cleaning", text=_kill_text(state)
     )
     if rules.keep_on_kill and state.killed_by and not state.kill_is_deadline:
-        return _end(rules, judge(rules, replace(dying, kill_answered=True), now), now)
+        # Its task is over though it may run on; the mark tells the healer and the next try that this is wanted.
+        left = replace(dying, kill_answered=not rules.checked_label)
+        ended, actions = _end(rules, judge(rules, left, now), now)
+        return ended, [*([s.Mark(state.uid)] if rules.checked_label else []), *actions]
     return dying, [s.Kill(state.uid, rules.kill_grace)]
 
 
