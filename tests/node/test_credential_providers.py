@@ -41,7 +41,12 @@ class Plugin:
         path.chmod(0o755)
 
     def answer(self, auth: dict[str, Any], **more: Any) -> None:
-        told = {"apiVersion": V1, "kind": "CredentialProviderResponse", "cacheKeyType": "Registry", "auth": auth}
+        told = {
+            "apiVersion": V1,
+            "kind": "CredentialProviderResponse",
+            "cacheKeyType": "Registry",
+            "auth": auth,
+        }
         (self.directory / "answer").write_text(json.dumps({**told, **more}))
 
     @property
@@ -59,13 +64,19 @@ class Plugin:
             "env": [{"name": "KEY", "value": "set"}],
             **more,
         }
-        document = {"apiVersion": "kubelet.config.k8s.io/v1", "kind": "CredentialProviderConfig", "providers": [provider]}
+        document = {
+            "apiVersion": "kubelet.config.k8s.io/v1",
+            "kind": "CredentialProviderConfig",
+            "providers": [provider],
+        }
         path = self.directory / "config.yaml"
         path.write_text(json.dumps(document))
         return path
 
     def load(self, clock: VirtualClock, *, seconds: float = 60.0, **more: Any) -> CredentialProviders:
-        return CredentialProviders(load_providers(self.config(**more), self.directory), clock, seconds=seconds)
+        return CredentialProviders(
+            load_providers(self.config(**more), self.directory), clock, seconds=seconds
+        )
 
 
 @pytest.fixture
@@ -78,7 +89,9 @@ def login(user: str) -> dict[str, str]:
 
 
 async def test_who_is_asked_and_which_login_fits(plugin: Plugin) -> None:
-    plugin.answer({"registry.test": login("all"), "registry.test/team": login("team"), "other.test": login("other")})
+    plugin.answer(
+        {"registry.test": login("all"), "registry.test/team": login("team"), "other.test": login("other")}
+    )
     providers = plugin.load(VirtualClock())
     found, complaints = await providers.logins("registry.test/team/x")
     assert [each.username for each in found] == ["team", "all"]
@@ -139,7 +152,10 @@ async def test_without_a_duration_the_file_s_holds_and_zero_keeps_nothing(plugin
             f'#!/bin/sh\necho \'{{"kind": "CredentialProviderResponse", "apiVersion": "{V1}", "cacheKeyType": "All"}}\'\n',
             "cacheKeyType that is none of",
         ),
-        ('#!/bin/sh\necho \'{"kind": "CredentialProviderResponse", "apiVersion": "v9"}\'\n', "does not answer with apiVersion"),
+        (
+            '#!/bin/sh\necho \'{"kind": "CredentialProviderResponse", "apiVersion": "v9"}\'\n',
+            "does not answer with apiVersion",
+        ),
     ],
 )
 async def test_programs_that_misbehave(plugin: Plugin, script: str, words: str) -> None:

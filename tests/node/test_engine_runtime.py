@@ -9,12 +9,11 @@ from pathlib import Path
 
 import images
 import pytest
-import registries
 from engines import DOCKER, PODMAN, Daemon
 from images import Layer, build
 from patience import PATIENCE
-from registries import PASSWORD, USER
 
+import registries
 from podbay.errors import ConflictError, PullError, RuntimeUnavailableError
 from podbay.node.engine.api import Engine
 from podbay.node.engine.endpoint import Endpoint
@@ -34,6 +33,7 @@ from podbay.node.specs import (
     VolumeSpec,
 )
 from pods import PodMaker, text_of
+from registries import PASSWORD, USER
 
 pytestmark = [pytest.mark.root, pytest.mark.engine]
 HERE = Platform("linux", images.ARCHITECTURE)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import images
 import pytest
-import registries
 from images import Layer, build
 
+import registries
 from podbay.aio.virtual import VirtualClock
 from podbay.node.image_garbage import ImageGarbage, Space, bytes_to_free, disk_space
 from podbay.node.runc.runtime import RuncRuntime

@@ -13,21 +13,21 @@ from typing import Any
 
 import images
 import pytest
-import registries
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from images import Layer, build
-from registries import PASSWORD, USER, ScriptedRegistry, error
 
+import registries
 from podbay.errors import PullError
 from podbay.node.images.manifest import Platform
 from podbay.node.images.puller import ImagePuller
 from podbay.node.images.reference import parse_reference
 from podbay.node.images.store import ImageStore, StoredImage
 from podbay.node.specs import RegistryAuth
+from registries import PASSWORD, USER, ScriptedRegistry, error
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="layers keep their owners")]
 

@@ -19,7 +19,6 @@ from typing import BinaryIO
 import images
 import pytest
 from images import BuiltImage, Layer, build, digest
-from registries import index
 
 from podbay.errors import InvalidInputError, StateError
 from podbay.node.images.archive import load_archive
@@ -27,6 +26,7 @@ from podbay.node.images.layers import unpack_layer
 from podbay.node.images.manifest import Platform
 from podbay.node.images.reference import parse_reference
 from podbay.node.images.store import ImageStore, LayerOpener, StoredImage
+from registries import index
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="layers keep their owners")]
 HERE = Platform("linux", images.ARCHITECTURE)

@@ -15,7 +15,6 @@ from typing import Any
 import images
 import pytest
 from patience import PATIENCE
-from registries import docker_registry, has_registry
 
 from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.containers import container_agent, runtime_available
@@ -24,6 +23,7 @@ from podbay.lifecycle.diagnosis.diagnose import diagnose
 from podbay.lifecycle.diagnosis.model import Diagnosis, Facts
 from podbay.testing import Environment
 from podbay.testing.requests import Requests
+from registries import docker_registry, has_registry
 
 pytestmark = [
     pytest.mark.slow,

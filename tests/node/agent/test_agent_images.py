@@ -13,9 +13,9 @@ import images
 import pytest
 from agent_pods import AgentCluster, pod, state
 from patience import PATIENCE
-from registries import PASSWORD, USER, docker_registry, has_registry, push
 
 from podbay.node.images import puller
+from registries import PASSWORD, USER, docker_registry, has_registry, push
 
 pytestmark = [
     pytest.mark.root,
