@@ -38,7 +38,7 @@ async def outcome_of(config: ClusterConfig | Path, namespace: str, **more: Any) 
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests need not wait as long as a person's cluster deserves."""
     monkeypatch.setattr(engine_module, "FIRST_ANSWER_SECONDS", 1.0)
-    monkeypatch.setattr(credentials, "PLUGIN_SECONDS", 1.0)
+    monkeypatch.setattr(credentials.Credentials.__init__, "__kwdefaults__", {"plugin_seconds": 1.0})
 
 
 # -- addresses and certificates

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from engine_parts import Cluster, Engine, Notes, frame, sidecar, task
 
+from podbay.lifecycle import requests
 from podbay.lifecycle.outcome import Outcome, Receipt
 from podbay.lifecycle.plan import Deadlines
 from podbay.objects.meta import labels_of
@@ -107,8 +108,10 @@ TROUBLE = [
 
 @pytest.mark.parametrize(("text", "category"), TROUBLE, ids=[c + str(i) for i, (_, c) in enumerate(TROUBLE)])
 async def test_a_bad_result_is_no_success(
-    started: Engine, cluster: Cluster, text: str, category: str
+    started: Engine, cluster: Cluster, text: str, category: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # A log without a whole result is asked for several times, in case its node was lost for a moment.
+    monkeypatch.setattr(requests, "BAD_RESULT_SECONDS", 0.5)
     script = sidecar(message=text, log=text or "something else")
     outcome, _ = await started.run(task(cluster.namespace, result="sidecar", script=script))
     assert (outcome.kind, outcome.exit_code, outcome.result) == ("result", 0, None)

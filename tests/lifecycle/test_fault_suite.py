@@ -36,7 +36,7 @@ from podbay.testing.requests import Requests
 
 START_SPREAD = 0.01
 """Seconds between the starts of two tasks."""
-CALM_SECONDS = 150.0
+CALM_SECONDS = 240.0
 """When nothing goes wrong any more, all have ended after this. The longest time-out inside is of 180 s."""
 
 
