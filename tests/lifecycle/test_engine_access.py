@@ -151,7 +151,7 @@ async def test_logs_that_must_not_be_read(scripted: Environment, cluster: Cluste
     async with engine(config) as found:
         outcome, notes = await found.run(task(cluster.namespace, run=0.2, log="one"))
     assert (outcome.kind, notes.log) == ("succeeded", [])
-    assert any("log cannot be read" in text and "pods/log" in text for _, text in notes.phases)
+    assert any("log cannot be read" in text and "pods/log" in text for text in notes.notices)
 
 
 # -- credential plugins

@@ -22,7 +22,7 @@ from podbay.aio.clock import Clock, SystemClock
 from podbay.aio.tasks import TaskGroup
 from podbay.errors import ApiError, PodbayError
 from podbay.kube.lease import LeasedCluster, pods_of
-from podbay.kube.log_reader import LogSource
+from podbay.kube.log_reader import LogLine, LogSource
 from podbay.kube.logs import LogBatch, PodLogFollower
 from podbay.kube.store import SharedStore
 from podbay.kube.watch import Scope
@@ -344,7 +344,9 @@ class PodRun:
                     self._last_lines.extend(line.text[:LAST_LINE] for line in batch.lines[-LAST_LINES:])
         except ApiError as err:
             # Only what the cluster says of the log comes out here as ApiError; the outcome does not depend on it.
-            await self.driver.phase(self._state.phase, f"the log cannot be read: {err}")
+            text = f"[podbay] lines may be missing here: the log cannot be read any more: {err}"
+            notice = LogLine(self.plan.container, 0, text, notice=True)
+            await self.driver.lines(LogBatch(self.plan.container, [notice], None))
         self._log_ended.set()
 
     async def _kill(self, uid: str, grace: float | None) -> None:
