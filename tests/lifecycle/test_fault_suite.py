@@ -4,7 +4,7 @@
     script/test-faults --fault-pods 200 --fault-seed 7
     script/test-faults --cluster KUBECONFIG     on any cluster, without the faults that only the embedded one can have
 
-In script/test with 60 pods. What is true is judged by a watch of its own (fault_judge), not by the engine.
+What is true is judged by a watch of its own (fault_judge), not by the engine.
 """
 
 from __future__ import annotations
@@ -229,6 +229,7 @@ async def nothing_left(suite: Suite) -> list[str]:
         await asyncio.sleep(0.5)
 
 
+@pytest.mark.faults
 async def test_pods_under_faults(suite: Suite) -> None:
     rng = random.Random(suite.seed)
     tasks = make_tasks(suite.pods, rng, longest=suite.longest, scripted=suite.server is not None)

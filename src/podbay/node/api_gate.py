@@ -12,6 +12,7 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 
+from podbay.aio.race import to_the_end
 from podbay.errors import PodbayError
 from podbay.node.observed import SandboxStatus
 from podbay.node.runtime import PodListeners, Runtime
@@ -49,8 +50,12 @@ class ApiGate:
             or not sandbox.ready
         ):
             return
+        # A cancelled caller must not leave a socket that nobody knows.
+        await to_the_end(self._open(self._listeners, self._service, sandbox))
+
+    async def _open(self, listeners: PodListeners, service: ServiceAddress, sandbox: SandboxStatus) -> None:
         try:
-            listener = await self._listeners.listen(sandbox.id, self._service.address, self._service.port)
+            listener = await listeners.listen(sandbox.id, service.address, service.port)
         except PodbayError as error:
             log.warning(
                 "pod %s/%s cannot reach the API server: %s", sandbox.pod_namespace, sandbox.pod_name, error
@@ -58,7 +63,7 @@ class ApiGate:
             return
         if listener is not None:
             self._servers[sandbox.id] = await asyncio.start_server(
-                partial(pass_on, self._service.server), sock=listener
+                partial(pass_on, service.server), sock=listener
             )
 
     async def close(self, sandbox_id: str) -> None:
