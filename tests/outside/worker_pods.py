@@ -10,13 +10,22 @@ from pathlib import Path
 
 from airflow_home import AirflowHome
 
+import podbay
+
 __all__ = ["write_pod_template"]
 
 
 def write_pod_template(path: Path, home: AirflowHome, settings: Mapping[str, str]) -> None:
     """Write the template; every worker gets the settings of the deployment."""
     environment = Path(sys.prefix)
-    mounts = {"airflow": (environment, True), "home": (home.directory, False), "dags": (home.dags, True)}
+    # Installed to be edited: Airflow finds its policies by the environment, and their code here.
+    source = Path(podbay.__file__).parents[1]
+    mounts = {
+        "airflow": (environment, True),
+        "podbay": (source, True),
+        "home": (home.directory, False),
+        "dags": (home.dags, True),
+    }
     env = {**settings, "PATH": f"{environment}/bin:{os.defpath}", "PYTHONDONTWRITEBYTECODE": "1"}
     container = {
         # Upstream replaces command, arguments and image of the container of this name.
