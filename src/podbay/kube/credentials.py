@@ -6,10 +6,10 @@ import asyncio
 import logging
 import os
 import shutil
-import signal
 from pathlib import Path
 
 from podbay.aio.clock import Clock
+from podbay.aio.programs import ask_program
 from podbay.errors import CredentialError
 from podbay.kube import exec_plugin
 from podbay.kube.auth import (
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 
 PLUGIN_SECONDS = 60.0
 """How long a plugin may take: cold starts of cloud CLIs take ten seconds, a login page that nobody sees for ever."""
-OUTPUT_LIMIT = 1 << 20
 
 
 class Credentials:
@@ -102,33 +101,17 @@ class Credentials:
         if command is None:
             raise exec_plugin.missing(plugin, origin)
         try:
-            # A session of its own: `sh -c python …` leaves a child behind when only the shell is killed.
-            process = await asyncio.create_subprocess_exec(
-                command,
-                *plugin.args,
-                env=environment,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                start_new_session=True,
+            code, stdout, stderr = await ask_program(
+                [command, *plugin.args], env=environment, seconds=self._plugin_seconds
             )
         except FileNotFoundError:
             raise exec_plugin.missing(plugin, origin) from None
+        except TimeoutError:
+            raise exec_plugin.hung(plugin, origin, self._plugin_seconds) from None
         except OSError as err:
             raise CredentialError(
                 f"{origin}: credential plugin {plugin.command!r} cannot be run: {err.strerror}"
             ) from err
-        whole = False
-        try:
-            async with asyncio.timeout(self._plugin_seconds):
-                stdout, stderr = await asyncio.gather(_drain(process.stdout), _drain(process.stderr))
-                code = await process.wait()
-            whole = True
-        except TimeoutError:
-            raise exec_plugin.hung(plugin, origin, self._plugin_seconds) from None
-        finally:
-            if not whole:
-                await _end(process)
         if code != 0:
             raise exec_plugin.failed(plugin, origin, code, stderr)
         return stdout
@@ -148,27 +131,3 @@ def _locate(plugin: ExecPlugin, environment: dict[str, str]) -> str | None:
         path = Path(plugin.command)
         return str(path if path.is_absolute() or plugin.directory is None else plugin.directory / path)
     return shutil.which(plugin.command, path=environment.get("PATH"))
-
-
-async def _drain(stream: asyncio.StreamReader | None) -> bytes:
-    """All of a pipe, of which the last part is kept when it is too much."""
-    assert stream is not None
-    kept = b""
-    while chunk := await stream.read(1 << 16):
-        kept = (kept + chunk)[-OUTPUT_LIMIT:]
-    return kept
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Kill the plugin and its children (a shell may be gone while its child holds the pipes), and reap it."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
-    await process.wait()
-    try:
-        async with asyncio.timeout(1.0):
-            # Read to their end, or the pipes stay open; a child that left the session may hold them longer.
-            await asyncio.gather(_drain(process.stdout), _drain(process.stderr))
-    except TimeoutError:
-        pass

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from podbay.aio.clock import Clock
+from podbay.aio.programs import ask_program
 from podbay.errors import CredentialError, InvalidInputError
 from podbay.node.credentials import matches, read_auth
 from podbay.node.provider_config import Provider, parse_duration, parse_provider_config
@@ -109,41 +109,24 @@ class CredentialProviders:
         provider, program = asked.provider, asked.program
         request = {"kind": "CredentialProviderRequest", "apiVersion": provider.protocol, "image": repository}
         try:
-            process = await asyncio.create_subprocess_exec(
-                str(program),
-                *provider.args,
+            code, output, complaint = await ask_program(
+                [str(program), *provider.args],
                 env={**os.environ, **dict(provider.env)},
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                # A script's child would hold the pipes when only the script is ended.
-                start_new_session=True,
+                seconds=self._seconds,
+                asked=json.dumps(request).encode(),
             )
-        except OSError as err:
-            raise CredentialError(
-                f"credential provider {provider.name} cannot be run: {err.strerror}"
-            ) from err
-        ended = False
-        try:
-            async with asyncio.timeout(self._seconds):
-                output, complaint = await process.communicate(json.dumps(request).encode())
-            ended = True
         except TimeoutError:
             raise CredentialError(
                 f"credential provider {provider.name} gave no answer within {self._seconds:.0f} s and was ended"
             ) from None
-        finally:
-            if not ended:
-                try:
-                    os.killpg(process.pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-                await process.wait()
-        if process.returncode != 0:
+        except OSError as err:
+            raise CredentialError(
+                f"credential provider {provider.name} cannot be run: {err.strerror}"
+            ) from err
+        if code != 0:
             said = complaint.decode("utf-8", "replace").strip()[-_WORDS_MAX:]
             raise CredentialError(
-                f"credential provider {provider.name} exited with {process.returncode}"
-                + (f": {said}" if said else "")
+                f"credential provider {provider.name} exited with {code}" + (f": {said}" if said else "")
             )
         return output
 

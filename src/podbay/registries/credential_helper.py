@@ -6,16 +6,15 @@ prints on stdout is a secret and never quoted.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shutil
-import signal
 from collections.abc import Mapping
 from typing import Final
 
 import orjson
 
+from podbay.aio.programs import ask_program
 from podbay.errors import CredentialError
 from podbay.kube.config import SecretText
 from podbay.registries.image_name import registry_host
@@ -24,7 +23,6 @@ from podbay.registries.logins import DockerConfig, KeyedLogin, Login
 __all__ = ["ask_helper", "login_of"]
 
 _SECONDS: Final = 30.0
-_OUTPUT_MAX: Final = 1 << 20
 _WORDS_MAX: Final = 300
 _NOT_FOUND: Final = "credentials not found"
 
@@ -53,7 +51,15 @@ async def ask_helper(
         raise CredentialError(
             f"{program} is not on PATH; docker's configuration wants it for {key}. Install it."
         )
-    code, output, complaint = await _run(path, program, key, environ, seconds)
+    try:
+        code, output, complaint = await ask_program(
+            [path, "get"], env=environ, seconds=seconds, asked=key.encode()
+        )
+    except TimeoutError:
+        message = f"{program} gave no answer for {key} within {seconds:.0f} s and was ended; run it by hand: "
+        raise CredentialError(message + f"echo {key} | {program} get") from None
+    except OSError as err:
+        raise CredentialError(f"{program} cannot be run: {err.strerror}") from err
     if code != 0:
         said = (complaint + b" " + output).decode("utf-8", "replace").strip()
         if _NOT_FOUND in said:
@@ -64,37 +70,6 @@ async def ask_helper(
             f"{program} exited with {code} when asked for {key}" + (f": {shown}" if shown else "")
         )
     return _answer(program, key, output)
-
-
-async def _run(
-    path: str, program: str, key: str, environ: Mapping[str, str], seconds: float
-) -> tuple[int, bytes, bytes]:
-    process = await asyncio.create_subprocess_exec(
-        path,
-        "get",
-        env=dict(environ),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        # A script's child would hold the pipes when only the script is ended.
-        start_new_session=True,
-    )
-    ended = False
-    try:
-        async with asyncio.timeout(seconds):
-            output, complaint = await process.communicate(key.encode())
-        ended = True
-    except TimeoutError:
-        message = f"{program} gave no answer for {key} within {seconds:.0f} s and was ended; run it by hand: "
-        raise CredentialError(message + f"echo {key} | {program} get") from None
-    finally:
-        if not ended:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-            await process.wait()
-    return process.returncode or 0, output[:_OUTPUT_MAX], complaint
 
 
 def _answer(program: str, key: str, output: bytes) -> Login:
