@@ -13,7 +13,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +168,8 @@ class Chaos:
         self._admin = Admin(server.kubeconfig)
         self._restarts = sorted(restarts)
         self.done: Counter[str] = Counter()
+        # Of its own: all common threads may be waiting for the very server that is to be started.
+        self._hands = ThreadPoolExecutor(1)
         self._restarting: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -201,10 +205,21 @@ class Chaos:
 
     async def _restart(self) -> None:
         kill = self._rng.random() < 0.5
-        await asyncio.to_thread(self._server.stop, kill=kill)
+        name = "kill server" if kill else "stop server"
+        began = time.monotonic()
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._hands, partial(self._server.stop, kill=kill))
+        stopped = time.monotonic()
         await asyncio.sleep(self._rng.uniform(0.0, 3.0))
-        await asyncio.to_thread(self._server.start)
-        self.done["kill server" if kill else "stop server"] += 1
+        starting = time.monotonic()
+        await loop.run_in_executor(self._hands, self._server.start)
+        now = time.monotonic()
+        # A judge who reads of an outage wants to know whose it was.
+        print(
+            f"{datetime.now(UTC):%H:%M:%S} {name}: {stopped - began:.1f} s to end, {starting - stopped:.1f} s away, "
+            f"{now - starting:.1f} s to start"
+        )
+        self.done[name] += 1
 
     async def calm(self) -> None:
         """Everything works again."""
@@ -215,6 +230,7 @@ class Chaos:
 
     def close(self) -> None:
         self._admin.close()
+        self._hands.shutdown()
 
 
 __all__ = ["FAULTS_BY_NAME", "Admin", "Chaos", "ServerProcess", "Tokens"]
