@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, ExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -156,13 +156,16 @@ class NodeAgent:
                         await runtime.reset()
 
     async def _run_on(self, runtime: Runtime, api: ClusterApi, clock: Clock) -> None:
-        async with TaskGroup(f"node/{self._options.name}") as group:
+        # A pod's worker may still be opening a listener while it is being ended: they are closed after the last worker.
+        async with AsyncExitStack() as after, TaskGroup(f"node/{self._options.name}") as group:
             info = await runtime.info()
             machine = look_at_machine(self._storage)
             services = Informer(api, _SERVICES, clock)
             group.start("services", services.run())
             await services.synced.wait()
             parts = self._parts(api, clock, runtime=runtime, info=info, machine=machine, services=services)
+            after.push_async_callback(parts.gate.aclose)
+            after.callback(parts.host_ports.close_all)
             self._running = running = _Running(parts, group)
             here = info.features.host_paths
             running.meter = Meter(runtime, clock, running.containers, machine_totals if here else _elsewhere)
@@ -179,8 +182,6 @@ class NodeAgent:
                 await self._follow(running, registration)
             finally:
                 self._running, self._started = None, False
-                await parts.gate.aclose()
-                parts.host_ports.close_all()
 
     def _parts(
         self,
