@@ -42,6 +42,9 @@ __all__ = [
 class PodbayError(Exception):
     """Base of every error that Podbay raises on purpose."""
 
+    after_doubt: bool = False
+    """The request had been sent before without an answer, and that attempt may have taken effect."""
+
 
 class ApiError(PodbayError):
     """A Kubernetes API refused a request; carries the fields of `kind: Status` (meta/v1).

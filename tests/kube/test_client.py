@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -164,6 +165,42 @@ async def test_a_generated_name_is_not_sent_twice(
         assert caught.value.code == 504
         found = await client.list(CONFIGMAPS, namespace=podbay_namespace)
         assert len([o for o in found.items if name_of(o).startswith("g-")]) == 1
+
+
+class Answers:
+    """A server that answers one request per connection with the next of `bodies`; an empty one hangs up unanswered."""
+
+    def __init__(self, *bodies: bytes) -> None:
+        self.bodies = list(bodies)
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head.lower())
+        await reader.readexactly(int(length[1]) if length else 0)
+        writer.write(self.bodies.pop(0))
+        writer.close()
+
+
+def forbidden() -> bytes:
+    body = b'{"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no"}'
+    head = (
+        b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: "
+    )
+    return head + str(len(body)).encode() + b"\r\n\r\n" + body
+
+
+@pytest.mark.parametrize(("bodies", "doubt"), [((forbidden(),), False), ((b"", forbidden()), True)])
+async def test_a_refusal_after_a_lost_answer_says_so(bodies: tuple[bytes, ...], doubt: bool) -> None:
+    """The first attempt may have made it, whatever is said to the second."""
+    server = await asyncio.start_server(Answers(*bodies).serve, "127.0.0.1", 0)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        async with client_of(ClusterConfig(server=f"http://127.0.0.1:{port}")) as client:
+            with pytest.raises(ApiError) as caught:
+                await client.create(CONFIGMAPS, configmap("c"), namespace="default")
+        assert (caught.value.code, caught.value.after_doubt) == (403, doubt)
+    finally:
+        server.close()
 
 
 @lost

@@ -49,7 +49,7 @@ RETRY = timedelta(seconds=10)
 FIRST_COOL_DOWN = timedelta(seconds=1)
 COOL_DOWN = timedelta(seconds=30)
 """At most one fetch because of a 401 in this time: a user without access must not start a process per request. It begins
-with a second and doubles, for a token may be refused that was fetched in the moment in which all were revoked."""
+with a second and doubles until a token is accepted, for a token may be refused that was fetched in the moment in which all were revoked."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -167,6 +167,11 @@ class AuthFlow:
             self._issued = None
             raise error
         self._renew_at = now + RETRY
+
+    def accepted(self, issued: Issued) -> None:
+        """The server has answered to issued: fetching it was worth it, and will be again."""
+        if issued is self._issued:
+            self._cool_down = FIRST_COOL_DOWN
 
     def refused(self, issued: Issued, now: datetime) -> bool:
         """The server answered 401 to a request that carried issued; says whether another one is worth a try."""

@@ -62,6 +62,10 @@ class Credentials:
         """The server answered 401 to issued; says whether `current` may give something better."""
         return self._flow.refused(issued, self._clock.now())
 
+    def accepted(self, issued: Issued) -> None:
+        """The server answered to issued."""
+        self._flow.accepted(issued)
+
     async def _renew(self, step: Fetch) -> None:
         self.fetches += 1
         try:

@@ -99,6 +99,7 @@ class _Progress:
     misses: int = 0
     failures: int = 0
     failing_since: float | None = None
+    unknown_since: float | None = None
 
 
 class ContainerReader:
@@ -276,7 +277,7 @@ class ContainerReader:
 
     async def _is_complete(self, attempt: Attempt, read: _Read, progress: _Progress) -> bool:
         """The stream ended properly: was that the end of the log?"""
-        progress.failures, progress.failing_since = 0, None
+        progress.failures, progress.failing_since, progress.unknown_since = 0, None, None
         tracker = progress.tracker
         nothing_new = tracker.fresh == 0 and read.rest == progress.rest
         progress.misses = progress.misses + 1 if nothing_new and not tracker.found else 0
@@ -317,12 +318,15 @@ class ContainerReader:
         progress.rest = None
         now = self._source.clock.monotonic()
         if read.heard:
-            progress.failures, progress.failing_since = 0, None
+            progress.failures, progress.failing_since, progress.unknown_since = 0, None, None
         progress.failures += 1
         progress.failing_since = progress.failing_since or now
-        is_unknown = isinstance(error, ApiError) and error.code == 401
-        if is_unknown and now - progress.failing_since > REFUSED_SECONDS:
-            raise error
+        if not (isinstance(error, ApiError) and error.code == 401):
+            progress.unknown_since = None
+        else:
+            progress.unknown_since = progress.unknown_since or now
+            if now - progress.unknown_since > REFUSED_SECONDS:
+                raise error
         if attempt.ended and now - progress.failing_since > PATIENCE_SECONDS:
             self._notice(f"the log could not be read to its end: {error}", progress.tracker.position)
             return False

@@ -47,7 +47,7 @@ class Patience:
 
 
 def in_doubt(error: PodbayError) -> bool:
-    """The request may have taken effect although it failed."""
+    """The request may have taken effect although it failed (this attempt of it; `after_doubt` tells of earlier ones)."""
     if isinstance(error, UnreachableError):
         return error.maybe_sent
     return isinstance(error, ApiError) and error.code in (500, 502, 503, 504)

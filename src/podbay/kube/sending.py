@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from podbay.aio.clock import Clock
-from podbay.errors import ApiError, PodbayError, UnreachableError
+from podbay.errors import ApiError, CredentialError, PodbayError, UnreachableError
 from podbay.kube import retry
 from podbay.kube.auth import Issued
 from podbay.kube.config import ClusterConfig
@@ -54,6 +54,7 @@ class Result:
 
     def json(self) -> Any:
         if self.error is not None:
+            self.error.after_doubt = self.doubt
             raise self.error
         assert self.answer is not None
         return self.answer.json()
@@ -104,7 +105,7 @@ class Sender:
             ) as stream:
                 self.answered = True
                 if stream.status < 300:
-                    self.gate.succeeded()
+                    self._succeeded(issued)
                     yield stream
                     return
                 error = api_error(stream.status, stream.headers, await stream.body())
@@ -120,7 +121,10 @@ class Sender:
         failures = 0
         doubt = renewed = False
         while True:
-            issued = await self.credentials.current()
+            try:
+                issued = await self.credentials.current()
+            except CredentialError as err:
+                return Result(None, err, doubt)
             try:
                 answer = await self._attempt(call, issued)
                 return Result(answer, None, doubt)
@@ -151,11 +155,15 @@ class Sender:
             answer = await self._transport.exchange(call.request, issued, seconds=ANSWER_SECONDS)
         self.answered = True
         if answer.status < 300:
-            self.gate.succeeded()
+            self._succeeded(issued)
             return answer
         error = api_error(answer.status, answer.headers, answer.body)
         self._note_overload(call, error)
         raise error
+
+    def _succeeded(self, issued: Issued) -> None:
+        self.gate.succeeded()
+        self.credentials.accepted(issued)
 
     def _note_overload(self, call: Call, error: ApiError) -> None:
         if call.limited and retry.is_overload(error):
