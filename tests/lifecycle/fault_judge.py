@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from fault_work import Mishap, Task
@@ -51,6 +52,10 @@ class Seen:
     grace: float = 0.0
     deletion_before_end: bool = False
     gone: bool = False
+    states: list[str] = field(default_factory=list)
+    """What was seen of it and when, for whoever reads a complaint."""
+    gone_at: float = math.inf
+    """By the judge's clock, as are the ends of the engine's lives."""
 
     def ended_with(self, code: int) -> bool:
         """By itself: with its own code, and not because the node or a deletion ended it."""
@@ -133,10 +138,19 @@ class Recorder:
             ),
         )
         seen.gone = seen.gone or gone
+        seen.gone_at = min(seen.gone_at, time.monotonic()) if gone else seen.gone_at
         seen.reason = str(status.get("reason") or seen.reason)
         if metadata.get("deletionTimestamp"):
             seen.deletion = metadata["deletionTimestamp"]
             seen.grace = float(metadata.get("deletionGracePeriodSeconds") or 0)
+        target = [
+            each["reason"] for each in status.get("conditions") or () if each["type"] == "DisruptionTarget"
+        ]
+        now = [next(iter(each.get("state") or {"none": 0})) for each in status.get("containerStatuses") or ()]
+        seen.states.append(
+            f"{datetime.now(UTC):%H:%M:%S.%f} {status.get('phase')} {now} {target} "
+            f"{'deleted ' if seen.deletion else ''}{'gone' if gone else ''}"
+        )
         statuses = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
         for each in statuses:
             state = each.get("state") or {}
@@ -160,6 +174,10 @@ class Told:
     struck: bool = False
     """Its mishap was really set off."""
     lives: int = 1
+    ends: list[str] = field(default_factory=list)
+    """What each life of the engine knew at its end, for whoever reads a complaint."""
+    saw: list[tuple[float, str, bool]] = field(default_factory=list)
+    """Of each life: when it ended, the uid of its pod, whether it knew how that pod ends."""
     run: PodRun | None = None
     """The present life's."""
 
@@ -212,6 +230,8 @@ def _allowed(told: Told, last: Seen) -> set[Kind]:
     task = told.task
     own: Kind = "succeeded" if task.code == 0 else "failed"
     done = KINDS[task.mishap] if told.struck else set()
+    if told.struck and task.mishap in ("preempt", "eviction API") and _nobody_looked(told, last):
+        done = {*done, "deleted"}
     if not last.ended_with(task.code):
         return set(done)
     # It has ended by itself. What was done to it afterwards changes nothing, if the two can be told apart: stamps have
@@ -220,7 +240,23 @@ def _allowed(told: Told, last: Seen) -> set[Kind]:
     certain = (
         last.margin >= 2.0 and not last.deletion_before_end and task.mishap != "kill" and told.lives == 1
     )
-    return {own} if certain or not told.struck else {own, *done}
+    allowed = {own} if certain or not told.struck else {own, *done}
+    return {*allowed, "result"} if _result_taken_away(told, last) else allowed
+
+
+def _nobody_looked(told: Told, last: Seen) -> bool:
+    """The life of the engine that made the pod ended before it had heard of the disruption, and the next found nothing."""
+    lives = [life for life in told.saw[:-1] if life[1] in (last.uid, "")]
+    if not lives or any(knew for _, _, knew in lives):
+        return False
+    return -1.0 < lives[-1][0] - last.gone_at < 10.0
+
+
+def _result_taken_away(told: Told, last: Seen) -> bool:
+    """A result too large for the status was removed with its pod, by others, at once, within seconds of the task's end."""
+    task = told.task
+    large = task.transport == "sidecar" and task.result is not None and len(task.result) > 2500
+    return large and told.struck and task.code == 0 and last.grace == 0 and last.margin < 15
 
 
 def _lines(told: Told, last: Seen, pods: Sequence[Seen]) -> list[str]:

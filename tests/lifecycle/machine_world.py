@@ -17,6 +17,7 @@ from podbay.lifecycle import state as s
 from podbay.lifecycle.diagnosis.diagnose import diagnose
 from podbay.lifecycle.diagnosis.model import Facts
 from podbay.lifecycle.machine import step
+from podbay.lifecycle.memory import remembered
 from podbay.lifecycle.outcome import Outcome
 from podbay.objects.meta import Object, uid_of
 from podbay.pods.identity import TaskIdentity, identity_annotations, pod_name
@@ -154,8 +155,10 @@ class World:
     most_running: int = 0
     wakes: list[float] = field(default_factory=list)
 
-    def begin(self, *, with_checkpoint: bool) -> None:
-        """A life of the run begins, perhaps after a crash."""
+    def begin(self, *, with_checkpoint: bool, told: bool = False) -> None:
+        """A life of the run begins, perhaps after a crash; told: the last one could still write down what it knew."""
+        if told:
+            self._save()
         self.state = s.State(begun_at=self.now)
         self.todo, self.watched, self.adopted, self.wakes = [], [], "", []
         saved = self.saved if with_checkpoint else {}
@@ -196,6 +199,8 @@ class World:
             "known_name": self.state.name,
             "incarnation": self.state.incarnation,
             "spent": self.state.spent,
+            "last": remembered(self.state, "base"),
+            "deletion_seen": self.state.deletion_seen,
             "outcome": self.state.outcome,
         }
 

@@ -17,6 +17,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -124,10 +125,17 @@ async def live(cluster: LeasedCluster, suite: Suite, told: Told, admin: Admin) -
                 await asyncio.gather(life, return_exceptions=True)
             else:
                 told.outcome = life.result()
+            told.saw.append((time.monotonic(), run.state.uid, knows_the_end(run)))
+            told.ends.append(f"{datetime.now(UTC):%H:%M:%S.%f} {run.state}")
     finally:
         if mishap is not None:
             mishap.cancel()
             await asyncio.gather(mishap, return_exceptions=True)
+
+
+def knows_the_end(run: PodRun) -> bool:
+    """It has heard that its pod has ended or is about to."""
+    return run.state.deletion_seen or run.state.verdict is not None or run.state.remembered is not None
 
 
 async def strike(told: Told, now: list[PodRun], suite: Suite, admin: Admin) -> None:
@@ -249,7 +257,7 @@ async def test_pods_under_faults(suite: Suite) -> None:
     for pod in recorder.pods.values():
         pods[pod.task].append(pod)
     wrong = [
-        (each.task.id, each.told_of(), [text[:1000] for text in found], pods[each.task.id])
+        (each.task.id, each.told_of(), [text[:1000] for text in found], pods[each.task.id], each.ends)
         for each in told
         if (found := judge(each, pods[each.task.id]))
     ]

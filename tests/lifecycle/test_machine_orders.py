@@ -10,7 +10,7 @@ from podbay.lifecycle import state as s
 from podbay.lifecycle.plan import Deadlines
 from podbay.lifecycle.view import view_of
 
-MISFORTUNES = ("lost before", "lost after", "quota", "crash", "crash without checkpoint", "delete", "evict", "preempt", "ask", "skip", "again")  # fmt: skip
+MISFORTUNES = ("lost before", "lost after", "quota", "crash", "shutdown", "crash without checkpoint", "delete", "evict", "preempt", "ask", "skip", "again")  # fmt: skip
 
 
 def _rules(draw: st.DataObject) -> s.Rules:
@@ -33,6 +33,8 @@ def _misfortune(world: World, what: str, draw: st.DataObject) -> None:
             world.answer(creates[0], what)
     elif what == "crash":
         world.begin(with_checkpoint=True)
+    elif what == "shutdown":
+        world.begin(with_checkpoint=True, told=True)
     elif what == "crash without checkpoint":
         # Without its checkpoint a life knows only what is there; it may run a task again whose pod is gone.
         if world.pods:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from podbay.errors import InvalidInputError
 from podbay.kube.log_lines import Position
 from podbay.lifecycle.outcome import Outcome
+from podbay.objects.meta import Object
 
 __all__ = ["CHECKPOINT_VERSION", "Checkpoint"]
 
@@ -33,6 +34,10 @@ class Checkpoint:
     """Seconds since the run began."""
     spent: Mapping[str, float] = field(default_factory=dict)
     """Seconds by clock (queue, schedule, start)."""
+    last: Object | None = None
+    """The pod's last state, if it had ended or was about to go (`memory.remembered`)."""
+    deletion_seen: bool = False
+    """Its end was asked for, by whomever, before it had ended."""
     outcome: Outcome | None = None
     """Decided; only the pod may be left to clean up."""
 
@@ -45,6 +50,8 @@ class Checkpoint:
             "positions": {name: str(position) for name, position in self.positions.items()},
             "elapsed": round(self.elapsed, 3),
             "spent": {clock: round(seconds, 3) for clock, seconds in self.spent.items()},
+            "last": self.last,
+            "deletion_seen": self.deletion_seen,
             "outcome": None if self.outcome is None else self.outcome.to_json(),
         }
 
@@ -63,6 +70,8 @@ class Checkpoint:
                 positions={name: Position.parse(each) for name, each in data["positions"].items()},
                 elapsed=float(data["elapsed"]),
                 spent={clock: float(seconds) for clock, seconds in data["spent"].items()},
+                last=dict(data["last"]) if data.get("last") else None,
+                deletion_seen=bool(data.get("deletion_seen")),
                 outcome=Outcome.from_json(data["outcome"]) if data.get("outcome") else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:

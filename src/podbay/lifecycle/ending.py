@@ -108,7 +108,9 @@ def gather(rules: Rules, state: State, now: float) -> tuple[State, list[Action],
     assert verdict is not None
     actions: list[Action] = []
     if state.logs == "none":
-        ended = view_of(state.pod, rules.container).ended_containers if state.pod is not None else ()
+        # Of a pod that was gone when this life began, nobody follows a log.
+        here = state.pod is not None and state.pod is not state.remembered
+        ended = view_of(state.pod, rules.container).ended_containers if state.pod is not None and here else ()
         state = replace(state, logs="asked")
         actions.append(s.WaitForLogs(ended))
     if verdict.kind == "succeeded":

@@ -31,6 +31,7 @@ from podbay.lifecycle.checkpoint import Checkpoint
 from podbay.lifecycle.diagnosis.diagnose import diagnose
 from podbay.lifecycle.diagnosis.model import Facts
 from podbay.lifecycle.machine import step
+from podbay.lifecycle.memory import remembered
 from podbay.lifecycle.outcome import Outcome
 from podbay.lifecycle.plan import PodPlan
 from podbay.lifecycle.requests import PodRequests
@@ -130,6 +131,8 @@ class PodRun:
             positions=dict(positions),
             elapsed=self._now() - state.begun_at,
             spent=spent,
+            last=remembered(state, self.plan.container),
+            deletion_seen=state.deletion_seen,
             outcome=state.outcome,
         )
 
@@ -246,6 +249,8 @@ class PodRun:
                 known_name=start.pod,
                 incarnation=start.incarnation,
                 spent=start.spent,
+                last=start.last,
+                deletion_seen=start.deletion_seen,
                 outcome=start.outcome,
             )
         )
@@ -344,10 +349,13 @@ class PodRun:
                     self._last_lines.extend(line.text[:LAST_LINE] for line in batch.lines[-LAST_LINES:])
         except ApiError as err:
             # Only what the cluster says of the log comes out here as ApiError; the outcome does not depend on it.
-            text = f"[podbay] lines may be missing here: the log cannot be read any more: {err}"
-            notice = LogLine(self.plan.container, 0, text, notice=True)
-            await self.driver.lines(LogBatch(self.plan.container, [notice], None))
+            await self._notice(f"the log cannot be read any more: {err}")
         self._log_ended.set()
+
+    async def _notice(self, why: str) -> None:
+        text = f"[podbay] lines may be missing here: {why}"
+        notice = LogLine(self.plan.container, 0, text, notice=True)
+        await self.driver.lines(LogBatch(self.plan.container, [notice], None))
 
     async def _kill(self, uid: str, grace: float | None) -> None:
         """What a container wrote before it is killed can be read only while the pod is there."""
@@ -368,6 +376,8 @@ class PodRun:
             finally:
                 done.cancel()
                 drained.cancel()
+        elif self._state.remembered is not None and self.plan.logs(self.plan.container):
+            await self._notice("the pod went away while nobody followed its log")
         self._post(s.LogsRead(self._now(), tuple(self._last_lines)))
 
     async def _last_words(self) -> None:

@@ -24,6 +24,9 @@ from podbay.pods.identity import identity_of
 
 __all__ = ["Step", "step"]
 
+SAVE_SECONDS = 5.0
+"""An end that takes longer to be told is written down first: the next life may find no pod to look at."""
+
 Step: TypeAlias = tuple[State, tuple[Action, ...]]
 
 
@@ -59,7 +62,8 @@ def _absorb(rules: Rules, state: State, event: Event) -> tuple[State, list[Actio
             return absorb_refusal(rules, state, event), []
         case s.Seen(pod=pod):
             if uid_of(pod) == state.uid:
-                return _seen(rules, state, pod, event.now), []
+                seen = _seen(rules, state, pod, event.now)
+                return seen, [s.Save()] if seen.deletion_at != state.deletion_at else []
             return state, []
         case s.Gone():
             if event.last is not None and uid_of(event.last) != state.uid:
@@ -67,7 +71,7 @@ def _absorb(rules: Rules, state: State, event: Event) -> tuple[State, list[Actio
                 return state, []
             if not state.uid:
                 return replace(state, doubtful=False, finding=False), []
-            last = event.last if event.last is not None else state.pod
+            last = event.last or state.pod or state.remembered
             return replace(state, gone=True, pod=last), []
         case s.Explained():
             return _explained(state, event), []
@@ -99,13 +103,17 @@ def _begin(rules: Rules, state: State, event: s.Found) -> tuple[State, list[Acti
             begun, outcome=event.outcome, decided=True, name=event.known_name, uid=event.known_uid
         )
         return replace(begun, pod=left), []
+    if event.deletion_seen:
+        begun = replace(begun, deletion_at=event.now)
     newest = _newest(event.pods)
     if newest is not None:
         identity = identity_of(newest)
         begun = _counted(begun, identity.incarnation if identity is not None else event.incarnation)
+        if uid_of(newest) != event.known_uid:
+            begun = replace(begun, deletion_at=None)
         return _adopt(begun, newest, event.now, rules)
     if event.known_uid:
-        found = replace(begun, uid=event.known_uid, name=event.known_name)
+        found = replace(begun, uid=event.known_uid, name=event.known_name, remembered=event.last)
         return found, [s.Find(event.known_name, event.known_uid)]
     return replace(begun, create_at=event.now), []
 
@@ -262,6 +270,9 @@ def _end(rules: Rules, state: State, now: float) -> tuple[State, list[Action]]:
     if ready:
         state, more = conclude(rules, state, now)
         actions += more
+    elif not state.end_saved and state.ended_at is not None and now >= state.ended_at + SAVE_SECONDS:
+        state = replace(state, end_saved=True)
+        actions.append(s.Save())
     return state, actions
 
 
@@ -291,5 +302,7 @@ def next_wake(rules: Rules, state: State) -> float | None:
         times.append(state.begun_at + rules.deadlines.run)
     if state.create_at is not None:
         times.append(state.create_at)
+    if state.verdict is not None and state.ended_at is not None and not state.end_saved:
+        times.append(state.ended_at + SAVE_SECONDS)
     times += next_deadline(rules, state) + next_ending(rules, state)
     return min(times, default=None)

@@ -38,6 +38,8 @@ RESULT_BYTES = 64 << 20
 """More than any sidecar of ours prints."""
 _NODES_SHOWN = 200
 _DELAYS = Backoff(initial=0.2, maximum=5.0)
+_RESULT_DELAYS = Backoff(initial=0.1, maximum=1.0)
+"""Whoever removes the pod now takes its result away."""
 
 
 class PodRequests:
@@ -55,14 +57,15 @@ class PodRequests:
             return s.Created(now(), await self._client.create(PODS, manifest, namespace=namespace))
         except (ApiError, UnreachableError, CredentialError) as err:
             error: PodbayError = err
-        if isinstance(error, ApiError) and error.reason == "AlreadyExists":
+        taken = isinstance(error, ApiError) and error.reason == "AlreadyExists"
+        if taken:
             try:
                 there = await self._client.get(PODS, name, namespace=namespace)
                 return s.Taken(now(), there, ours=_is_same_try(manifest, there))
             except (ApiError, UnreachableError, CredentialError) as err:
                 # Gone again, or nobody can say; the next create will tell.
-                error = err
-        doubt = in_doubt(error)
+                error, taken = err, not (isinstance(err, ApiError) and err.code == 404)
+        doubt = taken or in_doubt(error) or error.after_doubt
         found = diagnose(Facts(pod=manifest, container=self._container, error=error))
         return s.Refused(now(), error, found, doubt=doubt)
 
@@ -137,7 +140,7 @@ class PodRequests:
             if waited > RESULT_SECONDS:
                 return s.ResultRead(self._clock.monotonic(), ResultReading("missing"))
             failures += 1
-            await self._clock.sleep(_DELAYS.delay(failures - 1))
+            await self._clock.sleep(_RESULT_DELAYS.delay(failures - 1))
 
     async def _read_result(self, namespace: str, name: str) -> ResultReading | None:
         """None: it could not be read now."""

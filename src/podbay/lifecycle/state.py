@@ -138,6 +138,10 @@ class State:
     kill_answered: bool = False
     """Our request for its end was accepted (or the pod was not there)."""
     gone: bool = False
+    remembered: Object | None = None
+    """The state that an earlier life knew last; what counts if the pod is gone."""
+    end_saved: bool = False
+    """How it ended has been written down, for the outcome takes long."""
     verdict: Verdict | None = None
     logs: Literal["none", "asked", "read"] = "none"
     last_lines: Sequence[str] = ()
@@ -174,6 +178,9 @@ class Found:
     incarnation: int = 0
     spent: Mapping[str, float] = field(default_factory=dict)
     """As in State."""
+    last: Object | None = None
+    deletion_seen: bool = False
+    """As in Checkpoint."""
     outcome: Outcome | None = None
     """Decided by an earlier life; only cleaning up is left."""
 

@@ -1,0 +1,48 @@
+"""What one life of a run leaves to the next about a pod that may not be there any more by then. Pure.
+
+A pod that has ended, or that others are removing, is soon gone, and with it how it ended. Whoever comes after a crash
+must not take a pod that had succeeded, or that was evicted, for one that somebody deleted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from podbay.lifecycle.state import State
+from podbay.lifecycle.view import view_of
+from podbay.objects.meta import Object
+
+__all__ = ["remembered"]
+
+_METADATA = ("name", "namespace", "uid", "deletionTimestamp", "deletionGracePeriodSeconds")
+_SPEC = ("nodeName", "restartPolicy", "terminationGracePeriodSeconds")
+_CONTAINER = ("name", "image", "restartPolicy", "resources")
+
+
+def remembered(state: State, container: str) -> Object | None:
+    """The pod's last state if it may be asked for later: without environment, commands and annotations, so no secret."""
+    if not state.uid:
+        return None
+    if state.pod is None:
+        # This life has not looked yet; what the last one knew must not be lost with it.
+        return state.remembered
+    pod = state.pod
+    view = view_of(pod, container)
+    if view.stage != "ended" and not state.deletion_seen:
+        return None
+    spec = pod.get("spec") or {}
+    kept: dict[str, Any] = _only(spec, _SPEC)
+    for kind in ("initContainers", "containers"):
+        if spec.get(kind):
+            kept[kind] = [_only(each, _CONTAINER) for each in spec[kind]]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": _only(pod.get("metadata") or {}, _METADATA),
+        "spec": kept,
+        "status": pod.get("status") or {},
+    }
+
+
+def _only(fields: Object, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: fields[name] for name in names if name in fields}
