@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from plugin import CountingPlugin
+
 from podbay.kube.kubeconfig import load_kubeconfig
 from podbay.kube.lease import lease, pods_of
 from podbay.kube.store import Change
@@ -82,9 +84,16 @@ class Cluster:
 
 
 async def drive(
-    cluster: Cluster, who: str, count: int, seconds: float, python: str, command: Sequence[str] = ("true",)
+    cluster: Cluster,
+    who: str,
+    count: int,
+    seconds: float,
+    python: str,
+    *,
+    command: Sequence[str] = ("true",),
+    kubeconfig: Path | None = None,
 ) -> dict[str, Any]:
-    """One run; ends of containers are noted meanwhile."""
+    """One run; ends of containers are noted meanwhile. kubeconfig: the driver's, when it is not the cluster's own."""
     words = {"ours": ["ours.py", "x"], "upstream sync": ["upstream.py", "sync"], "upstream deferrable": ["upstream.py", "deferrable"]}  # fmt: skip
     script, mode = words[who]
     annotations = {
@@ -92,7 +101,7 @@ async def drive(
         "scripted.podbay.dev/log": "first\nsecond",
     }
     program = [
-        sys.executable if who == "ours" else python, str(HERE / script), "--kubeconfig", str(cluster.kubeconfig),
+        sys.executable if who == "ours" else python, str(HERE / script), "--kubeconfig", str(kubeconfig or cluster.kubeconfig),
         "--image", IMAGE, "--command", json.dumps(command), "--annotations", json.dumps(annotations), "--mode", mode, "--count", str(count),
     ]  # fmt: skip
     ended: dict[int, float] = {}
@@ -157,10 +166,15 @@ def show(title: str, facts: dict[str, dict[str, Any]], count: int) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--plugin-only", action="store_true", help="only the runs of a credential plugin")
     parser.add_argument("--upstream-python", default=".venv-airflow/bin/python")
     parser.add_argument("--counts", type=int, nargs="*", default=[1, 100, 1000])
     parser.add_argument("--seconds", type=float, nargs="*", default=[1.0, 60.0])
     options = parser.parse_args()
+    with Cluster(NODES) as cluster:
+        await plugins(cluster, options.upstream_python)
+    if options.plugin_only:
+        return
     with Cluster() as cluster:
         cluster.load_image()
         await logs(cluster, options.upstream_python)
@@ -180,11 +194,23 @@ async def table(cluster: Cluster, title: str, count: int, seconds: float, python
     show(title, facts, count)
 
 
+async def plugins(cluster: Cluster, python: str, *, count: int = 20, seconds: float = 30.0) -> None:
+    """How often a credential plugin is run whose token lives long."""
+    print(f"\nruns of a credential plugin, {count} pods of {seconds:g} s at once")
+    plugin = CountingPlugin(cluster.kubeconfig, Path(cluster.home.name))
+    ours = 0
+    for who in ("ours", *MOST):
+        await drive(cluster, who, count, seconds, python, kubeconfig=plugin.kubeconfig)
+        runs = plugin.take()
+        ours = ours or runs
+        print(f"  {who:20} {runs} runs for {count} pods ({runs / ours:.0f}x)")
+
+
 async def logs(cluster: Cluster, python: str) -> None:
     """One container that writes 10,000 lines a second."""
     print(f"\n{BURSTS * 10_000} lines, 10,000 a second, from one container")
     for who in ("ours", "upstream sync"):
-        facts = await drive(cluster, who, 1, 0.0, python, CHATTY)
+        facts = await drive(cluster, who, 1, 0.0, python, command=CHATTY)
         cores = facts["cpu"] / facts["wall"]
         lag = f", lag p50 {facts['lag_p50']:.3f} s p99 {facts['lag_p99']:.3f} s" if "lag_p50" in facts else ""
         print(
