@@ -25,8 +25,7 @@ from podbay.testing.requests import Requests
 
 KINDS: Mapping[Mishap, set[Kind]] = {
     "": set(),
-    # A kill that an engine's life took into its grave is a deletion by nobody known.
-    "kill": {"killed", "deleted"},
+    "kill": {"killed"},
     # node_lost: the server was away for longer than a node may take to end a pod.
     "delete": {"deleted", "node_lost"},
     "evict": {"evicted"},

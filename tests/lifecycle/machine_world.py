@@ -201,6 +201,7 @@ class World:
             "spent": self.state.spent,
             "last": remembered(self.state, "base"),
             "deletion_seen": self.state.deletion_seen,
+            "killed_by": "" if self.state.kill_is_deadline else self.state.killed_by,
             "outcome": self.state.outcome,
         }
 

@@ -176,7 +176,7 @@ async def test_decided_and_cleaned_up(scripted: Environment, cluster: Cluster) -
 
 
 async def test_lost_while_it_killed(scripted: Environment, cluster: Cluster) -> None:
-    """The kill was accepted and not told: the next life sees a pod that is being deleted, and no success."""
+    """The kill was accepted and not told: the next life brings it to its end, and says whose it was."""
     plan = task(cluster.namespace, run="forever", script={"stop-seconds": "3"})
     async with engine(scripted.kubeconfig) as process:
         life = process.start(plan)
@@ -188,7 +188,7 @@ async def test_lost_while_it_killed(scripted: Environment, cluster: Cluster) -> 
             await asyncio.sleep(0.01)
         checkpoint = await life.crash()
     outcome, _ = await engine_run(scripted, plan, checkpoint)
-    assert outcome.kind == "deleted"
+    assert outcome.kind == "killed"
     assert await cluster.pods() == []
 
 

@@ -262,6 +262,7 @@ async def test_pods_under_faults(suite: Suite) -> None:
         if (found := judge(each, pods[each.task.id]))
     ]
     print(_summary(told, recorder))
+    print(_latest(told))
     assert not wrong, f"seed {suite.seed}: " + "\n".join(str(each) for each in wrong)
     assert not left, f"seed {suite.seed}: orphans {left}"
 
@@ -269,6 +270,12 @@ async def test_pods_under_faults(suite: Suite) -> None:
 def _cpu() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
+
+
+def _latest(told: list[Told]) -> str:
+    """Who kept the run waiting: an end long after the last fault asks for a look."""
+    ends = sorted((each.saw[-1][0], each.told_of(), each.notices) for each in told if each.saw)
+    return "\n".join(f"{at - ends[-1][0]:7.1f} s {what} {notices}" for at, what, notices in ends[-5:])
 
 
 def _summary(told: list[Told], recorder: Recorder) -> str:

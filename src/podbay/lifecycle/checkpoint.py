@@ -36,6 +36,8 @@ class Checkpoint:
     """Seconds by clock (queue, schedule, start)."""
     last: Object | None = None
     """The pod's last state, if it had ended or was about to go (`memory.remembered`)."""
+    killed_by: str = ""
+    """Who has asked for the run's end; the next life brings it about."""
     deletion_seen: bool = False
     """Its end was asked for, by whomever, before it had ended."""
     outcome: Outcome | None = None
@@ -51,6 +53,7 @@ class Checkpoint:
             "elapsed": round(self.elapsed, 3),
             "spent": {clock: round(seconds, 3) for clock, seconds in self.spent.items()},
             "last": self.last,
+            "killed_by": self.killed_by,
             "deletion_seen": self.deletion_seen,
             "outcome": None if self.outcome is None else self.outcome.to_json(),
         }
@@ -71,6 +74,7 @@ class Checkpoint:
                 elapsed=float(data["elapsed"]),
                 spent={clock: float(seconds) for clock, seconds in data["spent"].items()},
                 last=dict(data["last"]) if data.get("last") else None,
+                killed_by=str(data.get("killed_by") or ""),
                 deletion_seen=bool(data.get("deletion_seen")),
                 outcome=Outcome.from_json(data["outcome"]) if data.get("outcome") else None,
             )

@@ -133,6 +133,7 @@ class PodRun:
             spent=spent,
             last=remembered(state, self.plan.container),
             deletion_seen=state.deletion_seen,
+            killed_by="" if state.kill_is_deadline else state.killed_by,
             outcome=state.outcome,
         )
 
@@ -201,8 +202,8 @@ class PodRun:
                 self._post(s.Cleaned(self._now()))
             case s.Delete(uid=uid):
                 self._do("delete", self._answer(requests.delete(self._namespace(), state.name, uid)))
-            case s.Mark():
-                self._do("mark", self._answer(requests.mark(self._namespace(), state.name)))
+            case s.Mark(uid=uid, hold=hold):
+                self._do("mark", self._answer(requests.mark(self._namespace(), state.name, uid, hold)))
             case s.Tell(phase=phase, text=text):
                 await self.driver.phase(phase, text)
             case s.Save():
@@ -251,6 +252,7 @@ class PodRun:
                 spent=start.spent,
                 last=start.last,
                 deletion_seen=start.deletion_seen,
+                killed_by=start.killed_by,
                 outcome=start.outcome,
             )
         )
@@ -397,6 +399,8 @@ def _rules_of(plan: PodPlan, manifest: Object, incarnation: int) -> s.Rules:
         json_result=plan.json_result,
         deadlines=plan.deadlines,
         keep=plan.keep,
+        hold=plan.hold,
+        unheld_codes=plan.unheld_codes,
         keep_on_kill=plan.keep_on_kill,
         infrastructure_retries=plan.infrastructure_retries,
         idempotent=plan.idempotent,

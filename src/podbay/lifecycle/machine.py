@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from podbay.lifecycle import state as s
 from podbay.lifecycle.ending import conclude, gather, judge, may_replace, next_ending
+from podbay.lifecycle.outcome import Outcome
 from podbay.lifecycle.pending import absorb_refusal, go_on, next_deadline, passed
 from podbay.lifecycle.state import Action, Event, Rules, State
 from podbay.lifecycle.view import view_of
@@ -84,17 +85,19 @@ def _absorb(rules: Rules, state: State, event: Event) -> tuple[State, list[Actio
             too_late = state.verdict is not None and state.phase != "replacing"
             if state.killed_by or too_late or state.outcome is not None:
                 return state, []
-            return replace(state, killed_by=by or "somebody"), []
+            return replace(state, killed_by=by or "somebody"), [s.Save()]
         case s.Decided():
             return replace(state, decided=True), []
         case s.Cleaned():
-            return _cleaned(state, event.now), []
+            return _cleaned(state, event), []
         case s.Tick():
             return state, []
 
 
 def _begin(rules: Rules, state: State, event: s.Found) -> tuple[State, list[Action]]:
     begun = replace(state, phase="creating", spent=event.spent)
+    if event.killed_by and not begun.killed_by:
+        begun = replace(begun, killed_by=event.killed_by)
     begun = _counted(begun, event.incarnation)
     if event.outcome is not None:
         # Whatever is left of the pod is only to be removed.
@@ -165,20 +168,20 @@ def _explained(state: State, event: s.Explained) -> State:
     return replace(known, explained=known.verdict is not None, explain_at=None)
 
 
-def _cleaned(state: State, now: float) -> State:
+def _cleaned(state: State, event: s.Cleaned) -> State:
     if state.phase == "replacing":
         return State(
             phase="creating",
             begun_at=state.begun_at,
             incarnation=state.incarnation + 1,
             incarnations=state.incarnations + 1,
-            create_at=now + replacement_delay(state.incarnations),
+            create_at=event.now + replacement_delay(state.incarnations),
             killed_by=state.killed_by,
             kill_is_deadline=state.kill_is_deadline,
             spent=state.spent,
             text="another pod takes the place of the one that was lost",
         )
-    return replace(state, cleaned=state.cleaning, kill_answered=True)
+    return replace(state, cleaned=state.cleaning, kill_answered=True, held_until=event.held_until)
 
 
 def replacement_delay(incarnations: int) -> float:
@@ -285,12 +288,19 @@ def _clean_up(rules: Rules, state: State) -> tuple[State, list[Action]]:
     if state.cleaned or not state.uid or state.gone or state.deleting_at is not None:
         return replace(state, phase="done", text=""), [s.Finish(state.outcome)]
     tidying = replace(state, phase="cleaning", text="", cleaning=True)
-    kept = rules.keep == "always" or (rules.keep == "on_failure" and not state.outcome.ok)
-    if not kept:
+    if not _is_kept(rules, state.outcome):
         return tidying, [s.Delete(state.uid)]
-    if rules.checked_label:
-        return tidying, [s.Mark(state.uid)]
+    if rules.checked_label or rules.hold is not None:
+        return tidying, [s.Mark(state.uid, rules.hold)]
     return replace(state, phase="done", text=""), [s.Finish(state.outcome)]
+
+
+def _is_kept(rules: Rules, outcome: Outcome) -> bool:
+    if rules.keep != "on_failure":
+        return rules.keep == "always"
+    # Who keeps failed pods for good gets, as upstream, also those whose exit code means: skipped.
+    is_fine = rules.hold is not None and outcome.exit_code in rules.unheld_codes
+    return not outcome.ok and not is_fine
 
 
 def next_wake(rules: Rules, state: State) -> float | None:

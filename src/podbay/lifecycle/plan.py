@@ -42,6 +42,10 @@ class PodPlan:
     """A result that is not JSON is none."""
     deadlines: Deadlines = field(default_factory=Deadlines)
     keep: Keep = "never"
+    hold: float | None = None
+    """Seconds that a pod which is kept stays: it is marked with the end, and the healer removes it then. None: for good."""
+    unheld_codes: frozenset[int] = frozenset()
+    """Exit codes that are no failure to whoever waits: where pods are held for a time, such a pod is not."""
     keep_on_kill: bool = False
     """A killed pod is left alone (upstream: on_kill_action="keep_pod")."""
     infrastructure_retries: int = 3

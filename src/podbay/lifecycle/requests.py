@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from typing import Any
 
 from podbay.aio.backoff import Backoff
 from podbay.aio.clock import Clock
@@ -17,6 +18,7 @@ from podbay.kube.retry import in_doubt
 from podbay.lifecycle import state as s
 from podbay.lifecycle.diagnosis.diagnose import diagnose
 from podbay.lifecycle.diagnosis.model import Facts
+from podbay.lifecycle.hold import HELD_UNTIL, hold_annotations
 from podbay.objects.meta import Object, name_of, namespace_of, uid_of
 from podbay.objects.resource import GVR
 from podbay.pods.identity import ALREADY_CHECKED_LABEL, identity_of
@@ -102,14 +104,17 @@ class PodRequests:
                 return s.Cleaned(self._clock.monotonic(), error)
             await self._clock.sleep(_DELAYS.delay(failures - 1))
 
-    async def mark(self, namespace: str, name: str) -> s.Event:
-        """Label a kept pod as processed (spec 20)."""
-        patch = {"metadata": {"labels": {ALREADY_CHECKED_LABEL: "True"}}}
+    async def mark(self, namespace: str, name: str, uid: str, hold: float | None) -> s.Event:
+        """Label a kept pod as processed (spec 20), and say until when it is held."""
+        patch: dict[str, Any] = {"uid": uid, "labels": {ALREADY_CHECKED_LABEL: "True"}}
+        marks = {} if hold is None else hold_annotations(self._clock.now(), hold)
+        if marks:
+            patch["annotations"] = marks
         try:
-            await self._client.patch(PODS, name, patch, namespace=namespace)
+            await self._client.patch(PODS, name, {"metadata": patch}, namespace=namespace)
         except (ApiError, UnreachableError, CredentialError) as err:
             return s.Cleaned(self._clock.monotonic(), err)
-        return s.Cleaned(self._clock.monotonic())
+        return s.Cleaned(self._clock.monotonic(), held_until=marks.get(HELD_UNTIL, ""))
 
     async def explain(self, pod: Object) -> s.Event:
         """Events about the pod, and its node or, for one without a node, all nodes. What cannot be read is left out."""

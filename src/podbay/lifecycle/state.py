@@ -73,6 +73,8 @@ class Rules:
     json_result: bool = True
     deadlines: Deadlines = field(default_factory=Deadlines)
     keep: Keep = "never"
+    hold: float | None = None
+    unheld_codes: frozenset[int] = frozenset()
     keep_on_kill: bool = False
     infrastructure_retries: int = 3
     idempotent: bool = False
@@ -151,6 +153,8 @@ class State:
     decided: bool = False
     cleaning: bool = False
     cleaned: bool = False
+    held_until: str = ""
+    """The pod stays until then (RFC 3339)."""
 
     @property
     def wanted_dead(self) -> bool:
@@ -180,6 +184,7 @@ class Found:
     """As in State."""
     last: Object | None = None
     deletion_seen: bool = False
+    killed_by: str = ""
     """As in Checkpoint."""
     outcome: Outcome | None = None
     """Decided by an earlier life; only cleaning up is left."""
@@ -273,6 +278,8 @@ class Cleaned:
 
     now: float
     error: PodbayError | None = None
+    held_until: str = ""
+    """The mark says that the pod stays until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,9 +349,10 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Label a pod that is kept as processed. Cleaned follows."""
+    """Label a pod that is kept as processed, and write down for how many seconds it stays. Cleaned follows."""
 
     uid: str
+    hold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
