@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from agent_pods import AgentCluster, Flag, pod, shell, state
 from patience import PATIENCE
+
+from podbay.node.runc import connections
+from podbay.node.runc import runtime as runc_runtime
 
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.usefixtures("namespace")]
 
@@ -133,3 +138,23 @@ def test_a_pod_that_others_declare_failed_is_stopped(node: AgentCluster) -> None
     found = node.wait(lambda p: "terminated" in state(p))
     assert (found["status"]["phase"], found["status"]["reason"]) == ("Failed", "NodeLost")
     assert found["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+def test_nothing_listens_after_a_node_that_ends_while_a_pod_starts(
+    busybox_archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening a way to the API server is not interrupted, so it may end when the node has closed all others."""
+    opened: list[socket.socket] = []
+    asked = threading.Event()
+
+    def slowly(namespace: Path, address: str, port: int) -> socket.socket:
+        asked.set()
+        time.sleep(1.0)
+        opened.append(connections.listen_in_pod(namespace, address, port))
+        return opened[-1]
+
+    monkeypatch.setattr(runc_runtime, "listen_in_pod", slowly)
+    with AgentCluster.start(busybox_archive) as cluster:
+        cluster.create(pod("sleep 60"))
+        assert asked.wait(PATIENCE)
+    assert [listener.fileno() for listener in opened] == [-1]
