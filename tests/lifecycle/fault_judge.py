@@ -53,6 +53,8 @@ class Seen:
     gone: bool = False
     states: list[str] = field(default_factory=list)
     """What was seen of it and when, for whoever reads a complaint."""
+    end_told_at: float = -math.inf
+    """When the server first told of the main container's end: a lost node is silent for a while."""
     gone_at: float = math.inf
     """By the judge's clock, as are the ends of the engine's lives."""
 
@@ -157,7 +159,7 @@ class Recorder:
             ran = terminated is not None and not terminated.get("startedAt", "1970").startswith("1970")
             seen.began = seen.began or "running" in state or ran
             if each["name"] == "base" and terminated is not None and seen.end is None:
-                seen.end = terminated
+                seen.end, seen.end_told_at = terminated, time.monotonic()
                 seen.deletion_before_end = bool(metadata.get("deletionTimestamp"))
 
 
@@ -252,10 +254,12 @@ def _nobody_looked(told: Told, last: Seen) -> bool:
 
 
 def _result_taken_away(told: Told, last: Seen) -> bool:
-    """A result too large for the status was removed with its pod, by others, at once, within seconds of the task's end."""
+    """A result too large for the status was removed with its pod, by others, at once, seconds after anybody could know of its end."""
     task = told.task
     large = task.transport == "sidecar" and task.result is not None and len(task.result) > 2500
-    return large and told.struck and task.code == 0 and last.grace == 0 and last.margin < 15
+    return (
+        large and told.struck and task.code == 0 and last.grace == 0 and last.gone_at - last.end_told_at < 15
+    )
 
 
 def _lines(told: Told, last: Seen, pods: Sequence[Seen]) -> list[str]:
