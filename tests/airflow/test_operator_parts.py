@@ -20,13 +20,14 @@ from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS, parameters_of
 from podbay.airflow.placement import TaskFacts, place, unsupported_in_templates
 from podbay.airflow.portable import Literal, encode, plain, revive
 from podbay.airflow.reference import updated
-from podbay.airflow.request import Surroundings, deadlines, pod_request, wanted_logs
+from podbay.airflow.request import Surroundings, deadlines, pod_request, retention, wanted_logs
 from podbay.errors import InvalidInputError
 from podbay.lifecycle.outcome import Outcome
 from podbay.pods.build import build_pod
 from podbay.pods.identity import TaskIdentity
 from podbay.pods.request import PodRequest
 
+HOUR = timedelta(hours=1)
 TASK = TaskIdentity(deployment="d", dag_id="dag", run_id="run", task_id="task")
 
 
@@ -116,6 +117,21 @@ def test_deadlines_are_upstreams_but_for_waiting_for_a_node() -> None:
     assert deadlines({"schedule_timeout_seconds": 5, "startup_timeout_seconds": 7}, run=9.0).schedule == 5
 
 
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ({}, ("never", None)),
+        ({"on_finish_action": "delete_succeeded_pod"}, ("on_failure", None)),
+        ({"on_finish_action": "keep_pod"}, ("always", None)),
+        ({"hold_on_failure": HOUR}, ("on_failure", 3600)),
+        ({"hold_on_failure": HOUR, "on_finish_action": "delete_succeeded_pod"}, ("on_failure", 3600)),
+    ],
+)
+def test_which_pods_stay_and_how_long(said: dict[str, Any], found: tuple[str, float | None]) -> None:
+    check_parameters("T", {"image": "i", **said})
+    assert retention(said) == found
+
+
 # -- what is refused
 
 
@@ -131,6 +147,14 @@ def test_deadlines_are_upstreams_but_for_waiting_for_a_node() -> None:
         ({"pod_template_file": "a", "pod_template_dict": {"kind": "Pod"}}, "together with pod_template_dict"),
         ({"result_transport": "sidecar"}, "result_transport: has nothing to transport"),
         ({"random_name_suffix": False}, "random_name_suffix: cannot be False without a name"),
+        ({"hold_on_failure": 600}, "hold_on_failure: must be a timedelta, not an integer"),
+        ({"hold_on_failure": timedelta(0)}, "hold_on_failure: must be more than nothing"),
+        ({"hold_on_failure": timedelta(days=8)}, "at most 7 days"),
+        (
+            {"hold_on_failure": HOUR, "on_finish_action": "keep_pod"},
+            "has no end with on_finish_action=keep_pod",
+        ),
+        ({"hold_on_failure": HOUR, "name": "a", "random_name_suffix": False}, "would find its name taken"),
         ({"image_pull_policy": "Sometimes"}, "imagePullPolicy"),
         ({"env_vars": [{"nmae": "A"}]}, "did you mean name?"),
         ({"container_resources": {"limits": {"memory": "lots"}}}, "memory"),

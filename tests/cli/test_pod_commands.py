@@ -116,6 +116,7 @@ def test_the_json_of_a_pod(played: Shell, make: Make) -> None:
     found = wait_for(played, make("fails", annotations=annotations), "Failed")
     assert set(found) == {
         "name", "namespace", "uid", "phase", "status", "reason", "message", "exitCode", "node", "task", "created", "deleting",
+        "heldUntil",
     }  # fmt: skip
     assert (found["phase"], found["exitCode"], found["node"], found["deleting"]) == (
         "Failed",
@@ -126,6 +127,21 @@ def test_the_json_of_a_pod(played: Shell, make: Make) -> None:
     assert found["task"] == {
         "dag": "Ünusual dag", "task": "load", "run": "manual__1", "mapIndex": None, "try": 1,
     }  # fmt: skip
+
+
+def test_a_held_pod_says_until_when(played: Shell, make: Make) -> None:
+    name = make("fails")
+    wait_for(played, name, "Failed")
+    assert f"pod {name} is held until " in played("hold", name, "--for", "1h").out
+    until = status(played, name)["heldUntil"]
+    rows = {line.split()[0]: " ".join(line.split()) for line in played("pods").out.splitlines()}
+    assert f"{name} Failed (exit code 3), held until {until} " in rows[name]
+    past = {"metadata": {"annotations": {"podbay.dev/held-until": "2020-01-01T00:00:00Z"}}}
+    with played.api() as api:
+        api.call("PATCH", f"/api/v1/namespaces/default/pods/{name}", past, headers=MERGE)
+    assert "was held until 2020-01-01T00:00:00Z" in played("pods").out
+    played("release", name)
+    assert status(played, name)["heldUntil"] is None
 
 
 def test_what_pods_wait_for(played: Shell, make: Make) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 
 from kubectl_program import Kubectl
-from sample_objects import BUSYBOX, pod
+from sample_objects import BUSYBOX, finishing_pod, pod
 
 
 def ephemeral(kubectl: Kubectl, name: str) -> list[dict[str, object]]:
@@ -26,6 +26,14 @@ def test_debug_adds_a_container(kubectl: Kubectl) -> None:
     assert [c["name"] for c in ephemeral(kubectl, "web")] == ["look", "again"]
     shown = kubectl("describe", "pod", "web").out
     assert "Ephemeral Containers:" in shown
+
+
+def test_a_pod_that_has_ended_is_looked_into_by_a_copy(kubectl: Kubectl) -> None:
+    kubectl("create", "-f", "-", stdin=finishing_pod("over", 3))
+    kubectl("wait", "--for=jsonpath={.status.phase}=Failed", "pod/over", "--timeout=100s")
+    kubectl("debug", "over", "--copy-to=look", "--container=main", "--", "true")
+    (container,) = kubectl("get", "pod", "look", "-o", "json").json()["spec"]["containers"]
+    assert (container["name"], container["image"], container["command"]) == ("main", BUSYBOX, ["true"])
 
 
 def test_refusals(kubectl: Kubectl) -> None:

@@ -9,9 +9,10 @@ import pytest
 from healer_worlds import MOMENT, NOW, RULES, answer, identity, pod, stamp, task, upstream, world
 
 from podbay.healer.decide import Decision, decide, questions
-from podbay.healer.facts import HELD_UNTIL, KEEP
+from podbay.healer.facts import KEEP
 from podbay.healer.rules import Rules
 from podbay.healer.world import TaskKey, Vanished, World, key_of
+from podbay.lifecycle.hold import HELD_SINCE, HELD_UNTIL
 from podbay.pods.identity import safe_label_value
 
 KEY = key_of(identity())
@@ -242,6 +243,31 @@ def test_a_hold_ends_by_itself() -> None:
     assert deeds(world(was_held, airflow=answer(task("success", ended=9999)))) == [
         ("delete", "OwnerFinished")
     ]
+
+
+def left(until: str | None, *, phase: str = "Failed") -> dict[str, Any]:
+    """As the engine leaves the pod of a failed task."""
+    marks = {HELD_SINCE: stamp(1800)} | ({HELD_UNTIL: until} if until else {})
+    return pod(phase=phase, labels={"already_checked": "True"}, annotations=marks)
+
+
+@pytest.mark.parametrize("state", ["failed", "up_for_retry", "running", "deferred", None])
+def test_a_failed_pod_is_held_for_its_time_and_no_longer(state: str | None) -> None:
+    owner = task(state, number=2, ended=9999)
+    assert deeds(world(left(stamp(-1)), airflow=answer(owner))) == []
+    [action] = decide(world(left(stamp(1)), airflow=answer(owner)), RULES).actions
+    assert (action.deed, action.check) == ("delete", "HoldEnded")
+    assert stamp(1) in action.message
+
+
+def test_a_released_pod_goes_at_once() -> None:
+    assert deeds(world(left(None), airflow=answer(task("failed", ended=10)))) == [("delete", "HoldEnded")]
+
+
+def test_what_is_held_by_others_words_is_not_ended_by_them() -> None:
+    assert deeds(world(left("tomorrow"), airflow=answer(task("failed", ended=9999)))) == []
+    runs = world(left(stamp(1), phase="Running"), airflow=answer(task("failed", ended=9999)))
+    assert deeds(runs) == [], "a pod that runs is not one whose run is over"
 
 
 def dying(**more: Any) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podbay.healer.decide import decide, questions
-from podbay.healer.facts import HELD_UNTIL
 from podbay.healer.rules import Rules
 from podbay.healer.world import FINISHED, AirflowAnswer, World, key_of
+from podbay.lifecycle.hold import HELD_SINCE, HELD_UNTIL
 from podbay.objects.meta import uid_of
 from podbay.pods.identity import TaskIdentity
 
@@ -47,6 +47,10 @@ class Truth:
             labels["dag_id"] = None
         if self.mark == "held":
             annotations[HELD_UNTIL] = stamp(-100)
+        if self.mark in ("left", "left, over"):
+            labels["already_checked"] = "True"
+            annotations[HELD_SINCE] = stamp(1000)
+            annotations[HELD_UNTIL] = stamp(1 if self.mark == "left, over" else -100)
         phase = "Running" if self.is_live else "Failed"
         if self.is_upstream:
             made = upstream(self.own, name=f"p-{uid}", uid=uid, age=self.age, phase=phase, labels=labels)
@@ -71,7 +75,7 @@ truths = st.builds(
     ended=st.sampled_from([0.0, 299.0, 301.0, 99999.0]),
     age=st.sampled_from([0.0, 119.0, 121.0, 601.0, 99999.0]),
     is_upstream=st.booleans(),
-    mark=st.sampled_from(["", "", "", "", "kept", "held", "stripped"]),
+    mark=st.sampled_from(["", "", "", "", "kept", "held", "stripped", "left", "left, over"]),
     is_live=st.sampled_from([True, True, False]),
     seen=st.sampled_from([MOMENT - 5000, MOMENT - 5000, MOMENT - 0.5]),
 )
@@ -123,10 +127,14 @@ def is_wrong(truth: Truth, scene: list[Truth], seen: World, rules: Rules) -> boo
     """Ending this pod would be wrong: the reference, which knows the truth."""
     if not seen.airflow.complete or seen.trouble or truth.seen > seen.airflow.began_at:
         return True
-    if truth.own.deployment != "prod" or truth.mark or truth.age < rules.young:
+    # What the engine left behind for a while may go after that, whatever its task does.
+    is_left_over = truth.mark == "left, over" and not truth.is_live
+    if truth.own.deployment != "prod" or truth.age < rules.young or (truth.mark and not is_left_over):
         return True
     if truth.is_upstream and not rules.only_airflow:
         return True
+    if is_left_over:
+        return False
     if truth.state == "gone":
         return truth.age < rules.absent
     if truth.state is None:

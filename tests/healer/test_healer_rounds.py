@@ -38,6 +38,9 @@ from podbay.kube.config import Impersonation
 from podbay.kube.kubeconfig import load_kubeconfig
 from podbay.kube.lease import DeskOptions, LeaseDesk, pods_of
 from podbay.kube.store import SharedStore
+from podbay.lifecycle.engine import PodRun
+from podbay.lifecycle.hold import held_until
+from podbay.lifecycle.plan import PodPlan
 from podbay.objects.meta import Object, name_of
 from podbay.objects.resource import GVR
 from podbay.pods.build import build_pod
@@ -155,6 +158,36 @@ async def test_a_held_pod_stays_until_it_is_released(scene: Scene) -> None:
     await holding.release(scene.client, orphan)
     await eventually(lambda: held not in scene.store.get(*key)["metadata"]["annotations"])
     assert [each.result for each in (await scene.heal()).done] == ["done"]
+
+
+async def test_the_pod_of_a_failed_task_is_held_and_then_removed(
+    scene: Scene, environment: Environment
+) -> None:
+    own = TaskIdentity(deployment="prod", dag_id="d", run_id="r:1+", task_id="fails")
+    marks = {"scripted.podbay.dev/exit-code": "3"}
+    request = PodRequest(identity=own, namespace=scene.namespace, image="busybox", annotations=marks)
+    plan = PodPlan(build=lambda _: build_pod(request), keep="on_failure", hold=600.0)
+    desk = LeaseDesk(DeskOptions(linger_seconds=0))
+    async with desk.lease(load_kubeconfig(environment.kubeconfig)) as cluster:
+        outcome = await PodRun(cluster, plan).run()
+    await desk.aclose()
+    assert outcome.kind == "failed"
+
+    def until() -> str:
+        return held_until(scene.store.get(scene.namespace, outcome.pod) or {"metadata": {}})
+
+    await eventually(until)
+    # The next try runs already.
+    scene.airflow.put("d", "r:1+", "fails", "running", try_number=2)
+    held = until()
+    assert (await scene.heal()).done == ()
+    pod = scene.store.get(scene.namespace, outcome.pod)
+    assert pod is not None
+    await holding.hold(scene.client, pod, SystemClock().now(), -1)
+    await eventually(lambda: until() != held)
+    done = (await scene.heal()).done
+    assert [(each.action.check, each.result) for each in done] == [("HoldEnded", "done")]
+    await eventually(lambda: scene.is_ending(pod))
 
 
 async def test_a_task_that_comes_back_in_the_last_moment_keeps_its_pod(scene: Scene) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from engine_parts import Cluster, Engine, Notes, frame, sidecar, task
 
 from podbay.lifecycle import requests
+from podbay.lifecycle.hold import HELD_SINCE, HELD_UNTIL
 from podbay.lifecycle.outcome import Outcome, Receipt
 from podbay.lifecycle.plan import Deadlines
-from podbay.objects.meta import labels_of
+from podbay.lifecycle.view import parse_time
+from podbay.objects.meta import annotations_of, labels_of
 
 
 def bare(outcome: Outcome) -> Outcome:
@@ -182,6 +185,38 @@ async def test_a_kept_pod_may_go_unmarked(started: Engine, cluster: Cluster) -> 
     pod = await cluster.pod(outcome.pod)
     assert pod is not None
     assert "already_checked" not in labels_of(pod)
+
+
+async def test_a_failed_pod_is_held_for_a_time(started: Engine, cluster: Cluster) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    life = started.start(task(cluster.namespace, code=3, keep="on_failure", hold=600.0, checked_label=False))
+    outcome = await life.outcome()
+    pod = await cluster.pod(outcome.pod)
+    assert pod is not None
+    since, until = (parse_time(annotations_of(pod)[name]) for name in (HELD_SINCE, HELD_UNTIL))
+    assert since is not None
+    assert until is not None
+    assert before <= since <= datetime.now(UTC)
+    assert (until - since).total_seconds() == 600
+    assert life.run.state.held_until == annotations_of(pod)[HELD_UNTIL]
+    assert labels_of(pod)["already_checked"] == "True", "upstream's operator is not to take it over"
+    assert started.requests(outcome)["patch"] == 1
+
+
+@pytest.mark.parametrize("code", [0, 99])
+async def test_what_has_not_failed_is_not_held(started: Engine, cluster: Cluster, code: int) -> None:
+    plan = task(cluster.namespace, code=code, keep="on_failure", hold=600.0, unheld_codes=frozenset([99]))
+    outcome, _ = await started.run(plan)
+    await cluster.gone(outcome.pod)
+
+
+async def test_a_killed_pod_is_not_held(started: Engine, cluster: Cluster) -> None:
+    life = started.start(task(cluster.namespace, run="forever", keep="on_failure", hold=600.0))
+    await life.until("running")
+    life.run.kill("Ada")
+    outcome = await life.outcome()
+    assert life.run.state.held_until == ""
+    await cluster.gone(outcome.pod)
 
 
 # -- killing

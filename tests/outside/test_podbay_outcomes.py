@@ -60,9 +60,18 @@ def test_pods_are_deleted_or_kept_as_asked(
     assert len(pods(kube, run, task_id)) == kept
 
 
-def test_an_exit_code_can_mean_skipped(run: Run) -> None:
+def test_the_pod_of_a_failed_task_is_held_and_the_log_says_until_when(run: Run, kube: Requests) -> None:
+    task = run.task("held")
+    assert task.state == "failed", task.log
+    (pod,) = pods(kube, run, "held")
+    until = pod["metadata"]["annotations"]["podbay.dev/held-until"]
+    assert f"Pod {NAMESPACE}/{pod['metadata']['name']} is held until {until}" in task.log
+
+
+def test_an_exit_code_can_mean_skipped(run: Run, kube: Requests) -> None:
     task = run.task("skips")
     assert task.state == "skipped", task.log
+    assert not pods(kube, run, "skips"), "what has not failed is not held"
 
 
 def test_logs_are_left_alone_when_not_wanted(run: Run) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS, parameters_of
@@ -14,9 +15,10 @@ from podbay.airflow.placement import has_templates
 from podbay.airflow.portable import MARK, encode, plain, revive
 from podbay.airflow.request import Surroundings, pod_request, said, skip_codes
 from podbay.errors import InvalidInputError
+from podbay.lifecycle.hold import LONGEST
 from podbay.pods.build import build_pod
 from podbay.pods.identity import TaskIdentity
-from podbay.pods.problems import Problem, refuse
+from podbay.pods.problems import Problem, kind_of, refuse
 
 __all__ = ["check_names", "check_parameters"]
 
@@ -49,6 +51,7 @@ def check_parameters(subject: str, given: Mapping[str, Any], *, whole: bool = Tr
     _check_choices(given, problems)
     _check_numbers(given, problems)
     _check_pairs(given, problems)
+    _check_hold(given, problems)
     refuse(subject, problems)
     _check_pod(subject, given, whole)
 
@@ -103,6 +106,30 @@ def _check_pairs(given: Mapping[str, Any], problems: list[Problem]) -> None:
         problems.append(Problem("result_transport", "has nothing to transport without do_xcom_push=True"))
     if given.get("random_name_suffix") is False and not has("name"):
         problems.append(Problem("random_name_suffix", "cannot be False without a name"))
+
+
+def _check_hold(given: Mapping[str, Any], problems: list[Problem]) -> None:
+    name, hold = "hold_on_failure", given.get("hold_on_failure")
+    if hold is None:
+        return
+    if not isinstance(hold, timedelta):
+        problems.append(Problem(name, f"must be a timedelta, not {kind_of(hold)}"))
+    elif not timedelta(0) < hold <= LONGEST:
+        problems.append(Problem(name, f"must be more than nothing and at most {LONGEST.days} days"))
+    action = given.get("on_finish_action", "delete_pod")
+    if action in ("keep_pod", "delete_active_pod"):
+        problems.append(
+            Problem(
+                name, f"has no end with on_finish_action={action}, which keeps pods for good; leave one out"
+            )
+        )
+    if given.get("random_name_suffix") is False:
+        problems.append(
+            Problem(
+                name,
+                "cannot be given with random_name_suffix=False: the next try's pod would find its name taken",
+            )
+        )
 
 
 def _check_pod(subject: str, given: Mapping[str, Any], whole: bool) -> None:

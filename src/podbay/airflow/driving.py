@@ -19,7 +19,14 @@ from podbay.airflow.ending import TaskEnd, end_of
 from podbay.airflow.limits import Limiter
 from podbay.airflow.ownership import claim, earlier_try, here, others_on, pods_of_task
 from podbay.airflow.pages import LINK_KEY, pod_link
-from podbay.airflow.request import deadlines, keep_of, main_container_name, transport, wanted_logs
+from podbay.airflow.request import (
+    deadlines,
+    main_container_name,
+    retention,
+    skip_codes,
+    transport,
+    wanted_logs,
+)
 from podbay.airflow.tasklog import Hearer, TaskLog
 from podbay.errors import InvalidInputError, PodbayError
 from podbay.kube.lease import LeasedCluster, lease
@@ -171,12 +178,15 @@ class TaskRun:
     def _plan(self, builder: Builder, manifest: Object, run: float | None) -> PodPlan:
         given = self.job.given
         grace = given.get("termination_grace_period")
+        keep, hold = retention(given)
         return PodPlan(
             build=builder.build,
             container=main_container_name(given),
             result=transport(given, self.job.settings.result_transport),  # type: ignore[arg-type]
             deadlines=deadlines(given, run=run),
-            keep=keep_of(given.get("on_finish_action", "delete_pod")),
+            keep=keep,
+            hold=hold,
+            unheld_codes=skip_codes(given.get("skip_on_exit_code")),
             keep_on_kill=given.get("on_kill_action") == "keep_pod",
             infrastructure_retries=given.get("infrastructure_retries", 3),
             idempotent=bool(given.get("idempotent")),
@@ -190,6 +200,10 @@ class TaskRun:
             self.log.failure(outcome, end.message)
         else:
             self.log.info(end.message or f"Pod {outcome.pod} succeeded.")
+        held = driver.engine.state.held_until
+        if held:
+            where = f"{outcome.namespace}/{outcome.pod}"
+            self.log.info(f"Pod {where} is held until {held}: podbay explain {where}; podbay release {where}")
         return end
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import cache
 from typing import Any, ClassVar, Final, Literal
 
@@ -126,6 +127,7 @@ class KubernetesPodOperator(PodTask, BaseOperator):
         result_transport: Literal["sidecar", "termination_message"] | None = None,
         idempotent: bool = False,
         infrastructure_retries: int = 3,
+        hold_on_failure: timedelta | None = None,
         env_secrets: Mapping[str, str] | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:

@@ -257,6 +257,12 @@ _OURS: Final = (
         ours=True,
     ),
     Parameter(
+        "hold_on_failure",
+        "plan",
+        "A timedelta, at most 7 days: how long the pod of a failed try stays for inspection. None: it does not.",
+        ours=True,
+    ),
+    Parameter(
         "env_secrets",
         "pod",
         "Variables out of Secrets: name to `secret/key`, or names of keys of the Secret `env-secrets`.",

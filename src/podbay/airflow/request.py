@@ -25,6 +25,7 @@ __all__ = [
     "keep_of",
     "main_container_name",
     "pod_request",
+    "retention",
     "skip_codes",
     "transport",
     "wanted_logs",
@@ -176,6 +177,14 @@ def keep_of(action: str) -> Keep:
         "keep_pod": "always",
     }
     return actions[action]
+
+
+def retention(given: Mapping[str, Any]) -> tuple[Keep, float | None]:
+    """Which pods stay, and for how many seconds; None is for good."""
+    hold = given.get("hold_on_failure")
+    if hold is not None:
+        return "on_failure", hold.total_seconds()
+    return keep_of(given.get("on_finish_action", "delete_pod")), None
 
 
 def skip_codes(value: Any) -> frozenset[int]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from podbay.lifecycle.hold import held_until
 from podbay.lifecycle.view import PodView, parse_time, view_of
 from podbay.objects.meta import Object, annotations_of, labels_of, name_of, namespace_of
 from podbay.pods.build import MAIN_CONTAINER_ANNOTATION
@@ -46,7 +47,7 @@ def row(pod: Object, now: datetime, *, with_namespace: bool = False) -> list[str
     """The cells under COLUMNS (with_namespace: NAMESPACE in front of them)."""
     cells = [
         name_of(pod),
-        status_of(pod),
+        _status_text(pod, now),
         _task_text(task_of(pod)),
         age(created(pod), now),
         (pod.get("spec") or {}).get("nodeName") or "-",
@@ -71,6 +72,7 @@ def pod_json(pod: Object) -> dict[str, Any]:
         "task": task_of(pod),
         "created": (pod.get("metadata") or {}).get("creationTimestamp"),
         "deleting": view.deleted_at is not None,
+        "heldUntil": held_until(pod) or None,
     }
 
 
@@ -88,6 +90,15 @@ def status_of(pod: Object) -> str:
         return f"Running (restarts: {view.main.restarts})"
     reason = _waiting_reason(pod, view)
     return f"{words} ({reason})" if reason else words
+
+
+def _status_text(pod: Object, now: datetime) -> str:
+    until = held_until(pod)
+    if not until or "deletionTimestamp" in (pod.get("metadata") or {}):
+        return status_of(pod)
+    end = parse_time(until)
+    word = "was held until" if end is not None and end.tzinfo is not None and end <= now else "held until"
+    return f"{status_of(pod)}, {word} {until}"
 
 
 def _ended(view: PodView) -> str:

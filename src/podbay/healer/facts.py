@@ -10,15 +10,14 @@ from typing import Any, Final, Literal, TypeAlias
 from podbay.healer.matching import Claim, LabelIndex, claim_of, labels_key
 from podbay.healer.rules import Rules
 from podbay.healer.world import AirflowAnswer, PodAt, TaskInstance, TaskKey, World, key_of
+from podbay.lifecycle.hold import HELD_SINCE, HELD_UNTIL
 from podbay.lifecycle.view import PodView, parse_time, view_of
 from podbay.objects.meta import Object, annotations_of, labels_of
 from podbay.pods.build import MAIN_CONTAINER_ANNOTATION
 from podbay.pods.identity import ALREADY_CHECKED_LABEL, TaskIdentity, identity_of
 
-__all__ = ["HELD_UNTIL", "KEEP", "Case", "Finding", "PodFacts", "facts_of", "held_until"]
+__all__ = ["KEEP", "Case", "Finding", "PodFacts", "facts_of", "held_until", "was_left_for_a_while"]
 
-HELD_UNTIL: Final = "podbay.dev/held-until"
-"""Annotation: until then (RFC 3339) the healer leaves the pod alone. `podbay hold` writes it."""
 KEEP: Final = "podbay.dev/keep"
 """Annotation "true": the healer leaves the pod alone for good."""
 
@@ -151,13 +150,20 @@ def _main_container(pod: Object) -> str:
     return names[0] if names else "base"
 
 
+def was_left_for_a_while(pod: Object) -> bool:
+    """The run that made it was over and held it: it is not wanted beyond its hold."""
+    has_ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    return has_ended and HELD_SINCE in annotations_of(pod)
+
+
 def held_until(pod: Object, now: datetime) -> str:
     """Why the pod is to be left alone; empty when it is not."""
     annotations = annotations_of(pod)
-    if str(labels_of(pod).get(ALREADY_CHECKED_LABEL, "")).lower() == "true":
-        return "kept (already_checked)"
     if annotations.get(KEEP, "").lower() == "true":
         return f"kept ({KEEP})"
+    is_checked = str(labels_of(pod).get(ALREADY_CHECKED_LABEL, "")).lower() == "true"
+    if is_checked and not was_left_for_a_while(pod):
+        return "kept (already_checked)"
     text = annotations.get(HELD_UNTIL)
     if text is None:
         return ""

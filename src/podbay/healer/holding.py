@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from podbay.healer.facts import HELD_UNTIL
 from podbay.kube.client import PODS, KubeClient
+from podbay.lifecycle.hold import HELD_UNTIL, hold_end
 from podbay.objects.meta import Object, name_of, namespace_of, uid_of
 
 __all__ = ["hold", "release"]
@@ -13,7 +13,7 @@ __all__ = ["hold", "release"]
 
 async def hold(client: KubeClient, pod: Object, now: datetime, seconds: float) -> str:
     """Hold exactly this pod; gives until when. Raises ApiError, UnreachableError."""
-    until = (now + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    until = hold_end(now, seconds)
     await _annotate(client, pod, until)
     return until
 

@@ -30,7 +30,10 @@ def outcomes() -> None:
     task("deletes", {})
     task("deletes-failed", {"exit-code": "1"})
     task("keeps-failed", {"exit-code": "1"}, on_finish_action="delete_succeeded_pod")
-    task("skips", {"exit-code": "99"}, skip_on_exit_code=[98, 99])
+    task("held", {"exit-code": "1"}, hold_on_failure=datetime.timedelta(hours=1))
+    task(
+        "skips", {"exit-code": "99"}, skip_on_exit_code=[98, 99], hold_on_failure=datetime.timedelta(hours=1)
+    )
     task("silent", {"log": "unread line"}, get_logs=False)
     task("out-of-memory", {"signal": "9", "reason": "OOMKilled"})
     task(

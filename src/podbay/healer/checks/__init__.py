@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 
 from podbay.healer.checks import (
     duplicate,
+    hold_ended,
     labels,
     no_owner,
     older_try,
@@ -28,6 +29,7 @@ Check: TypeAlias = Callable[[Case], Finding | None]
 
 CHECKS: Final[tuple[Check, ...]] = (
     terminating.check,
+    hold_ended.check,
     owner_finished.check,
     no_owner.check,
     older_try.check,
