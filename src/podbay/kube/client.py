@@ -232,11 +232,13 @@ class KubeClient:
         return _object(result.json())
 
     async def _look(self, resource: GVR, name: str, namespace: str | None) -> Object | None:
+        """What a request in doubt may have made; an error says that the doubt remains."""
         try:
             return await self.get(resource, name, namespace=namespace)
-        except ApiError as err:
-            if err.code == 404:
+        except PodbayError as err:
+            if isinstance(err, ApiError) and err.code == 404:
                 return None
+            err.after_doubt = True
             raise
 
     async def watch(

@@ -1,8 +1,9 @@
 """Reads how to reach a cluster: kubeconfig files, documents and JSON text, or the service account of a pod.
 
 Rules of k8s.io/client-go/tools/clientcmd: $KUBECONFIG may list files, the first to define an entry wins, relative
-paths count from their own file, `-data` wins over a path, a token file over a token. Stricter in one point: a user
-without any credential is refused, because a request as nobody fails later and says less.
+paths count from their own file, `-data` wins over a path, a token file over a token. Stricter in two points: a user
+without any credential is refused, because a request as nobody fails later and says less; so is one with a plugin and a
+token or password.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ __all__ = ["in_cluster", "load_kubeconfig", "parse_kubeconfig"]
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _API_VERSIONS = tuple(f"client.authentication.k8s.io/{v}" for v in ("v1", "v1beta1", "v1alpha1"))
-_EXTENSION = "client.authentication.k8s.io/exec"
+EXTENSION = "client.authentication.k8s.io/exec"
 _REPLACED = {
     "gcp": "install gke-gcloud-auth-plugin and run `gcloud container clusters get-credentials`",
     "azure": "install kubelogin and run `kubelogin convert-kubeconfig`",
@@ -255,6 +256,7 @@ class _Reader:
         *,
         server: str,
     ) -> Credential:
+        self._one_method(user)
         readers: tuple[Callable[[], Credential | None], ...] = (
             lambda: _token_file(self._path(user, "tokenFile", base, self._user)),
             lambda: StaticToken(SecretText(str(user["token"]))) if user.get("token") else None,
@@ -276,6 +278,20 @@ class _Reader:
             )
         return Anonymous()
 
+    def _one_method(self, user: Mapping[str, Any]) -> None:
+        """client-go refuses a token beside a password, and takes the token where a plugin stands beside it."""
+        methods = {
+            "token": user.get("token") or user.get("tokenFile"),
+            "exec": user.get("exec"),
+            "username": user.get("username"),
+        }
+        found = [name for name, value in methods.items() if value]
+        if len(found) > 1:
+            raise self._wrong(
+                self._user,
+                f"{' and '.join(found)} are two ways to log in, and which is meant is not said; keep one",
+            )
+
     def _login(self, user: Mapping[str, Any]) -> BasicLogin | None:
         if not user.get("username"):
             return None
@@ -293,7 +309,7 @@ class _Reader:
             raise self._wrong(f"{where}.args", "expected a list")
         if not isinstance(env, list) or not all(isinstance(e, Mapping) and e.get("name") for e in env):
             raise self._wrong(f"{where}.env", "expected a list of name and value")
-        extensions = [e for e in cluster.get("extensions") or () if e.get("name") == _EXTENSION]
+        extensions = [e for e in cluster.get("extensions") or () if e.get("name") == EXTENSION]
         return ExecPlugin(
             command=str(exec_["command"]),
             args=tuple(map(str, args)),
