@@ -181,16 +181,19 @@ class Answers:
         writer.close()
 
 
-def forbidden() -> bytes:
-    body = b'{"kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden", "message": "no"}'
-    head = (
-        b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: "
-    )
-    return head + str(len(body)).encode() + b"\r\n\r\n" + body
+def refusal(code: int, reason: str) -> bytes:
+    body = f'{{"kind": "Status", "status": "Failure", "code": {code}, "reason": "{reason}", "message": "no"}}'
+    head = f"HTTP/1.1 {code} {reason}\r\nContent-Type: application/json\r\nConnection: close\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
-@pytest.mark.parametrize(("bodies", "doubt"), [((forbidden(),), False), ((b"", forbidden()), True)])
-async def test_a_refusal_after_a_lost_answer_says_so(bodies: tuple[bytes, ...], doubt: bool) -> None:
+FORBIDDEN, TAKEN = refusal(403, "Forbidden"), refusal(409, "AlreadyExists")
+
+
+@pytest.mark.parametrize(
+    ("bodies", "doubt"), [([FORBIDDEN], False), ([b"", FORBIDDEN], True), ([b"", TAKEN, FORBIDDEN], True)]
+)
+async def test_a_refusal_after_a_lost_answer_says_so(bodies: list[bytes], doubt: bool) -> None:
     """The first attempt may have made it, whatever is said to the second."""
     server = await asyncio.start_server(Answers(*bodies).serve, "127.0.0.1", 0)
     try:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import orjson
 
 from podbay.aio.clock import Clock
-from podbay.errors import ApiError, UnreachableError
+from podbay.errors import ApiError, PodbayError, UnreachableError
 from podbay.kube import retry
 from podbay.kube.config import ClusterConfig
 from podbay.kube.counter import RequestCounter
