@@ -42,6 +42,8 @@ class Seen:
     name: str
     task: str
     incarnation: int
+    try_number: int = 1
+    map_index: int = -1
     began: bool = False
     end: Mapping[str, Any] | None = None
     """state.terminated of the main container."""
@@ -136,6 +138,8 @@ class Recorder:
                 metadata["name"],
                 marks.get("podbay.dev/task-id", ""),
                 int(marks.get("podbay.dev/incarnation", 0)),
+                int(marks.get("podbay.dev/try-number", 1)),
+                int(marks.get("podbay.dev/map-index", -1)),
             ),
         )
         seen.gone = seen.gone or gone
