@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from podbay.node.kernel import IN_CREATE, IN_MODIFY, IN_MOVED_TO
-from podbay.node.observed import LogLine
+from podbay.node.observed import ContainerStatus, LogLine
 from podbay.node.runc.inotify import FileWatch
 from podbay.node.runc.line_order import LineOrder
 from podbay.node.specs import LogQuery
@@ -102,16 +102,22 @@ def _compress(path: Path) -> None:
 
 
 async def follow_log(
-    path: Path, query: LogQuery, watch: FileWatch, ended: Callable[[], bool]
+    path: Path,
+    query: LogQuery,
+    watch: FileWatch,
+    *,
+    ended: Callable[[], bool],
+    end: asyncio.Future[ContainerStatus | None],
 ) -> AsyncGenerator[Sequence[LogLine], None]:
     """Lines of the current file and, with follow, of the files after it until the container has ended.
 
-    As `kubectl logs` on a real node, files that were rotated away before are not read.
+    `ended` says whether it has; `end` is done when that changes, for the end of a container writes to no log. As `kubectl logs` on a real node, files that were rotated away before are not read.
     """
     reader = _LogReader(path, query)
     if not reader.open():
         return
     changed = asyncio.Event()
+    end.add_done_callback(lambda _: changed.set())
     unwatch = watch.add(path.parent, IN_MODIFY | IN_CREATE | IN_MOVED_TO, lambda _: changed.set())
     try:
         while True:

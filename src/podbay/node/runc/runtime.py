@@ -290,10 +290,12 @@ class RuncRuntime:
         def ended() -> bool:
             return pods.ended(container_id)
 
-        async for lines in follow_log(
-            self._parts.layout.container(container_id).log, query, self._watch, ended
-        ):
-            yield lines
+        path, end = self._parts.layout.container(container_id).log, self._hub.expect(container_id)
+        try:
+            async for lines in follow_log(path, query, self._watch, ended=ended, end=end):
+                yield lines
+        finally:
+            self._hub.expect_no_more(container_id, end)
 
     async def exec(self, container_id: str, spec: ExecSpec) -> ExecSession:
         await self._must_run(container_id, "ExecError")
