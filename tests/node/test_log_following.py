@@ -46,7 +46,7 @@ async def test_a_silent_end_is_news(
         while seen != [b"one"]:
             await asyncio.sleep(0.01)
         with path.open("ab") as file:
-            file.write(b"2026-11-22T00:00:01Z stdout F two\n")
+            file.write(b"2026-11-22T00:00:01.5Z stdout F two\n")
         while seen != [b"one", b"two"]:
             await asyncio.sleep(0.01)
         assert not reading.done()
