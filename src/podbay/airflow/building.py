@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from podbay.airflow.calls import TaskKey
 from podbay.airflow.carried import Carried
@@ -14,12 +14,15 @@ from podbay.airflow.limits import Limit
 from podbay.airflow.ownership import OWNER_ANNOTATION
 from podbay.airflow.request import Surroundings, pod_request, transport
 from podbay.airflow.settings import Settings
-from podbay.objects.meta import Object
+from podbay.objects.meta import Object, namespace_of
 from podbay.pods.build import build
 from podbay.pods.identity import TaskIdentity, identity_of
-from podbay.pods.request import PodDefaults, SidecarOptions
+from podbay.pods.request import PodDefaults, PodRequest
 from podbay.pods.result import RESULT_PATH
 from podbay.pods.template import load_template
+
+if TYPE_CHECKING:
+    from podbay.deployment.model import Deployment
 
 __all__ = ["Builder", "Job", "MutatePod", "limits_of", "with_function"]
 
@@ -40,6 +43,8 @@ class Job:
     airflow_version: str
     mutate: MutatePod | None = None
     """The deployment's pod_mutation_hook."""
+    deployment: Deployment | None = None
+    """podbay.yaml, where Airflow is told of one."""
 
     @property
     def identity(self) -> TaskIdentity:
@@ -88,9 +93,9 @@ class Builder:
         self._choice = choice
         self.identity = job.identity
         image = job.settings.result_image or None
-        self._defaults = PodDefaults(sidecar=SidecarOptions(image=image))
         wishes = choice.sidecar
         self._sidecar = wishes if wishes.image or image is None else replace(wishes, image=image)
+        self._defaults: PodDefaults | None = None
         text = job.carried.template_text
         path = str(job.given.get("pod_template_file") or "pod_template_file")
         self._template = None if text is None else load_template(text, path)
@@ -101,8 +106,21 @@ class Builder:
 
     def build(self, incarnation: int) -> Object:
         """Same number, same manifest. Raises InvalidInputError with every problem."""
+        identity = replace(self.identity, incarnation=incarnation)
+        if self._defaults is None:
+            self._defaults = self._chosen_defaults(build(self._request(identity), None).pod)
+            given = self._defaults.sidecar.resources
+            if self._sidecar.resources is None and given is not None:
+                self._sidecar = replace(self._sidecar, resources=given)
+        pod = build(self._request(identity), self._defaults).pod
+        if self._job.mutate is not None:
+            pod = self._job.mutate(pod)
+        pod["metadata"].setdefault("annotations", {})[OWNER_ANNOTATION] = self._job.owner
+        return pod
+
+    def _request(self, identity: TaskIdentity) -> PodRequest:
         around = Surroundings(
-            identity=replace(self.identity, incarnation=incarnation),
+            identity=identity,
             airflow_version=self._job.airflow_version,
             in_cluster=self._choice.in_cluster,
             default_namespace=self._choice.namespace,
@@ -110,8 +128,13 @@ class Builder:
             sidecar=self._sidecar,
             transport=self._job.settings.result_transport,
         )
-        pod = build(pod_request(self._job.given, around), self._defaults).pod
-        if self._job.mutate is not None:
-            pod = self._job.mutate(pod)
-        pod["metadata"].setdefault("annotations", {})[OWNER_ANNOTATION] = self._job.owner
-        return pod
+        return pod_request(self._job.given, around)
+
+    def _chosen_defaults(self, pod: Object) -> PodDefaults:
+        """The deployment's, by where the pod goes: layers may say so, and rules hold in its own namespace (spec 93)."""
+        deployment = self._job.deployment
+        if deployment is None:
+            return PodDefaults()
+        from podbay.deployment.enforce import pod_defaults
+
+        return pod_defaults(deployment, in_cluster=namespace_of(pod) == deployment.namespace)

@@ -55,6 +55,8 @@ class Carried:
     limits: Mapping[str, int] | None = None
     """max_active_tis_per_dag, max_active_tis_per_dagrun, max_active_tasks, where set."""
     priority: int = 1
+    queue: str = ""
+    """The task's Airflow queue, by which a deployment chooses nodes."""
 
     def to_text(self) -> str:
         said = {each.name: getattr(self, each.name) for each in fields(self)}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -16,19 +17,31 @@ from podbay.airflow.portable import MARK, encode, plain, revive
 from podbay.airflow.request import Surroundings, pod_request, said, skip_codes
 from podbay.errors import InvalidInputError
 from podbay.lifecycle.hold import LONGEST
+from podbay.objects.meta import Object
 from podbay.pods.build import build_pod
 from podbay.pods.identity import TaskIdentity
 from podbay.pods.problems import Problem, kind_of, refuse
 
-__all__ = ["check_names", "check_parameters"]
+__all__ = ["KnownPod", "check_names", "check_parameters", "known_pod"]
 
 FINISH_ACTIONS: Final = ("delete_pod", "delete_succeeded_pod", "delete_active_pod", "keep_pod")
 KILL_ACTIONS: Final = ("delete_pod", "keep_pod")
 TRANSPORTS: Final = ("sidecar", "termination_message")
 _SECONDS: Final = ("startup_timeout_seconds", "schedule_timeout_seconds", "termination_grace_period")
+LATER: Final = "rendered-later"
 _DECLARES_VOLUMES: Final = {"volumes", "pod_template_dict", "full_pod_spec"}
 _MOUNTS_VOLUMES: Final = ("volume_mounts", "init_containers")
 _ANYBODY: Final = TaskIdentity(deployment="check", dag_id="check", run_id="check", task_id="check")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPod:
+    """The pod of all that is known where a DAG file is read."""
+
+    pod: Object
+    """Without a namespace if none is said; an image that is rendered later stands as `rendered-later`."""
+    later: frozenset[str]
+    """Parameters that come later: templates, results of other tasks, what is not read here, arguments of mapped tasks ("*")."""
 
 
 def check_names(subject: str, given: Collection[str], known: Collection[str]) -> None:
@@ -42,10 +55,13 @@ def check_names(subject: str, given: Collection[str], known: Collection[str]) ->
     refuse(subject, problems)
 
 
-def check_parameters(subject: str, given: Mapping[str, Any], *, whole: bool = True) -> None:
-    """Refuse what cannot be right. `whole` is False for a mapped task, whose other parameters come later.
+def check_parameters(
+    subject: str, given: Mapping[str, Any], *, whole: bool = True, transport: str = "sidecar"
+) -> KnownPod:
+    """Refuse what cannot be right. `whole` is False for a mapped task, whose other parameters come later; `transport` is
+    the deployment's for results.
 
-    Raises InvalidInputError that lists every problem.
+    Gives the pod as far as it is known. Raises InvalidInputError that lists every problem.
     """
     problems: list[Problem] = []
     _check_choices(given, problems)
@@ -53,7 +69,10 @@ def check_parameters(subject: str, given: Mapping[str, Any], *, whole: bool = Tr
     _check_pairs(given, problems)
     _check_hold(given, problems)
     refuse(subject, problems)
-    _check_pod(subject, given, whole)
+    try:
+        return known_pod(given, whole=whole, transport=transport)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{subject}: {error}") from None
 
 
 def _check_choices(given: Mapping[str, Any], problems: list[Problem]) -> None:
@@ -132,37 +151,47 @@ def _check_hold(given: Mapping[str, Any], problems: list[Problem]) -> None:
         )
 
 
-def _check_pod(subject: str, given: Mapping[str, Any], whole: bool) -> None:
-    """Build the pod of all that is known now; what is rendered later is left out, an unknown image stands for itself."""
+def known_pod(
+    given: Mapping[str, Any],
+    *,
+    whole: bool = True,
+    identity: TaskIdentity = _ANYBODY,
+    template: Object | None = None,
+    transport: str = "sidecar",
+) -> KnownPod:
+    """Build the pod of all that is known now; what is rendered later is left out. `template` is `pod_template_file`, read.
+
+    Raises InvalidInputError by field of the pod.
+    """
     known: dict[str, Any] = {}
-    unknown: set[str] = set()
-    later = not whole
+    later: set[str] = set() if whole else {"*"}
     for row in parameters_of("pod"):
-        if row.name not in given or row.name == "pod_template_file":
-            later = later or bool(given.get(row.name))
+        if row.name not in given or (row.name == "pod_template_file" and template is not None):
+            continue
+        if row.name == "pod_template_file":
+            later |= {row.name} if given[row.name] else set()
             continue
         try:
             value = encode(given[row.name])
         except InvalidInputError:
-            later = True
+            later.add(row.name)
             continue
-        if row.name in TEMPLATE_FIELDS and (has_templates(value) or _has_references(value)):
-            later = True
-            unknown.add(row.name)
+        if _has_references(value) or (row.name in TEMPLATE_FIELDS and has_templates(value)):
+            later.add(row.name)
         else:
-            known[row.name] = plain(revive(value)) if not _has_references(value) else None
-    if unknown & _DECLARES_VOLUMES or not whole:
+            known[row.name] = plain(revive(value))
+    if later & {*_DECLARES_VOLUMES, "*"}:
         # Whoever mounts a volume that is rendered later would seem to mount none.
         for name in _MOUNTS_VOLUMES:
             known.pop(name, None)
-    if later and not known.get("image"):
-        known["image"] = "rendered-later"
     if later:
         known["random_name_suffix"] = True
-    try:
-        build_pod(pod_request(known, Surroundings(identity=_ANYBODY, default_namespace="default")))
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{subject}: {error}") from None
+        if not known.get("image"):
+            known["image"] = LATER
+    pod = build_pod(
+        pod_request(known, Surroundings(identity=identity, template=template, transport=transport))
+    )
+    return KnownPod(pod, frozenset(later))
 
 
 def _has_references(value: Any) -> bool:

@@ -201,6 +201,7 @@ class Description:
             function=function,
             limits=self._limits() or None,
             priority=int(self._attribute("priority_weight") or 1),
+            queue=str(self._attribute("queue") or ""),
         )
 
     def rendered(

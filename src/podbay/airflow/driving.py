@@ -178,7 +178,9 @@ class TaskRun:
     def _plan(self, builder: Builder, manifest: Object, run: float | None) -> PodPlan:
         given = self.job.given
         grace = given.get("termination_grace_period")
-        keep, hold = retention(given)
+        deployment = self.job.deployment
+        is_ours = deployment is not None and deployment.namespace == namespace_of(manifest)
+        keep, hold = retention(given, deployment.pods if deployment is not None and is_ours else None)
         return PodPlan(
             build=builder.build,
             container=main_container_name(given),

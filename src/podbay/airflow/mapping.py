@@ -10,6 +10,7 @@ from typing import Any
 
 from podbay.airflow.checking import check_parameters
 from podbay.airflow.describing import Description
+from podbay.airflow.foreseeing import foresee
 from podbay.airflow.parameters import PARAMETERS
 from podbay.airflow.request import BASE_CONTAINER
 from podbay.airflow.task import settings, start_arguments
@@ -51,7 +52,8 @@ def describe_mapped(mapped: Any) -> Description:
     if hasattr(mapped, "python_callable"):
         given |= {name: partial.get(name) for name in ("op_args", "op_kwargs")}
     subject = f"{mapped.operator_class.__name__}(task_id={mapped.task_id!r})"
-    check_parameters(subject, given, whole=False)
+    known = check_parameters(subject, given, whole=False, transport=settings().result_transport)
+    foresee(subject, given, known)
     return Description(
         mapped,
         given,

@@ -10,12 +10,12 @@ from collections.abc import Callable
 from podbay.airflow.enforcing import enforcement
 from podbay.objects.meta import Object
 
-__all__ = ["pod_mutation"]
+__all__ = ["has_hooks", "pod_mutation"]
 
 
-def pod_mutation() -> Callable[[Object], Object] | None:
+def pod_mutation(queue: str | None = None) -> Callable[[Object], Object] | None:
     """A function that applies all hooks, then the deployment; None without any. Slow the first time: call it in a thread."""
-    hooks, enforce = _hooks(), enforcement()
+    hooks, enforce = _hooks(), enforcement(queue)
     if hooks is None or enforce is None:
         return hooks or enforce
 
@@ -25,16 +25,22 @@ def pod_mutation() -> Callable[[Object], Object] | None:
     return both
 
 
-def _hooks() -> Callable[[Object], Object] | None:
+def has_hooks() -> bool:
+    """Somebody else than Podbay changes pods."""
     from airflow.policies import DefaultPolicy
 
     from airflow import settings
     from podbay.airflow import policy
 
     hooks = settings.get_policy_plugin_manager().hook.pod_mutation_hook.get_hookimpls()
-    if all(hook.plugin in (DefaultPolicy, policy) for hook in hooks):
+    return any(hook.plugin not in (DefaultPolicy, policy) for hook in hooks)
+
+
+def _hooks() -> Callable[[Object], Object] | None:
+    if not has_hooks():
         # Ours needs no model; it follows on the plain manifest.
         return None
+    from airflow import settings
     from podbay.airflow.models import manifest_of, model_of
 
     def mutate(pod: Object) -> Object:

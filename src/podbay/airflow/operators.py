@@ -15,10 +15,11 @@ from typing import Any, ClassVar, Final, Literal
 from airflow.sdk import BaseOperator
 
 from podbay.airflow.checking import check_names, check_parameters
+from podbay.airflow.foreseeing import foresee
 from podbay.airflow.links import PodLink
 from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS
 from podbay.airflow.request import BASE_CONTAINER
-from podbay.airflow.task import PodTask
+from podbay.airflow.task import PodTask, settings
 
 __all__ = ["KubernetesPodOperator"]
 
@@ -139,7 +140,7 @@ class KubernetesPodOperator(PodTask, BaseOperator):
         given["base_container_name"] = base_container_name or self.BASE_CONTAINER_NAME
         if durable is None:
             given["durable"] = reattach_on_restart
-        check_parameters(subject, given)
+        foresee(subject, given, check_parameters(subject, given, transport=settings().result_transport))
         super().__init__(**kwargs)
         for row, value in given.items():
             setattr(self, row, _usual(row, value))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from podbay.airflow.parameters import PARAMETERS, parameters_of
 from podbay.errors import InvalidInputError
@@ -17,6 +17,9 @@ from podbay.pods.build import MAIN_CONTAINER_ANNOTATION
 from podbay.pods.identity import TaskIdentity
 from podbay.pods.request import UNSET, PodRequest, SidecarOptions
 from podbay.pods.secrets import SecretReference
+
+if TYPE_CHECKING:
+    from podbay.deployment.model import PodRules
 
 __all__ = [
     "BASE_CONTAINER",
@@ -179,12 +182,15 @@ def keep_of(action: str) -> Keep:
     return actions[action]
 
 
-def retention(given: Mapping[str, Any]) -> tuple[Keep, float | None]:
-    """Which pods stay, and for how many seconds; None is for good."""
+def retention(given: Mapping[str, Any], rules: PodRules | None = None) -> tuple[Keep, float | None]:
+    """Which pods stay, and for how many seconds; None is for good. `rules` of the deployment are for tasks that say nothing."""
     hold = given.get("hold_on_failure")
     if hold is not None:
         return "on_failure", hold.total_seconds()
-    return keep_of(given.get("on_finish_action", "delete_pod")), None
+    keep = keep_of(given.get("on_finish_action", "delete_pod"))
+    if keep == "never" and rules is not None and rules.keep != "never":
+        return rules.keep, float(rules.keep_for)
+    return keep, None
 
 
 def skip_codes(value: Any) -> frozenset[int]:

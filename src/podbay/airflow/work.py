@@ -19,6 +19,7 @@ from podbay.airflow.calls import TaskKey, TriggererCalls, key_of
 from podbay.airflow.carried import Carried
 from podbay.airflow.driving import CHECKPOINT_KEY, TaskRun, checkpoint_of, incarnation_of
 from podbay.airflow.ending import TaskEnd
+from podbay.airflow.enforcing import current_deployment
 from podbay.airflow.limits import Limiter
 from podbay.airflow.mutation import pod_mutation
 from podbay.airflow.portable import plain, revive
@@ -86,7 +87,8 @@ class TriggerWork:
         self.log.info(self.carried.reason)
         async with asyncio.timeout(self._remaining(None)) as bound:
             given = with_function(await self._rendered(), self.carried, self._shared.settings)
-            mutate = await asyncio.to_thread(pod_mutation)
+            mutate = await asyncio.to_thread(pod_mutation, self.carried.queue)
+            deployment = await asyncio.to_thread(current_deployment)
             job = Job(
                 key=self.key,
                 carried=self.carried,
@@ -95,6 +97,7 @@ class TriggerWork:
                 settings=self._shared.settings,
                 airflow_version=_airflow_version(),
                 mutate=mutate,
+                deployment=deployment,
             )
             checkpoint = await self._earlier_life(job)
             bound.reschedule(None)

@@ -18,6 +18,7 @@ from podbay.airflow.calls import WorkerCalls, key_of
 from podbay.airflow.carried import Carried
 from podbay.airflow.driving import TaskRun
 from podbay.airflow.ending import TaskEnd
+from podbay.airflow.enforcing import current_deployment
 from podbay.airflow.mutation import pod_mutation
 from podbay.airflow.portable import plain, revive
 from podbay.airflow.settings import Settings
@@ -82,7 +83,8 @@ class WorkerRun:
             owner=uuid.uuid4().hex,
             settings=self._settings,
             airflow_version=str(version),
-            mutate=callbacks.mutating(pod_mutation()),
+            mutate=callbacks.mutating(pod_mutation(self._carried.queue)),
+            deployment=current_deployment(),
         )
 
     def _never_green(self, end: TaskEnd) -> TaskEnd:

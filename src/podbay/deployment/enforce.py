@@ -18,6 +18,7 @@ from podbay.objects.quantity import Quantity
 from podbay.pods.problems import Problem
 from podbay.pods.request import PodDefaults, SidecarOptions
 from podbay.pods.resources import all_containers, raise_requests, with_default_size
+from podbay.pods.sidecar import SIDECAR_NAME
 
 __all__ = ["Enforced", "enforce", "pod_defaults"]
 
@@ -175,14 +176,14 @@ def _architecture(spec: dict[str, Any], deployment: Deployment) -> None:
 def _sizes(pod: Object, deployment: Deployment) -> None:
     default = deployment.pods.default.to_json()
     for _, container in all_containers(pod):
-        if container.get("name") == UPSTREAM_SIDECAR:
+        if container.get("name") in (UPSTREAM_SIDECAR, SIDECAR_NAME):
             _size_sidecar(container, deployment)
         _close_gaps(container)
         with_default_size(container, {"requests": default, "limits": default})
 
 
 def _size_sidecar(container: dict[str, Any], deployment: Deployment) -> None:
-    """The sidecar says one tiny request and no limit; it would be given a whole default size besides (spec 36)."""
+    """Upstream's says one tiny request and no limit; either would be given a whole default size besides (spec 36)."""
     given = container.get("resources") or {}
     if not given.get("limits"):
         container["resources"] = _sidecar_size(deployment)

@@ -1,4 +1,4 @@
-"""A failed pod that the engine has left for inspection, and whose time is over. Pure.
+"""An ended pod that the engine has left for inspection, and whose time is over. Pure.
 
 The run was over when the hold began, so nobody wants the pod any more, whatever its task does now.
 """
@@ -24,7 +24,7 @@ def check(case: Case) -> Finding | None:
     return Finding(
         check="HoldEnded",
         deed="delete",
-        message=f"it had failed and was held from {since} until {until or 'it was released'}",
+        message=f"it had ended and was held from {since} until {until or 'it was released'}",
         age=None if over is None else max(0.0, (case.world.now - over).total_seconds()),
         grace=0.0,
     )
