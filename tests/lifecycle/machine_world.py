@@ -19,6 +19,7 @@ from podbay.lifecycle.diagnosis.model import Facts
 from podbay.lifecycle.machine import step
 from podbay.lifecycle.memory import remembered
 from podbay.lifecycle.outcome import Outcome
+from podbay.lifecycle.plan import Rules
 from podbay.objects.meta import Object, uid_of
 from podbay.pods.identity import TaskIdentity, identity_annotations, pod_name
 from podbay.pods.result import ResultReading
@@ -133,7 +134,7 @@ class Pod:
 class World:
     """See the module docstring."""
 
-    rules: s.Rules
+    rules: Rules
     exit_codes: list[int]
     graceful: bool = False
     now: float = 0.0

@@ -9,13 +9,13 @@ from machine_world import World
 
 from podbay.lifecycle import state as s
 from podbay.lifecycle.judge import judge_end
-from podbay.lifecycle.plan import Deadlines
+from podbay.lifecycle.plan import Deadlines, Rules
 from podbay.lifecycle.view import view_of
 from podbay.objects.meta import Object
 
 
 def started(**rules: Any) -> World:
-    world = World(s.Rules(**rules), exit_codes=[0])
+    world = World(Rules(**rules), exit_codes=[0])
     world.begin(with_checkpoint=True)
     return world
 

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from machine_world import Pod, World
 
 from podbay.lifecycle import state as s
-from podbay.lifecycle.plan import Deadlines
+from podbay.lifecycle.plan import Deadlines, Rules
 from podbay.lifecycle.view import view_of
 
 MISFORTUNES = ("lost before", "lost after", "quota", "crash", "shutdown", "crash without checkpoint", "delete", "evict", "preempt", "ask", "skip", "again")  # fmt: skip
 
 
-def _rules(draw: st.DataObject) -> s.Rules:
-    return s.Rules(
+def _rules(draw: st.DataObject) -> Rules:
+    return Rules(
         result=draw.draw(st.sampled_from(["none", "sidecar"])),
         deadlines=Deadlines(
             queue=None, schedule=600.0, start=120.0, run=draw.draw(st.sampled_from([None, 50.0]))

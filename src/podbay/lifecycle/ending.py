@@ -12,7 +12,8 @@ from podbay.lifecycle.diagnosis.model import Diagnosis
 from podbay.lifecycle.judge import Verdict, judge_end, judge_gone
 from podbay.lifecycle.outcome import Kind, Outcome, Receipt
 from podbay.lifecycle.pending import facts_of
-from podbay.lifecycle.state import Action, Rules, State
+from podbay.lifecycle.plan import Rules
+from podbay.lifecycle.state import Action, State
 from podbay.lifecycle.view import PodView, parse_time, view_of
 from podbay.pods.result import ResultReading, read_frame, read_termination_message
 

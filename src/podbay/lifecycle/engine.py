@@ -21,7 +21,7 @@ from podbay.aio.alarm import Alarm
 from podbay.aio.clock import Clock, SystemClock
 from podbay.aio.tasks import TaskGroup
 from podbay.errors import ApiError, PodbayError
-from podbay.kube.lease import LeasedCluster, pods_of
+from podbay.kube.lease import LeasedCluster
 from podbay.kube.log_reader import LogLine, LogSource
 from podbay.kube.logs import LogBatch, PodLogFollower
 from podbay.kube.store import SharedStore
@@ -33,10 +33,10 @@ from podbay.lifecycle.diagnosis.model import Facts
 from podbay.lifecycle.machine import step
 from podbay.lifecycle.memory import remembered
 from podbay.lifecycle.outcome import Outcome
-from podbay.lifecycle.plan import PodPlan
+from podbay.lifecycle.plan import PodPlan, Rules
 from podbay.lifecycle.requests import PodRequests
-from podbay.objects.meta import Object, labels_of, name_of, namespace_of, uid_of
-from podbay.pods.identity import DEPLOYMENT_LABEL, identity_of
+from podbay.lifecycle.scopes import is_same_task_try, own_scope, scope_of
+from podbay.objects.meta import Object, name_of, namespace_of, uid_of
 from podbay.pods.sidecar import SIDECAR_NAME
 
 __all__ = ["Driver", "PodRun"]
@@ -91,7 +91,8 @@ class PodRun:
         self._start = checkpoint or Checkpoint()
         self._requests = PodRequests(cluster.client, self._clock, plan.container)
         self._manifest = plan.build(self._start.incarnation)
-        self._rules = _rules_of(plan, self._manifest, self._start.incarnation)
+        other = name_of(plan.build(self._start.incarnation + 1))
+        self._rules: Rules = replace(plan, replaceable=other != name_of(self._manifest))
         self._state = s.State()
         self._inbox: deque[s.Event] = deque()
         self._woken = asyncio.Event()
@@ -235,9 +236,9 @@ class PodRun:
         """Pods of the same task try that exist, from the shared watch: no request of its own."""
         start = self._start
         try:
-            async with self._cluster.watch(_scope_of(self._manifest)) as store:
+            async with self._cluster.watch(scope_of(self._manifest)) as store:
                 await self._synced(store)
-                pods = [pod for pod in store.objects() if _is_same_task_try(self._manifest, pod)]
+                pods = [pod for pod in store.objects() if is_same_task_try(self._manifest, pod)]
         except PodbayError as err:
             found = diagnose(Facts(pod=self._manifest, container=self.plan.container, error=err))
             self._post(s.Refused(self._now(), err, found, final=True))
@@ -281,7 +282,7 @@ class PodRun:
         found = await self._requests.look(namespace_of(self._manifest), name)
         if found is None or (action.uid and uid_of(found) != action.uid):
             self._post(s.Gone(self._now(), None))
-        elif action.uid or _is_same_task_try(self._manifest, found):
+        elif action.uid or is_same_task_try(self._manifest, found):
             self._post(s.Created(self._now(), found))
         else:
             self._post(s.Gone(self._now(), None))
@@ -311,10 +312,10 @@ class PodRun:
             self._following.set()
             self._do(f"log/{name_of(pod)}", self._hand_over(follower))
             follower.observe(pod)
-            scope = _scope_of(pod)
+            scope = scope_of(pod)
             while await self._watch(pod, scope, follower):
                 # It has left the common watch (somebody changed its labels): it gets one of its own.
-                scope = _own_scope(pod)
+                scope = own_scope(pod)
             # Lines that are on their way are still handed over; the run ends this task.
             await asyncio.Event().wait()
 
@@ -390,41 +391,3 @@ class PodRun:
             await asyncio.wait_for(self._log_ended.wait(), LAST_LINES_SECONDS)
         except TimeoutError:
             pass
-
-
-def _rules_of(plan: PodPlan, manifest: Object, incarnation: int) -> s.Rules:
-    return s.Rules(
-        container=plan.container,
-        result=plan.result,
-        json_result=plan.json_result,
-        deadlines=plan.deadlines,
-        keep=plan.keep,
-        hold=plan.hold,
-        unheld_codes=plan.unheld_codes,
-        keep_on_kill=plan.keep_on_kill,
-        infrastructure_retries=plan.infrastructure_retries,
-        idempotent=plan.idempotent,
-        kill_grace=plan.kill_grace,
-        checked_label=plan.checked_label,
-        replaceable=name_of(plan.build(incarnation + 1)) != name_of(manifest),
-    )
-
-
-def _scope_of(pod: Object) -> Scope:
-    """The common watch of a deployment's pods; a pod without one is watched alone."""
-    deployment = labels_of(pod).get(DEPLOYMENT_LABEL)
-    if deployment is None:
-        return _own_scope(pod)
-    return pods_of(namespace_of(pod), f"{DEPLOYMENT_LABEL}={deployment}")
-
-
-def _own_scope(pod: Object) -> Scope:
-    return replace(pods_of(namespace_of(pod)), field_selector=f"metadata.name={name_of(pod)}")
-
-
-def _is_same_task_try(manifest: Object, pod: Object) -> bool:
-    """Made for the same try of the same task, whichever incarnation."""
-    wanted, found = identity_of(manifest), identity_of(pod)
-    return (
-        wanted is not None and found is not None and replace(found, incarnation=wanted.incarnation) == wanted
-    )

@@ -18,7 +18,8 @@ from podbay.lifecycle import state as s
 from podbay.lifecycle.ending import conclude, gather, judge, may_replace, next_ending
 from podbay.lifecycle.outcome import Outcome
 from podbay.lifecycle.pending import absorb_refusal, go_on, next_deadline, passed
-from podbay.lifecycle.state import Action, Event, Rules, State
+from podbay.lifecycle.plan import Rules
+from podbay.lifecycle.state import Action, Event, State
 from podbay.lifecycle.view import view_of
 from podbay.objects.meta import Object, name_of, namespace_of, uid_of
 from podbay.pods.identity import identity_of

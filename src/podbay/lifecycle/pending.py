@@ -14,8 +14,8 @@ from typing import Final
 from podbay.lifecycle import state as s
 from podbay.lifecycle.diagnosis.diagnose import diagnose
 from podbay.lifecycle.diagnosis.model import Diagnosis, Facts
-from podbay.lifecycle.plan import Deadlines
-from podbay.lifecycle.state import Action, Clock, Phase, Rules, State
+from podbay.lifecycle.plan import Deadlines, Rules
+from podbay.lifecycle.state import Action, Clock, Phase, State
 from podbay.lifecycle.view import PodView, Stage, view_of
 from podbay.objects.meta import name_of, namespace_of, uid_of
 from podbay.pods.identity import identity_of

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from podbay.objects.meta import Object
 from podbay.pods.request import ResultTransport
 
-__all__ = ["Deadlines", "Keep", "PodPlan"]
+__all__ = ["Deadlines", "Keep", "PodPlan", "Rules"]
 
 Keep: TypeAlias = Literal["never", "on_failure", "always"]
 """When a pod stays after its run (upstream: delete_pod, delete_succeeded_pod, keep_pod)."""
@@ -30,11 +30,9 @@ class Deadlines:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PodPlan:
-    """One pod to run to its end."""
+class Rules:
+    """Of a plan, what decisions depend on."""
 
-    build: Callable[[int], Object]
-    """Makes the manifest of the nth incarnation (0 first): same n, same manifest; other n, other name."""
     container: str = "base"
     """The container whose end is the task's end."""
     result: ResultTransport = "none"
@@ -52,9 +50,19 @@ class PodPlan:
     """Pods that may replace one that the infrastructure lost, within this run (design D13)."""
     idempotent: bool = False
     """The task may run again after it has begun; else only a pod whose containers provably never ran is replaced."""
-    logs: Callable[[str], bool] = lambda _: True
-    """Which containers' logs are wanted, by name (never the result sidecar's)."""
     kill_grace: float | None = None
     """Seconds a killed container gets (upstream: termination_grace_period); None leaves it to the pod."""
     checked_label: bool = True
     """Mark a pod that is kept as processed (`already_checked=True`, spec 20)."""
+    replaceable: bool = True
+    """Another incarnation would have another name. The engine finds out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodPlan(Rules):
+    """One pod to run to its end."""
+
+    build: Callable[[int], Object]
+    """Makes the manifest of the nth incarnation (0 first): same n, same manifest; other n, other name."""
+    logs: Callable[[str], bool] = lambda _: True
+    """Which containers' logs are wanted, by name (never the result sidecar's)."""

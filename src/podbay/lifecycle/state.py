@@ -14,9 +14,7 @@ from podbay.errors import PodbayError
 from podbay.lifecycle.diagnosis.model import Diagnosis
 from podbay.lifecycle.judge import Verdict
 from podbay.lifecycle.outcome import Outcome
-from podbay.lifecycle.plan import Deadlines, Keep
 from podbay.objects.meta import Object
-from podbay.pods.request import ResultTransport
 from podbay.pods.result import ResultReading
 
 __all__ = [
@@ -43,7 +41,6 @@ __all__ = [
     "ReadResult",
     "Refused",
     "ResultRead",
-    "Rules",
     "Save",
     "Seen",
     "State",
@@ -62,26 +59,6 @@ Phase: TypeAlias = Literal[
 ended and its log and result are being read; replacing: the infrastructure lost the pod and another one follows."""
 
 Clock: TypeAlias = Literal["queue", "schedule", "start"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """Of the plan, what decisions depend on."""
-
-    container: str = "base"
-    result: ResultTransport = "none"
-    json_result: bool = True
-    deadlines: Deadlines = field(default_factory=Deadlines)
-    keep: Keep = "never"
-    hold: float | None = None
-    unheld_codes: frozenset[int] = frozenset()
-    keep_on_kill: bool = False
-    infrastructure_retries: int = 3
-    idempotent: bool = False
-    kill_grace: float | None = None
-    checked_label: bool = True
-    replaceable: bool = True
-    """Another incarnation would have another name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
