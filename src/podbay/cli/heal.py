@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sys
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from podbay.cli.airflow_login import UrlOption, UserOption, airflow_login
 from podbay.cli.deployment_file import FileOption, OutputOption, placed
 from podbay.cli.output import (
     Output,
@@ -26,7 +26,6 @@ from podbay.cli.target import ClusterOption, NamespaceOption, choose, connect, f
 from podbay.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from podbay.healer.airflow_api import AirflowLogin
     from podbay.kube.config import ClusterConfig
 
 # Functions import what they need, as in cluster.py.
@@ -45,17 +44,6 @@ DeploymentOption = Annotated[
     typer.Option(
         "--deployment",
         help="The name that its Airflow has in section podbay, option deployment; instead of --file.",
-    ),
-]
-UrlOption = Annotated[
-    str, typer.Option("--airflow-url", envvar="PODBAY_AIRFLOW_URL", help="Of Airflow's API server.")
-]
-UserOption = Annotated[
-    str,
-    typer.Option(
-        "--airflow-user",
-        envvar="PODBAY_AIRFLOW_USER",
-        help="Its password: PODBAY_AIRFLOW_PASSWORD. Instead of both: PODBAY_AIRFLOW_TOKEN.",
     ),
 ]
 
@@ -113,7 +101,7 @@ def heal(
             stop_share=stop_share,
             per_minute=per_minute,
         )
-        login = _login(airflow_url, airflow_user)
+        login = airflow_login(airflow_url, airflow_user)
         healing = Healing(config=config, rules=rules, login=login, dry_run=dry_run)
         if once:
             last = run(healing.once())
@@ -137,22 +125,6 @@ def _where(
         )
     found = placed(file, cluster)
     return found.name, choose(cluster or found.cluster or None, namespace or found.namespace)
-
-
-def _login(url: str, user: str) -> AirflowLogin:
-    from podbay.healer.airflow_api import AirflowLogin
-
-    if not re.match(r"https?://[^\s/@]+", url) or "@" in url:
-        raise InvalidInputError(
-            f"--airflow-url: {url.rpartition('@')[2]!r} is no http(s) address without a login"
-        )
-    # Not as options: a command line can be read by everybody on the machine.
-    password = os.environ.get("PODBAY_AIRFLOW_PASSWORD", "")
-    if user and not password:
-        raise InvalidInputError("--airflow-user needs its password in PODBAY_AIRFLOW_PASSWORD")
-    return AirflowLogin(
-        url=url, username=user, password=password, token=os.environ.get("PODBAY_AIRFLOW_TOKEN", "")
-    )
 
 
 @app.command()
@@ -221,7 +193,7 @@ def manifests(
             deployment, namespace = found.name, namespace or found.namespace
         if not namespace:
             raise InvalidInputError("--deployment needs --namespace")
-        _login(airflow_url, "")
+        airflow_login(airflow_url, "")
         objects = healer_objects(
             deployment=deployment,
             namespace=namespace,

@@ -7,6 +7,7 @@ import typer
 from podbay import __version__
 from podbay.cli import (
     cluster,
+    connection,
     deploy,
     deploy_check,
     deploy_secrets,
@@ -38,6 +39,7 @@ app.command(cls=CommandAfterDashes)(pod.render)
 deploy.register(app)
 app.add_typer(deploy_secrets.app, name="secrets")
 app.add_typer(registry.app, name="registry")
+app.add_typer(connection.app, name="connection")
 app.add_typer(registry_policy.aws_app, name="aws")
 deploy_check.register(app)
 heal.register(app)

@@ -133,6 +133,11 @@ class AirflowApi:
         if answer.status != 200:
             raise AirflowApiError(f"Airflow does not set task {key} to failed: {_said(answer)}")
 
+    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and JSON of any other request. Raises AirflowApiError when there is no answer."""
+        answer = await self._call(method, path, body)
+        return answer.status, answer.body
+
     async def _look_all(self, keys: Iterable[TaskKey]) -> dict[TaskKey, TaskInstance | None]:
         slots = asyncio.Semaphore(LOOKUPS)
         found: dict[TaskKey, TaskInstance | None] = {}
