@@ -138,7 +138,11 @@ def component(name: str) -> None:
         from podbay.airflow.running.lean_api import serve_own_version_only
 
         serve_own_version_only()
-        if name != "triggerer":
+        if name == "triggerer":
+            from podbay.airflow.running.lively_triggerer import look_often
+
+            look_often()
+        else:
             threading.Thread(target=_warm, daemon=True).start()
     sys.argv = ["airflow", *COMPONENTS[name]]
     main()

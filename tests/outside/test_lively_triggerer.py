@@ -1,0 +1,56 @@
+"""The triggerer of a private Airflow looks often, as long as Airflow's triggerer is built as expected."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from airflow.jobs import triggerer_job_runner as module
+
+from podbay.airflow.running.lively_triggerer import LOOK_SECONDS, look_often
+
+
+@pytest.fixture
+def patched(monkeypatch: pytest.MonkeyPatch) -> None:
+    # So that both are as they were afterwards.
+    monkeypatch.setattr(module, "anyio", module.anyio)
+    monkeypatch.setattr(module.TriggerRunnerSupervisor, "run", module.TriggerRunnerSupervisor.run)
+    assert look_often()
+
+
+async def test_the_loop_of_triggers_waits_shortly(patched: None) -> None:
+    # The loop waits by nothing else.
+    assert {"anyio", "move_on_after"} <= set(module.TriggerRunner.arun.__code__.co_names)
+    now = anyio.current_time()
+    with module.anyio.move_on_after(60) as scope:
+        assert now < scope.deadline <= anyio.current_time() + LOOK_SECONDS
+    assert module.anyio.Event is anyio.Event
+
+
+def test_the_task_api_is_made_before_the_loop(patched: None) -> None:
+    done: list[str] = []
+
+    class Client:
+        def get(self, path: str) -> None:
+            done.append(path)
+            raise OSError("no matter")
+
+    class Supervisor(module.TriggerRunnerSupervisor):  # type: ignore[misc]
+        client = Client()
+
+        def __init__(self) -> None:
+            pass
+
+        def run_context(self) -> None:
+            done.append("loop")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Supervisor().run()
+    assert done == ["health/ping", "loop"]
+
+
+def test_an_unexpected_airflow_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(module, "TriggerRunnerSupervisor")
+    before = module.anyio
+    assert not look_often()
+    assert module.anyio is before
