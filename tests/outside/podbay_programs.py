@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Programs:
     """The commands with this home, and nothing of the environment that tests run in."""
 
     home: Path
+    more: dict[str, str] = field(default_factory=dict)
+    """Environment variables besides the usual ones."""
 
     def environment(self) -> dict[str, str]:
         return {
@@ -41,6 +43,7 @@ class Programs:
             "PODBAY_HOME": str(self.home / "podbay"),
             "PATH": f"{PROGRAM.parent}:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
+            **self.more,
         }
 
     def start(self, *words: str) -> subprocess.Popen[str]:
