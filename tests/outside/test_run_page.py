@@ -1,4 +1,4 @@
-"""docs/run.md and the README as they stand, with Airflow; how a page is played is told in tests/docs/test_examples.py."""
+"""Pages whose examples need Airflow, as they stand; how a page is played is told in tests/docs/test_examples.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "docs" / "run.md", ROOT / "README.md"]
+PAGES = [ROOT / "docs" / "run.md", ROOT / "docs" / "check.md", ROOT / "README.md"]
 BEFORE = f"""
     {ROOT}/script/demo-image "$PWD/demo.tar" localhost/podbay-demo:1
     podbay cluster start

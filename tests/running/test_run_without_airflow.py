@@ -1,4 +1,4 @@
-"""`podbay run` and `up` in a Python that has no Airflow, which is the one that runs these tests."""
+"""`podbay run`, `up` and `check` of DAG files in a Python that has no Airflow, which is the one that runs these tests."""
 
 from __future__ import annotations
 
@@ -22,9 +22,14 @@ def has_airflow() -> bool:
 pytestmark = pytest.mark.skipif(has_airflow(), reason="there is an Airflow here")
 
 
-@pytest.mark.parametrize("words", [("run", "dag.py"), ("up", "--dags", ".")], ids=["run", "up"])
+@pytest.mark.parametrize(
+    "words",
+    [("run", "dag.py"), ("up", "--dags", "."), ("check", "dag.py", "--offline")],
+    ids=["run", "up", "check"],
+)
 def test_one_sentence_and_nothing_started(words: tuple[str, ...], tmp_path: Path) -> None:
     (tmp_path / "dag.py").write_text("from airflow.sdk import DAG\n")
+    (tmp_path / "podbay.yaml").write_text("name: etl\nnamespace: etl-1\n")
     done = subprocess.run(
         [Path(sys.executable).with_name("podbay"), *words],
         env={"PODBAY_HOME": str(tmp_path / "podbay"), "PATH": os.environ["PATH"]},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,13 +22,15 @@ from podbay.pods.problems import Problem, refuse
 from podbay.pods.sidecar import SIDECAR_NAME
 
 if TYPE_CHECKING:
+    from podbay.deployment.enforce import Enforced
     from podbay.deployment.model import Deployment
 
-__all__ = ["foresee", "foreseen_problems", "named"]
+__all__ = ["SIZED_BY", "foresee", "judge", "named"]
 
-_SIZED_BY: Final = frozenset(
+SIZED_BY: Final = frozenset(
     ["container_resources", "pod_template_file", "pod_template_dict", "full_pod_spec", "init_containers", "*"]
 )
+"""Parameters that say or may say how large the pod is; "*" are those of mapped tasks."""
 _PLACED_BY: Final = frozenset(
     ["namespace", "pod_template_file", "pod_template_dict", "full_pod_spec", "kubernetes_conn_id", "*"]
 )
@@ -57,19 +59,27 @@ def foresee(subject: str, given: Mapping[str, Any], known: KnownPod) -> None:
         return
     if deployment is None or not _goes_there(given, known, deployment) or _is_changed_by_others():
         return
-    problems = foreseen_problems(known, deployment)
-    refuse(f"{subject} against {deployment.source}", [named(each, given) for each in problems])
+    problems = judge(known, deployment).problems
+    refuse(
+        f"{subject} against {deployment.source}",
+        [named(each, [name for name in given if given[name]]) for each in problems],
+    )
 
 
-def foreseen_problems(known: KnownPod, deployment: Deployment) -> Iterable[Problem]:
-    """By field of the pod. What comes later is taken to be as small as can be."""
+def judge(known: KnownPod, deployment: Deployment, *, queue: str | None = None) -> Enforced:
+    """The pod as it would be made. What comes later is taken to be as small as can be."""
     from podbay.deployment.enforce import enforce
     from podbay.deployment.model import PodSize
 
-    if known.later & _SIZED_BY:
+    if known.later & SIZED_BY:
         nothing = PodSize(cpu=None, memory=None, ephemeral_storage=None)
         deployment = replace(deployment, pods=replace(deployment.pods, default=nothing))
-    return enforce(_without_sidecar_size(known.pod), deployment).problems
+    return enforce(
+        _without_sidecar_size(known.pod),
+        deployment,
+        queue=queue,
+        in_cluster=namespace_of(known.pod) in ("", deployment.namespace),
+    )
 
 
 def _without_sidecar_size(pod: Object) -> Object:
@@ -84,10 +94,13 @@ def _without_sidecar_size(pod: Object) -> Object:
     return {**pod, "spec": {**pod["spec"], "initContainers": found}}
 
 
-def named(problem: Problem, given: Mapping[str, Any]) -> Problem:
-    """The same problem under the name of the operator's parameter, where one has said it."""
+def named(problem: Problem, given: Collection[str]) -> Problem:
+    """The same problem under the name of the operator's parameter, where one of those given has said it."""
+    if ".valueFrom.secretKeyRef" in problem.path:
+        ways = [name for name in ("env_secrets", "env_vars", "secrets") if name in given]
+        return Problem(ways[0], problem.message) if len(ways) == 1 else problem
     for path, name in _FIELDS.items():
-        if given.get(name) and (problem.path == path or problem.path.startswith((f"{path}[", f"{path}."))):
+        if name in given and (problem.path == path or problem.path.startswith((f"{path}[", f"{path}."))):
             # Of containers, only their sizes are told as a whole.
             if name == "container_resources" and problem.path != path:
                 return problem

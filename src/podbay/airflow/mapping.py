@@ -15,7 +15,7 @@ from podbay.airflow.parameters import PARAMETERS
 from podbay.airflow.request import BASE_CONTAINER
 from podbay.airflow.task import settings, start_arguments
 
-__all__ = ["start_mapped"]
+__all__ = ["mapped_parameters", "start_mapped"]
 
 
 def start_mapped(mapped: Any) -> None:
@@ -41,14 +41,20 @@ def _function(mapped: Any) -> dict[str, Any] | None:
     return None if make is None else make(mapped.python_callable)
 
 
-def describe_mapped(mapped: Any) -> Description:
+def mapped_parameters(mapped: Any) -> dict[str, Any]:
+    """What all instances of a mapped task have in common, by the table's names."""
     partial = mapped.partial_kwargs
     given = {name: row.default for name, row in PARAMETERS.items()}
     given |= _inherited(mapped)
     given |= {name: value for name, value in partial.items() if name in PARAMETERS}
     own_name = getattr(mapped.operator_class, "BASE_CONTAINER_NAME", BASE_CONTAINER)
     given["base_container_name"] = given.get("base_container_name") or own_name
-    given |= _class_defaults(mapped.operator_class, partial)
+    return given | _class_defaults(mapped.operator_class, partial)
+
+
+def describe_mapped(mapped: Any) -> Description:
+    partial = mapped.partial_kwargs
+    given = mapped_parameters(mapped)
     if hasattr(mapped, "python_callable"):
         given |= {name: partial.get(name) for name in ("op_args", "op_kwargs")}
     subject = f"{mapped.operator_class.__name__}(task_id={mapped.task_id!r})"

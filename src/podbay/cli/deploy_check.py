@@ -39,8 +39,12 @@ def register(app: typer.Typer) -> None:
 
 
 def check(
-    manifests: Annotated[
-        list[Path] | None, typer.Argument(help="Pod manifests; - is stdin. None: the file alone.")
+    what: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[MANIFEST|DAG_FILE|DIRECTORY]...",
+            help="Pod manifests (- is stdin), DAG files (.py) and directories of those. None: the file alone.",
+        ),
     ] = None,
     file: FileOption = FILE,
     cluster: ClusterOption = None,
@@ -53,21 +57,26 @@ def check(
     ] = False,
     output: OutputOption = Output.text,
 ) -> None:
-    """Check the file, and pods against it and the cluster, without making any. Exit code 1 when something is wrong."""
+    """Check podbay.yaml, and pods of manifests and DAG files against it and the cluster, without making any.
+
+    Exit code 1 when something is wrong. DAG files need Airflow here, and are imported.
+    """
     failed = False
     with errors_as_sentences():
         if offline and images:
             raise InvalidInputError("--images needs the logins in the cluster; leave --offline out")
         deployment = in_file(file) if offline else placed(file, cluster)
-        pods = [(str(path), _pod(path)) for path in manifests or ()]
+        dags = [path for path in what or () if path.suffix == ".py" or path.is_dir()]
+        pods = [(str(path), _pod(path)) for path in what or () if path not in dags]
         reports = [
             _report(deployment, source, pod, cluster, offline=offline, images=images) for source, pod in pods
         ]
-        failed = any(each["problems"] for each in reports)
+        files = _dag_reports(deployment, dags, cluster, offline=offline, images=images) if dags else []
+        failed = any(each["problems"] for each in (*reports, *files))
         if output is Output.json:
-            print_json({"deployment": deployment.name, "ok": not failed, "pods": reports})
+            print_json({"deployment": deployment.name, "ok": not failed, "pods": reports, "files": files})
         else:
-            _print_reports(deployment, reports)
+            _print_reports(deployment, [*reports, *files])
     if failed:
         raise typer.Exit(1)
 
@@ -75,10 +84,6 @@ def check(
 def _pod(path: Path) -> Object:
     from podbay.pods.template import load_template
 
-    if path.suffix == ".py":
-        raise InvalidInputError(
-            f"{path}: DAG files are not read; give pod manifests, as `podbay render` prints them"
-        )
     text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     return load_template(text, "stdin" if str(path) == "-" else str(path))
 
@@ -116,18 +121,41 @@ async def _ask(api: KubeClient, pod: Object, deployment: Deployment) -> ClusterV
     return await check_in_cluster(api, pod, deployment.namespace)
 
 
+def _dag_reports(
+    deployment: Deployment, dags: list[Path], cluster: str | None, *, offline: bool, images: bool
+) -> list[dict[str, Any]]:
+    from podbay.cli.dag_check import DagCheck
+
+    return DagCheck(deployment, cluster, offline=offline, images=images).reports(dags)
+
+
 def _print_reports(deployment: Deployment, reports: list[dict[str, Any]]) -> None:
     console.print(f"{deployment.source}: ok", markup=False)
     for report in reports:
-        word = "ok" if not report["problems"] else f"{len(report['problems'])} problems"
-        console.print(f"{report['source']}: {word}", markup=False)
+        count = len(report["problems"])
+        word = "ok" if not count else "1 problem" if count == 1 and "dags" in report else f"{count} problems"
+        console.print(f"{report['source']}: {word}{_contents(report)}", markup=False)
         for each in report["problems"]:
-            console.print(
-                f"  {each['path']}: {each['message']}" if each["path"] else f"  {each['message']}",
-                markup=False,
-            )
+            console.print(f"  {_placed(each, each['message'])}", markup=False)
         for note in report["notes"]:
-            console.print(f"  note: {note}", markup=False)
+            said = note if isinstance(note, str) else _placed(note, note["message"])
+            console.print(f"  note: {said}", markup=False)
+
+
+def _contents(report: dict[str, Any]) -> str:
+    """Of a DAG file."""
+    if not report.get("dags"):
+        return ""
+    pods = report["tasks"]
+    part = sum(bool(each["later"]) for each in pods)
+    known = f", {part} of them known in part" if part else ""
+    return f" ({', '.join(report['dags'])}: {len(pods)} pod task{'s' if len(pods) != 1 else ''}{known})"
+
+
+def _placed(what: dict[str, Any], text: str) -> str:
+    """Where it is, as far as that is said: the task, the field."""
+    task = f"{what['dag']}.{what['task']}" if what.get("task") else ""
+    return ": ".join(each for each in (task, what.get("path") or "", text) if each)
 
 
 def doctor(

@@ -54,9 +54,17 @@ class _Reference:
     key: str | None = None
 
 
-async def check_in_cluster(api: DryRunner, pod: Object, namespace: str) -> ClusterVerdict:
-    """Ask. Raises what the network says; a refusal of the pod is a problem, not an error."""
-    problems, notes = await _dry_run(api, pod, namespace)
+async def check_in_cluster(
+    api: DryRunner, pod: Object, namespace: str, *, dry_run: bool = True
+) -> ClusterVerdict:
+    """Ask. `dry_run` is False for a pod whose size is not known yet, which the cluster would fill up with defaults.
+
+    Raises what the network says; a refusal of the pod is a problem, not an error.
+    """
+    problems: list[Problem] = []
+    notes: list[str] = []
+    if dry_run:
+        problems, notes = await _dry_run(api, pod, namespace)
     cache: dict[tuple[GVR, str], Object | None] = {}
     for reference in _references(pod):
         which = (reference.resource, reference.name)
