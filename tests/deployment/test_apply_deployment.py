@@ -57,6 +57,14 @@ async def test_everything_is_made_and_nothing_again(kube: KubeClient) -> None:
         assert sum(asked.values()) <= 12
 
 
+async def test_who_may_lend_may_make_secrets_and_read_none(kube: KubeClient) -> None:
+    wanted = deployment("airflow: {lending: true}")
+    async with applied(kube, wanted):
+        role = await kube.get(ROLES, f"{wanted.namespace}-pod-launcher", namespace=wanted.namespace)
+        of_secrets = [rule["verbs"] for rule in role["rules"] if "secrets" in rule["resources"]]
+        assert of_secrets == [["create"]]
+
+
 async def test_the_role_has_the_verbs_that_operators_need_and_no_other(kube: KubeClient) -> None:
     wanted = deployment("airflow: {service_accounts: [airflow/airflow-worker]}")
     async with applied(kube, wanted):

@@ -53,7 +53,7 @@ secrets: [MY_SECRET, OTHER_1]
 images: {airflow: "apache/airflow:3.3.2", etl: registry.example.com/etl:1}
 network: {ingress: deny, egress: deny, egress_to: [10.0.0.0/8]}
 prices: {cpu_hour: 0.04, memory_gib_hour: 0.005, currency: EUR}
-airflow: {service_accounts: [airflow/airflow-worker], in_namespace: true, take_over_upstream: true}
+airflow: {service_accounts: [airflow/airflow-worker], in_namespace: true, take_over_upstream: true, lending: true}
 admission_policy: off
 """
 

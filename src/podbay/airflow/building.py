@@ -11,8 +11,9 @@ from podbay.airflow.carried import Carried
 from podbay.airflow.connection import ClusterChoice
 from podbay.airflow.function import pod_command
 from podbay.airflow.limits import Limit
+from podbay.airflow.loans import loans_of, with_loans
 from podbay.airflow.ownership import OWNER_ANNOTATION
-from podbay.airflow.request import Surroundings, pod_request, transport
+from podbay.airflow.request import Surroundings, main_container_name, pod_request, transport
 from podbay.airflow.settings import Settings
 from podbay.objects.meta import Object, namespace_of
 from podbay.pods.build import build
@@ -115,6 +116,8 @@ class Builder:
         pod = build(self._request(identity), self._defaults).pod
         if self._job.mutate is not None:
             pod = self._job.mutate(pod)
+        given = self._job.given
+        pod = with_loans(pod, loans_of(given), main_container_name(given), identity)
         pod["metadata"].setdefault("annotations", {})[OWNER_ANNOTATION] = self._job.owner
         return pod
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
+from podbay.airflow.loans import loan_problems
 from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS, parameters_of
 from podbay.airflow.placement import has_templates
 from podbay.airflow.portable import MARK, encode, plain, revive
@@ -68,6 +69,7 @@ def check_parameters(
     _check_numbers(given, problems)
     _check_pairs(given, problems)
     _check_hold(given, problems)
+    problems += loan_problems(given)
     refuse(subject, problems)
     try:
         return known_pod(given, whole=whole, transport=transport)

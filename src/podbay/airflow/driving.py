@@ -17,6 +17,7 @@ from podbay.airflow.calls import AirflowCalls
 from podbay.airflow.connection import ClusterChoice, choose_cluster
 from podbay.airflow.ending import TaskEnd, end_of
 from podbay.airflow.limits import Limiter
+from podbay.airflow.lending import Lender
 from podbay.airflow.ownership import claim, earlier_try, here, others_on, pods_of_task
 from podbay.airflow.pages import LINK_KEY, pod_link
 from podbay.airflow.request import (
@@ -30,6 +31,7 @@ from podbay.airflow.request import (
 from podbay.airflow.tasklog import Hearer, TaskLog
 from podbay.errors import InvalidInputError, PodbayError
 from podbay.kube.lease import LeasedCluster, lease
+from podbay.kube.client import KubeClient
 from podbay.kube.logs import LogBatch
 from podbay.lifecycle.checkpoint import Checkpoint
 from podbay.lifecycle.engine import Driver, PodRun
@@ -78,6 +80,7 @@ class TaskRun:
         self._calls = calls
         self.hears = hears or Hearer()
         self._limiter = limiter
+        self.lender = Lender(job.given, calls)
         self._killed_by = ""
         self._engine: PodRun | None = None
 
@@ -124,14 +127,16 @@ class TaskRun:
         async with AsyncExitStack() as stack:
             await self._wait_for_room(cluster, stack, under_way)
             plan = self._plan(builder, manifest, None if remaining is None else elapsed + remaining)
-            driver = _TaskDriver(self, self._calls, name_of(manifest))
+            driver = _TaskDriver(self, self._calls, cluster.client, name_of(manifest))
+            if not under_way:
+                await self.lender.prepare()
             engine = PodRun(cluster, plan, driver, checkpoint=checkpoint)
             self._engine = driver.engine = engine
             saving = asyncio.create_task(driver.keep_saving())
             stack.callback(saving.cancel)
             if self._killed_by:
                 engine.kill(self._killed_by)
-            outcome = await engine.run()
+            outcome = self.lender.judge(await engine.run())
             self.hears.cleaned(engine.state.pod)
             return await self._ended(driver, outcome)
 
@@ -217,7 +222,7 @@ class _TaskDriver(Driver):
 
     engine: PodRun
 
-    def __init__(self, run: TaskRun, calls: AirflowCalls, name: str) -> None:
+    def __init__(self, run: TaskRun, calls: AirflowCalls, client: KubeClient, name: str) -> None:
         self._run = run
         self._name = name
         self._calls = calls
@@ -239,6 +244,7 @@ class _TaskDriver(Driver):
 
     async def lines(self, batch: LogBatch) -> None:
         await self._run.log.lines(batch)
+        self._client = client
         self._run.hears.lines(batch, self.engine.state.pod)
 
     async def save(self, checkpoint: Checkpoint) -> None:
@@ -277,7 +283,14 @@ class _TaskDriver(Driver):
     async def keep_saving(self) -> None:
         """Log positions, now and then: what is lost with this process was told at most so long ago."""
         last = None
+    async def made(self, pod: Object) -> None:
+        try:
+            await self._run.lender.hand_over(self._client, pod)
+        except PodbayError as error:
+            self.engine.kill(self._run.lender.say(error))
+
         while True:
+        outcome = self._run.lender.judge(outcome)
             await asyncio.sleep(max(SAVE_SECONDS, TaskRun.running / CALLS_SHARE))
             now = self.engine.checkpoint()
             if now.uid and now.positions != last and now.outcome is None:

@@ -130,6 +130,8 @@ class KubernetesPodOperator(PodTask, BaseOperator):
         infrastructure_retries: int = 3,
         hold_on_failure: timedelta | None = None,
         env_secrets: Mapping[str, str] | Sequence[str] | None = None,
+        lend_connections: Sequence[str] | None = None,
+        lend_variables: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         given = {row: value for row, value in locals().items() if row in PARAMETERS}

@@ -269,6 +269,18 @@ _OURS: Final = (
         "secrets",
         ours=True,
     ),
+    Parameter(
+        "lend_connections",
+        "plan",
+        "Airflow connections for this pod alone: `my_db` is `AIRFLOW_CONN_MY_DB` (JSON) in the main container.",
+        ours=True,
+    ),
+    Parameter(
+        "lend_variables",
+        "plan",
+        "Airflow variables for this pod alone: `key` is `AIRFLOW_VAR_KEY` in the main container.",
+        ours=True,
+    ),
 )
 
 PARAMETERS: Final[Mapping[str, Parameter]] = {

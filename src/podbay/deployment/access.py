@@ -1,6 +1,7 @@
 """Who may do what in the namespace: service accounts, the role of those who launch pods, and its binding. Pure.
 
-The verbs are exactly those of spec 78: what the upstream operator and Podbay's engine need, and nothing else.
+The verbs are exactly those of spec 78: what the upstream operator and Podbay's engine need, and nothing else; only where podbay.yaml says
+`airflow.lending` they may make Secrets, too.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any, Final
 from podbay.deployment.model import ENV_SECRETS, Deployment
 from podbay.objects.meta import Object
 
-__all__ = ["LAUNCHER_RULES", "access_objects", "launcher_account"]
+__all__ = ["LAUNCHER_RULES", "access_objects", "launcher_account", "launcher_rules"]
 
 LAUNCHER_RULES: Final[list[dict[str, Any]]] = [
     {
@@ -22,6 +23,14 @@ LAUNCHER_RULES: Final[list[dict[str, Any]]] = [
     {"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create", "get"]},
     {"apiGroups": [""], "resources": ["events"], "verbs": ["list", "watch"]},
 ]
+
+LENDING_RULE: Final[dict[str, Any]] = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}
+"""To make Secrets, and not to read any: `lend_connections` and `lend_variables`."""
+
+
+def launcher_rules(deployment: Deployment) -> list[dict[str, Any]]:
+    """What those who launch pods may do."""
+    return [*LAUNCHER_RULES, LENDING_RULE] if deployment.airflow.lending else LAUNCHER_RULES
 
 
 def launcher_account(deployment: Deployment) -> str:
@@ -38,7 +47,7 @@ def access_objects(deployment: Deployment) -> list[Object]:
         _object("v1", "Secret", ENV_SECRETS, deployment, type="Opaque"),
         *(_task_account(each, deployment) for each in deployment.service_accounts),
         _object("v1", "ServiceAccount", launcher_account(deployment), deployment),
-        _object(f"{rbac}/v1", "Role", name, deployment, rules=LAUNCHER_RULES),
+        _object(f"{rbac}/v1", "Role", name, deployment, rules=launcher_rules(deployment)),
         _object(
             f"{rbac}/v1",
             "RoleBinding",

@@ -11,7 +11,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
-from podbay.deployment.access import LAUNCHER_RULES
+from podbay.deployment.access import launcher_rules
 from podbay.deployment.apply import Writer
 from podbay.deployment.model import Deployment
 from podbay.deployment.observe import observe, together
@@ -97,7 +97,7 @@ async def _permissions(api: Patient, deployment: Deployment) -> list[Finding]:
     """Verb by verb: what launching pods needs in the namespace, and what applying needs."""
     launching = [
         (deployment.namespace, "", *_split(resource), verb)
-        for rule in LAUNCHER_RULES
+        for rule in launcher_rules(deployment)
         for resource in rule["resources"]
         for verb in rule["verbs"]
     ]

@@ -197,6 +197,7 @@ _AIRFLOW: Final = Struct(
         Entry("service_accounts", ListOf(_AccountReference()), "NAMESPACE/NAME of those that launch pods."),
         Entry("in_namespace", Switch(), "Airflow's own pods run in the deployment's namespace."),
         Entry("take_over_upstream", Switch(), "Run the upstream operator's tasks on Podbay's engine."),
+        Entry("lending", Switch(), "Tasks may lend Airflow connections and variables to their pods."),
     ),
 )
 

@@ -152,6 +152,8 @@ class AirflowSettings:
     class, and rules for task pods do not hold for Airflow's service accounts."""
     take_over_upstream: bool = False
     """Tasks of the upstream operator run on Podbay's engine (design D3b)."""
+    lending: bool = False
+    """Those who launch pods may make Secrets, for connections and variables that tasks lend to their pods."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,9 @@ class Driver:
     async def lines(self, batch: LogBatch) -> None:
         """Lines of a container, in order, each once. They count as taken over when this returns."""
 
+    async def made(self, pod: Object) -> None:
+        """The pod exists, whichever life has made it. Runs beside the rest, and ends with the run at the latest."""
+
     async def save(self, checkpoint: Checkpoint) -> None:
         """Write it down where a later life of the run finds it. Called after a create, and with the outcome."""
 
@@ -189,6 +192,7 @@ class PodRun:
             case s.Adopt(pod=pod):
                 self._forget_follower()
                 self._do(f"follow/{name_of(pod)}", self._follow(pod))
+                self._do(f"made/{name_of(pod)}", self.driver.made(pod))
             case s.Find():
                 self._do("look", self._look(action))
             case s.ReadEvents():
