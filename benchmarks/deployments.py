@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from podbay.aio.clock import SystemClock
+from podbay.airflow.checking import check_parameters
+from podbay.airflow.foreseeing import judge
 from podbay.deployment.apply import apply_plan
 from podbay.deployment.desired import desired_objects
 from podbay.deployment.enforce import enforce, pod_defaults
@@ -123,10 +125,16 @@ def rules() -> dict[str, float]:
     defaults = pod_defaults(wanted)
     pod = build_pod(request, defaults)
     text = TEXT.format(name="bench")
+    given = {"image": "busybox", "cmds": ["echo", "hi"], "do_xcom_push": True, "namespace": wanted.namespace}
+    known = check_parameters("task", given)
     return {
         "build a pod, no deployment": microseconds(lambda: build_pod(request)),
         "build a pod with a deployment's defaults": microseconds(lambda: build_pod(request, defaults)),
         "enforce": microseconds(lambda: enforce(pod, wanted)),
+        "check a task's parameters where its DAG file is read": microseconds(
+            lambda: check_parameters("task", given)
+        ),
+        "judge its pod there": microseconds(lambda: judge(known, wanted)),
         "read podbay.yaml": microseconds(lambda: parse_deployment(text)),
         "all objects of a deployment": microseconds(lambda: desired_objects(wanted)),
     }
