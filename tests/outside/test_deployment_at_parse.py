@@ -121,18 +121,26 @@ def test_a_broken_file_breaks_no_dag(deployment: Path, caplog: pytest.LogCapture
     assert "Pods are not judged before they are made" in caplog.text
 
 
-@pytest.fixture
-def hook() -> Iterator[None]:
-    class Platform:
-        @staticmethod
-        @hookimpl
-        def pod_mutation_hook(pod: Any) -> None:
-            """May make the pod smaller."""
+class OfPods:
+    @staticmethod
+    @hookimpl
+    def pod_mutation_hook(pod: Any) -> None:
+        """May make the pod smaller."""
 
+
+class OfTasks:
+    @staticmethod
+    @hookimpl
+    def task_policy(task: Any) -> None:
+        """May make the task's resources smaller."""
+
+
+@pytest.fixture(params=[OfPods, OfTasks])
+def hook(request: pytest.FixtureRequest) -> Iterator[None]:
     manager = settings.get_policy_plugin_manager()
-    manager.register(Platform)
+    manager.register(request.param)
     yield
-    manager.unregister(Platform)
+    manager.unregister(request.param)
 
 
 @pytest.mark.usefixtures("hook")

@@ -131,6 +131,7 @@ def _namespace_of_connection(name: str) -> str:
 
 
 def _is_changed_by_others() -> bool:
+    """Before the pod is made: the task by policies, the pod by hooks."""
     from podbay.airflow.mutation import has_hooks
 
-    return has_hooks()
+    return has_hooks("task_policy", "pod_mutation_hook")

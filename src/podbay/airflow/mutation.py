@@ -25,19 +25,20 @@ def pod_mutation(queue: str | None = None) -> Callable[[Object], Object] | None:
     return both
 
 
-def has_hooks() -> bool:
-    """Somebody else than Podbay changes pods."""
+def has_hooks(*names: str) -> bool:
+    """Somebody else than Podbay and Airflow itself has hooks of these names."""
     from airflow.policies import DefaultPolicy
 
     from airflow import settings
     from podbay.airflow import policy
 
-    hooks = settings.get_policy_plugin_manager().hook.pod_mutation_hook.get_hookimpls()
+    found = settings.get_policy_plugin_manager().hook
+    hooks = [hook for name in names for hook in getattr(found, name).get_hookimpls()]
     return any(hook.plugin not in (DefaultPolicy, policy) for hook in hooks)
 
 
 def _hooks() -> Callable[[Object], Object] | None:
-    if not has_hooks():
+    if not has_hooks("pod_mutation_hook"):
         # Ours needs no model; it follows on the plain manifest.
         return None
     from airflow import settings
