@@ -22,7 +22,7 @@ from podbay.airflow.portable import Literal, encode, plain, revive
 from podbay.airflow.reference import updated
 from podbay.airflow.request import Surroundings, deadlines, pod_request, retention, wanted_logs
 from podbay.errors import InvalidInputError
-from podbay.lifecycle.outcome import Outcome
+from podbay.lifecycle.outcome import Outcome, Receipt
 from podbay.pods.build import build_pod
 from podbay.pods.identity import TaskIdentity
 from podbay.pods.request import PodRequest
@@ -305,6 +305,18 @@ def test_ends_of_tasks() -> None:
     assert end_of(outcome(kind="failed", exit_code=3), {}, carried).state == "failed"
     assert end_of(outcome(kind="failed", exit_code=3), {"skip_on_exit_code": [3]}, carried).state == "skipped"
     assert end_of(outcome(kind="killed"), {"skip_on_exit_code": 3}, carried).state == "failed"
+
+
+def test_the_image_that_ran_is_told_however_it_ended() -> None:
+    carried, ran = Carried(parameters={}), Receipt(image_id="registry.test/tool@sha256:12")
+    told = {"pod_image": "registry.test/tool@sha256:12"}
+    assert end_of(outcome(receipt=ran), {}, carried).xcoms == told
+    assert end_of(outcome(receipt=ran, kind="failed", exit_code=3), {}, carried).xcoms == told
+    assert end_of(outcome(receipt=ran, exit_code=3), {"skip_on_exit_code": 3}, carried).xcoms == told
+    damaged = outcome(receipt=ran, result=b"{")
+    assert end_of(damaged, {"do_xcom_push": True}, carried).xcoms == told
+    with_result = end_of(outcome(receipt=ran, result=b"7"), {"do_xcom_push": True}, carried)
+    assert list(with_result.xcoms.items()) == [*told.items(), ("return_value", 7)]
 
 
 def test_results_become_xcoms() -> None:

@@ -115,8 +115,8 @@ def test_the_json_of_a_pod(played: Shell, make: Make) -> None:
     }
     found = wait_for(played, make("fails", annotations=annotations), "Failed")
     assert set(found) == {
-        "name", "namespace", "uid", "phase", "status", "reason", "message", "exitCode", "node", "task", "created", "deleting",
-        "heldUntil",
+        "name", "namespace", "uid", "phase", "status", "reason", "message", "exitCode", "node", "image", "imageID", "task", "created",
+        "deleting", "heldUntil",
     }  # fmt: skip
     assert (found["phase"], found["exitCode"], found["node"], found["deleting"]) == (
         "Failed",

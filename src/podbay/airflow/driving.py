@@ -207,6 +207,8 @@ class TaskRun:
             self.log.failure(outcome, end.message)
         else:
             self.log.info(end.message or f"Pod {outcome.pod} succeeded.")
+        if outcome.receipt.image_id:
+            self.log.info(f"Its image was {outcome.receipt.image_id}")
         held = driver.engine.state.held_until
         if held:
             where = f"{outcome.namespace}/{outcome.pod}"

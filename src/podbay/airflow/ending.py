@@ -11,9 +11,11 @@ from podbay.airflow.request import skip_codes
 from podbay.errors import InvalidInputError
 from podbay.lifecycle.outcome import Outcome
 
-__all__ = ["RETURN_VALUE", "TaskEnd", "end_of", "needs_worker"]
+__all__ = ["IMAGE_KEY", "RETURN_VALUE", "TaskEnd", "end_of", "needs_worker"]
 
 RETURN_VALUE = "return_value"
+IMAGE_KEY = "pod_image"
+"""XCom: the main container's image with its digest, as the node has it; a tag may mean another one tomorrow."""
 
 TaskState: TypeAlias = Literal["success", "failed", "skipped"]
 
@@ -30,15 +32,17 @@ class TaskEnd:
 
 def end_of(outcome: Outcome, given: Mapping[str, Any], carried: Carried) -> TaskEnd:
     """The task's end. `given` holds rendered parameters. A result that cannot be handed on makes a failure of a success."""
+    image = {IMAGE_KEY: outcome.receipt.image_id} if outcome.receipt.image_id else {}
     code = outcome.exit_code
     if code is not None and code in skip_codes(given.get("skip_on_exit_code")):
-        return TaskEnd(state="skipped", message=f"Pod {outcome.pod} ended with exit code {code}: skipped.")
+        message = f"Pod {outcome.pod} ended with exit code {code}: skipped."
+        return TaskEnd(state="skipped", message=message, xcoms=image)
     try:
         xcoms = _xcoms(outcome, given, carried)
     except InvalidInputError as error:
-        return TaskEnd(state="failed", message=str(error))
+        return TaskEnd(state="failed", message=str(error), xcoms=image)
     state: TaskState = "success" if outcome.ok else "failed"
-    return TaskEnd(state=state, message=outcome.message, xcoms=xcoms)
+    return TaskEnd(state=state, message=outcome.message, xcoms={**image, **xcoms})
 
 
 def _xcoms(outcome: Outcome, given: Mapping[str, Any], carried: Carried) -> dict[str, Any]:

@@ -176,6 +176,8 @@ def explanation_text(found: Explanation, now: datetime) -> str:
         lines.append(f"  {_now(pod, now)}")
     for at, cause in enumerate(found.causes):
         lines += ["", *_cause(cause)] if at else _cause(cause)
+    if pod is not None and (image := pod_json(pod)["imageID"]):
+        lines += ["", f"  image:    {image}"]
     return "\n".join(lines) + "\n"
 
 

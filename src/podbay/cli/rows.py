@@ -69,11 +69,20 @@ def pod_json(pod: Object) -> dict[str, Any]:
         "message": view.message or view.waiting_for or (main.message if main is not None else "") or None,
         "exitCode": main.exit_code if main is not None and main.began else None,
         "node": view.node or None,
+        "image": _image(pod),
+        "imageID": (main.image_id if main is not None else "") or None,
         "task": task_of(pod),
         "created": (pod.get("metadata") or {}).get("creationTimestamp"),
         "deleting": view.deleted_at is not None,
         "heldUntil": held_until(pod) or None,
     }
+
+
+def _image(pod: Object) -> str | None:
+    """What the manifest asks for; `imageID` is what the node made of it."""
+    name = main_container_name(pod)
+    containers = (pod.get("spec") or {}).get("containers") or ()
+    return next((each.get("image") for each in containers if each.get("name") == name), None)
 
 
 def status_of(pod: Object) -> str:

@@ -9,9 +9,10 @@ from podbay.airflow.running.failures import Failure
 from podbay.airflow.running.home import AirflowHome
 from podbay.airflow.running.picture import Picture, Row
 from podbay.airflow.running.session import Report
+from podbay.cli.rows import pod_json
 from podbay.cli.run_view import duration
 from podbay.lifecycle.diagnosis.model import diagnosis_to_json
-from podbay.objects.meta import name_of, namespace_of
+from podbay.objects.meta import Object
 
 __all__ = ["report_json", "report_text"]
 
@@ -78,6 +79,11 @@ def report_json(picture: Picture, report: Report, home: AirflowHome) -> dict[str
     }
 
 
+def _pod_json(pod: Object) -> dict[str, Any]:
+    whole = pod_json(pod)
+    return {name: whole[name] for name in ("namespace", "name", "image", "imageID")}
+
+
 def _task_json(row: Row, failure: Failure | None) -> dict[str, Any]:
     pod = row.pod()
     return {
@@ -86,7 +92,7 @@ def _task_json(row: Row, failure: Failure | None) -> dict[str, Any]:
         "state": row.state,
         "tries": row.try_number,
         "seconds": round(row.ended - row.started, 3) if row.started and row.ended else None,
-        "pod": {"namespace": namespace_of(pod), "name": name_of(pod)} if pod is not None else None,
+        "pod": _pod_json(pod) if pod is not None else None,
         "diagnosis": diagnosis_to_json(failure.diagnosis) if failure and failure.diagnosis else None,
         "error": failure.error or None if failure else None,
         "where": failure.where or None if failure else None,
