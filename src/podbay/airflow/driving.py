@@ -16,8 +16,8 @@ from podbay.airflow.building import Builder, Job, limits_of
 from podbay.airflow.calls import AirflowCalls
 from podbay.airflow.connection import ClusterChoice, choose_cluster
 from podbay.airflow.ending import TaskEnd, end_of
-from podbay.airflow.limits import Limiter
 from podbay.airflow.lending import Lender
+from podbay.airflow.limits import Limiter
 from podbay.airflow.ownership import claim, earlier_try, here, others_on, pods_of_task
 from podbay.airflow.pages import LINK_KEY, pod_link
 from podbay.airflow.request import (
@@ -30,8 +30,8 @@ from podbay.airflow.request import (
 )
 from podbay.airflow.tasklog import Hearer, TaskLog
 from podbay.errors import InvalidInputError, PodbayError
-from podbay.kube.lease import LeasedCluster, lease
 from podbay.kube.client import KubeClient
+from podbay.kube.lease import LeasedCluster, lease
 from podbay.kube.logs import LogBatch
 from podbay.lifecycle.checkpoint import Checkpoint
 from podbay.lifecycle.engine import Driver, PodRun
@@ -78,9 +78,9 @@ class TaskRun:
         self.namespace = ""
         self.choice: ClusterChoice | None = None
         self._calls = calls
+        self.lender = Lender(job.given, calls)
         self.hears = hears or Hearer()
         self._limiter = limiter
-        self.lender = Lender(job.given, calls)
         self._killed_by = ""
         self._engine: PodRun | None = None
 
@@ -126,10 +126,10 @@ class TaskRun:
             self.log.manifest(manifest)
         async with AsyncExitStack() as stack:
             await self._wait_for_room(cluster, stack, under_way)
-            plan = self._plan(builder, manifest, None if remaining is None else elapsed + remaining)
-            driver = _TaskDriver(self, self._calls, cluster.client, name_of(manifest))
             if not under_way:
                 await self.lender.prepare()
+            plan = self._plan(builder, manifest, None if remaining is None else elapsed + remaining)
+            driver = _TaskDriver(self, self._calls, cluster.client, name_of(manifest))
             engine = PodRun(cluster, plan, driver, checkpoint=checkpoint)
             self._engine = driver.engine = engine
             saving = asyncio.create_task(driver.keep_saving())
@@ -226,6 +226,7 @@ class _TaskDriver(Driver):
 
     def __init__(self, run: TaskRun, calls: AirflowCalls, client: KubeClient, name: str) -> None:
         self._run = run
+        self._client = client
         self._name = name
         self._calls = calls
         self._told = ""
@@ -246,7 +247,6 @@ class _TaskDriver(Driver):
 
     async def lines(self, batch: LogBatch) -> None:
         await self._run.log.lines(batch)
-        self._client = client
         self._run.hears.lines(batch, self.engine.state.pod)
 
     async def save(self, checkpoint: Checkpoint) -> None:
@@ -265,7 +265,14 @@ class _TaskDriver(Driver):
                 return
         await self._calls.push(key, CHECKPOINT_KEY, {"try": key.try_number, "state": checkpoint.to_json()})
 
+    async def made(self, pod: Object) -> None:
+        try:
+            await self._run.lender.hand_over(self._client, pod)
+        except PodbayError as error:
+            self.engine.kill(self._run.lender.say(error))
+
     async def decided(self, outcome: Outcome) -> None:
+        outcome = self._run.lender.judge(outcome)
         if outcome.pod:
             self._run.hears.ended(self.engine.state.pod)
         self.end = await self.push_end(outcome)
@@ -285,14 +292,7 @@ class _TaskDriver(Driver):
     async def keep_saving(self) -> None:
         """Log positions, now and then: what is lost with this process was told at most so long ago."""
         last = None
-    async def made(self, pod: Object) -> None:
-        try:
-            await self._run.lender.hand_over(self._client, pod)
-        except PodbayError as error:
-            self.engine.kill(self._run.lender.say(error))
-
         while True:
-        outcome = self._run.lender.judge(outcome)
             await asyncio.sleep(max(SAVE_SECONDS, TaskRun.running / CALLS_SHARE))
             now = self.engine.checkpoint()
             if now.uid and now.positions != last and now.outcome is None:
