@@ -17,7 +17,14 @@ import yaml
 from podbay.airflow.connection import choose_cluster
 from podbay.airflow.function import check_callable, pod_command
 from podbay.airflow.limits import Limit, Limiter
-from podbay.airflow.ownership import OWNER_ANNOTATION, claim, delete_own_pods, earlier_try, pods_of_task
+from podbay.airflow.ownership import (
+    OWNER_ANNOTATION,
+    claim,
+    delete_own_pods,
+    delete_tries,
+    earlier_try,
+    pods_of_task,
+)
 from podbay.airflow.pages import pod_link
 from podbay.airflow.tasklog import RecordBudget, TaskLog
 from podbay.embedded.cluster import ClusterOptions
@@ -210,8 +217,8 @@ def cluster() -> Any:
         yield environment
 
 
-def pod_of(number: int, owner: str) -> dict[str, Any]:
-    identity = TaskIdentity(deployment="d", dag_id="dag", run_id="r", task_id="t", try_number=number)
+def pod_of(number: int, owner: str, task_id: str = "t") -> dict[str, Any]:
+    identity = TaskIdentity(deployment="d", dag_id="dag", run_id="r", task_id=task_id, try_number=number)
     pod = build_pod(PodRequest(identity=identity, image="i", namespace="default"))
     pod["metadata"]["annotations"][OWNER_ANNOTATION] = owner
     return pod
@@ -231,6 +238,31 @@ async def test_an_earlier_life_deletes_nothing_that_a_later_one_has_claimed(clus
         await claim(leased, [pod], "new")
         assert await delete_own_pods(leased, "default", [name, "absent"], "old", None) == []
         assert await delete_own_pods(leased, "default", [name], "new", 0) == [name]
+
+
+async def test_the_pod_of_a_try_that_was_cleared_is_deleted_and_not_taken_over(cluster: Environment) -> None:
+    with Requests(cluster.kubeconfig) as kube:
+        for number in (1, 2, 3):
+            status, _ = kube.call(
+                "POST", "/api/v1/namespaces/default/pods", pod_of(number, "other", "cleared")
+            )
+            assert status == 201
+    identity = TaskIdentity(deployment="d", dag_id="dag", run_id="r", task_id="cleared", try_number=3)
+    async with lease(load_kubeconfig(cluster.kubeconfig)) as leased:
+        pods = await pods_of_task(leased, "default", identity)
+        names = {
+            int(pod["metadata"]["annotations"]["podbay.dev/try-number"]): pod["metadata"]["name"]
+            for pod in pods
+        }
+        newest = earlier_try(pods, identity, after=1)
+        assert newest is not None
+        assert newest.try_number == 2
+        assert earlier_try(pods, identity, after=2) is None
+        assert await delete_tries(leased, pods, upto=1, grace=0) == [names[1]]
+        assert await delete_tries(leased, pods, upto=2, grace=0) == [names[2]]
+    with Requests(cluster.kubeconfig) as kube:
+        status, _ = kube.call("GET", f"/api/v1/namespaces/default/pods/{names[3]}")
+        assert status == 200
 
 
 # -- functions

@@ -42,6 +42,8 @@ class Job:
     """Token of this life (ownership.py)."""
     settings: Settings
     airflow_version: str
+    cleared: int = 0
+    """Up to this try the task was ended by a user, who wants it to run anew."""
     mutate: MutatePod | None = None
     """The deployment's pod_mutation_hook."""
     deployment: Deployment | None = None

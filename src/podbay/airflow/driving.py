@@ -18,7 +18,7 @@ from podbay.airflow.connection import ClusterChoice, choose_cluster
 from podbay.airflow.ending import TaskEnd, end_of
 from podbay.airflow.lending import Lender
 from podbay.airflow.limits import Limiter
-from podbay.airflow.ownership import claim, earlier_try, here, others_on, pods_of_task
+from podbay.airflow.ownership import claim, delete_tries, earlier_try, here, others_on, pods_of_task
 from podbay.airflow.pages import LINK_KEY, pod_link
 from podbay.airflow.request import (
     deadlines,
@@ -167,8 +167,9 @@ class TaskRun:
         except (TimeoutError, PodbayError):
             # The engine meets the same trouble and has words and patience for it.
             return False
+        cleared = await self._without_cleared(cluster, pods)
         if job.given.get("durable") is not False:
-            earlier = earlier_try(pods, job.identity)
+            earlier = earlier_try(pods, job.identity, after=cleared)
             if earlier is not None:
                 builder.identity = earlier
                 self.log.info(f"Takes over the pod of try {earlier.try_number}, which still runs (durable).")
@@ -179,6 +180,21 @@ class TaskRun:
         except PodbayError as error:
             self.log.warning(f"The pod could not be marked as this one's: {error}")
         return bool(own)
+
+    async def _without_cleared(self, cluster: LeasedCluster, pods: list[Object]) -> int:
+        """Who clears a task wants it to run anew. Its former life ends its pod, unless that life is lost."""
+        given, cleared = self.job.given, self.job.cleared
+        if given.get("on_kill_action") == "keep_pod":
+            return 0
+        grace = given.get("termination_grace_period")
+        try:
+            names = await delete_tries(cluster, pods, upto=cleared, grace=grace)
+        except PodbayError as error:
+            self.log.warning(f"The pod of an earlier try could not be deleted: {error}")
+        else:
+            for name in names:
+                self.log.info(f"Pod {name} was deleted: it is of a try that was cleared.")
+        return cleared
 
     def _plan(self, builder: Builder, manifest: Object, run: float | None) -> PodPlan:
         given = self.job.given

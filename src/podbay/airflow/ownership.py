@@ -21,6 +21,7 @@ __all__ = [
     "OWNER_ANNOTATION",
     "claim",
     "delete_own_pods",
+    "delete_tries",
     "earlier_try",
     "here",
     "others_on",
@@ -86,16 +87,39 @@ def _is_of(identity: TaskIdentity, pod: Object) -> bool:
     return replace(found, try_number=identity.try_number, incarnation=identity.incarnation) == identity
 
 
-def earlier_try(pods: Iterable[Object], identity: TaskIdentity) -> TaskIdentity | None:
-    """The earlier try whose pod still runs and may be taken over (upstream: durable); the newest of several."""
+def earlier_try(pods: Iterable[Object], identity: TaskIdentity, *, after: int = 0) -> TaskIdentity | None:
+    """The try before this one, and later than `after`, whose pod still runs and may be taken over (upstream: durable);
+    the newest of several."""
     found = []
     for pod in pods:
         own = identity_of(pod)
-        if own is None or own.try_number >= identity.try_number or _is_over(pod):
+        if own is None or not after < own.try_number < identity.try_number or _is_over(pod):
             continue
         found.append(own)
     newest = max(found, key=lambda each: (each.try_number, each.incarnation), default=None)
     return None if newest is None else replace(newest, incarnation=0)
+
+
+async def delete_tries(
+    cluster: LeasedCluster, pods: Iterable[Object], *, upto: int, grace: float | None
+) -> list[str]:
+    """Delete the running pods of tries up to that number, whoever owns them, and say which. Raises ApiError,
+    UnreachableError."""
+    deleted = []
+    for pod in pods:
+        own = identity_of(pod)
+        if own is None or own.try_number > upto or _is_over(pod):
+            continue
+        options: dict[str, object] = {"preconditions": {"uid": uid_of(pod)}}
+        if grace is not None:
+            options["gracePeriodSeconds"] = int(grace)
+        try:
+            await cluster.client.delete(PODS, name_of(pod), namespace=namespace_of(pod), options=options)
+            deleted.append(name_of(pod))
+        except ApiError as error:
+            if error.code not in (404, 409):
+                raise
+    return deleted
 
 
 def _is_over(pod: Object) -> bool:

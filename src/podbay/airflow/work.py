@@ -96,6 +96,8 @@ class TriggerWork:
                 owner=self._owner,
                 settings=self._shared.settings,
                 airflow_version=_airflow_version(),
+                # In a triggerer a try ends by itself, which ends its pod, or by a user.
+                cleared=self.key.try_number - 1,
                 mutate=mutate,
                 deployment=deployment,
             )

@@ -76,13 +76,16 @@ class WorkerRun:
     def _job(self, given: Mapping[str, Any], callbacks: Callbacks) -> Job:
         from airflow.version import version
 
+        ti = self._context["ti"]
         return Job(
-            key=key_of(self._context["ti"]),
+            key=key_of(ti),
             carried=self._carried,
             given=given,
             owner=uuid.uuid4().hex,
             settings=self._settings,
             airflow_version=str(version),
+            # Clearing grants all retries anew, counted from the try that was cleared.
+            cleared=max(0, ti.max_tries - self._task.retries),
             mutate=callbacks.mutating(pod_mutation(self._carried.queue)),
             deployment=current_deployment(),
         )
