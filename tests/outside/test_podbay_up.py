@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from airflow_api import AirflowApi
+from images import busybox
 from patience import until
-from podbay_programs import Programs
+from podbay_programs import IMAGE, Programs
 
 RUNS = Path(__file__).parent / "runs"
 
@@ -80,6 +81,34 @@ def test_up_and_down(podbay: Programs) -> None:
     assert log_in(once_more["url"], "admin", once_more["password"]).has_dag("outcomes")
     assert podbay("down").out == "Airflow is stopped.\nThe embedded cluster podbay is stopped.\n"
     assert podbay("down").out == "Airflow was not running.\n"
+
+
+def test_its_healer_knows_pods_and_airflow(podbay: Programs) -> None:
+    started = podbay("up", "--dags", str(RUNS), "-o", "json").json()
+    podbay("cluster", "load", str(busybox().archive(podbay.home / "bb.tar", IMAGE)))
+    api = log_in(started["url"], started["user"], started["password"])
+    until(lambda: api.has_dag("watched"))
+    api.call("PATCH", "/api/v2/dags/watched", {"is_paused": False})
+    run = api.trigger("watched")
+    until(lambda: run.states().get("endless") == "deferred", tell=run.states)
+    until(podbay.pods, tell=run.states)
+
+    # It asks Airflow only when there are pods, and logs a round only when Airflow has answered.
+    log = podbay.home / "podbay" / "airflow" / "up" / "healer.log"
+    until(lambda: "1 task pods, 0 actions" in log.read_text(), tell=log.read_text)
+    deployment = podbay.pods()[0]["metadata"]["labels"]["podbay.dev/deployment"]
+    assert deployment.startswith("up-") and f"deployment {deployment}, namespace default" in log.read_text()
+
+    # Killed, it is started again and takes the lead when that of its former life is over.
+    os.kill(status(podbay)["components"]["healer"]["pid"], signal.SIGKILL)
+    until(lambda: log.read_text().count("1 task pods, 0 actions") == 2, tell=log.read_text)
+    assert (
+        "Nothing is on record" in podbay("heal", "history", "--deployment", deployment, "-n", "default").err
+    )
+
+    # `down` gives the lead away, so that the next one begins at once.
+    assert podbay("down").out.startswith("Airflow is stopped.")
+    assert "Traceback" not in log.read_text()
 
 
 def listening(podbay: Programs) -> list[str]:

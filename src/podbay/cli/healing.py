@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +9,15 @@ from typing import Any
 from podbay.aio.clock import Clock, SystemClock
 from podbay.cli.output import Output, console, errors, print_json, print_line, print_table
 from podbay.cli.target import connect
-from podbay.healer.airflow_api import AirflowApi, AirflowLogin
+from podbay.healer.airflow_api import AirflowLogin
 from podbay.healer.endpoint import serve
-from podbay.healer.leader import Leader
+from podbay.healer.process import leader_of, reconciler_of
 from podbay.healer.reconciler import Reconciler, Round
 from podbay.healer.restraint import Action
 from podbay.healer.rules import Rules
 from podbay.healer.service import Service
 from podbay.kube.config import ClusterConfig
-from podbay.kube.lease import LeasedCluster, pods_of
-from podbay.pods.identity import with_suffix
+from podbay.kube.lease import LeasedCluster
 
 __all__ = ["Healing", "print_round"]
 
@@ -45,12 +42,8 @@ class Healing:
         clock = SystemClock()
         async with AsyncExitStack() as stack:
             cluster, reconciler = await self._open(stack, clock)
-            leader = Leader(
-                cluster.client,
-                clock,
-                namespace=self.config.namespace,
-                name=with_suffix(f"podbay-healer-{self.rules.deployment}", ""),
-                holder=f"{socket.gethostname()}_{os.getpid()}_{os.urandom(4).hex()}",
+            leader = leader_of(
+                cluster.client, self.config.namespace, deployment=self.rules.deployment, clock=clock
             )
 
             def tell(last: Round) -> None:
@@ -69,10 +62,10 @@ class Healing:
 
     async def _open(self, stack: AsyncExitStack, clock: Clock) -> tuple[LeasedCluster, Reconciler]:
         cluster = await stack.enter_async_context(connect(self.config))
-        airflow = await stack.enter_async_context(AirflowApi(self.login, clock))
-        store = await stack.enter_async_context(cluster.watch(pods_of(self.config.namespace)))
-        await store.wait_synced()
-        return cluster, Reconciler(cluster.client, store, airflow, self.rules, clock)
+        opening = reconciler_of(
+            cluster, self.config.namespace, rules=self.rules, login=self.login, clock=clock
+        )
+        return cluster, await stack.enter_async_context(opening)
 
 
 def print_round(last: Round, output: Output, *, dry_run: bool) -> None:

@@ -6,6 +6,7 @@
     connection    the chosen cluster as a kubeconfig file of its own
     host          the one process that imports Airflow and forks everything else from itself   (inside Airflow)
     driver        one run: load the file, start the run, tell of its tasks                     (inside Airflow)
+    healing       the healer of `podbay up`                                                    (inside Airflow)
     link          the host as its starter sees it: a process, messages in and out
     session       one `podbay run` from start to end
     picture       what is known of the run's tasks and pods, purely

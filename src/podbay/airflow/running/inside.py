@@ -17,6 +17,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from podbay.airflow.running.settings import HEALER
+
 __all__ = ["COMPONENTS", "component", "import_airflow", "import_like", "likely", "migrate"]
 
 COMPONENTS: dict[str, tuple[str, ...]] = {
@@ -131,7 +133,12 @@ def migrate(database: Path | None, template: Path) -> None:
 
 
 def component(name: str) -> None:
-    """Be one of Airflow's components until told to end."""
+    """Be one of Airflow's components, or the healer, until told to end."""
+    if name == HEALER:
+        from podbay.airflow.running.healing import heal
+
+        heal()
+        return
     from airflow.__main__ import main
 
     if name in _SERVING:

@@ -13,10 +13,12 @@ import orjson
 
 from podbay.airflow.running.connection import airflow_connection
 
-__all__ = ["BUNDLE", "Keys", "Wanted", "airflow_cfg", "environment"]
+__all__ = ["BUNDLE", "HEALER", "Keys", "Wanted", "airflow_cfg", "environment"]
 
 BUNDLE = "podbay"
 """Name of the one DAG bundle."""
+HEALER = "healer"
+"""Podbay's own process beside Airflow's components."""
 SLOTS = 16
 """Worker processes of LocalExecutor: forked from one parent, so an idle one costs 5 MB (airflow.md 6)."""
 _KEPT = ("AIRFLOW_CONN_", "AIRFLOW_VAR_", "AIRFLOW__SECRETS__", "AIRFLOW__PODBAY__", "AIRFLOW__KUBERNETES__")
@@ -43,6 +45,8 @@ class Wanted:
     """SQLAlchemy URL."""
     port: int
     keys: Keys
+    deployment: str = ""
+    """Its name in Podbay's own options; empty for the default."""
     lasting: bool
     """For `podbay up`: schedules count, files are looked at again. Else for one run."""
 
@@ -118,6 +122,8 @@ def _lasting(wanted: Wanted) -> dict[str, dict[str, str]]:
             "simple_auth_manager_passwords_file": str(wanted.directory / "passwords.json"),
         },
         "dag_processor": {"refresh_interval": "10", "min_file_process_interval": "10"},
+        # A name of its own, so that the healer may end its pods; one in the environment comes first.
+        "podbay": {"deployment": wanted.deployment} if wanted.deployment else {},
     }
 
 

@@ -27,14 +27,14 @@ from podbay.airflow.running.cluster_use import users_lock
 from podbay.airflow.running.connection import kubeconfig_of
 from podbay.airflow.running.home import AirflowHome, new_keys, template_database, up_home
 from podbay.airflow.running.session import free_port
-from podbay.airflow.running.settings import Keys, Wanted, airflow_cfg, environment
+from podbay.airflow.running.settings import HEALER, Keys, Wanted, airflow_cfg, environment
 from podbay.embedded.home import ClusterHome
 from podbay.errors import ConflictError, InvalidInputError, StateError
 from podbay.kube.config import ClusterConfig
 
 __all__ = ["UpRequest", "password", "start", "status", "stop"]
 
-COMPONENTS = ("api-server", "scheduler", "triggerer", "dag-processor")
+COMPONENTS = ("api-server", "scheduler", "triggerer", "dag-processor", HEALER)
 USER = "admin"
 USUAL_PORT = 8080
 START_SECONDS = 180.0
@@ -135,6 +135,7 @@ def _settings(home: AirflowHome, request: UpRequest) -> dict[str, Any]:
         "dags": dags,
         "port": _port(request.port, kept.get("port", 0)),
         "database": request.database or kept.get("database") or f"sqlite:///{home.database}",
+        "deployment": kept.get("deployment") or f"up-{secrets.token_hex(3)}",
     }
     home.write(path.name, orjson.dumps(found).decode())
     return found
@@ -165,6 +166,7 @@ def _wanted(home: AirflowHome, settings: dict[str, Any]) -> Wanted:
         database=settings["database"],
         port=settings["port"],
         keys=Keys(**settings["keys"]),
+        deployment=settings["deployment"],
         lasting=True,
     )
 
@@ -221,8 +223,9 @@ async def _listen(home: AirflowHome, process: asyncio.subprocess.Process) -> Non
         said = str(event.get("said") or "").strip()[-1500:]
         if event["event"] == "unprepared":
             raise StateError(f"Airflow's database cannot be used: {home.last_words('migrate')}")
-        if event["event"] == "died" and event["loops"]:
-            name = event["component"]
+        name = event.get("component")
+        # Airflow is ready without its healer, whom the cluster may refuse; `--status` shows that.
+        if event["event"] == "died" and event["loops"] and name != HEALER:
             raise StateError(f"Airflow's {name} ends again and again. The end of {home.log(name)}:\n{said}")
     raise StateError(f"Airflow did not start: {home.last_words('host')}")
 
