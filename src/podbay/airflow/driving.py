@@ -40,7 +40,7 @@ from podbay.lifecycle.plan import PodPlan
 from podbay.lifecycle.state import Phase
 from podbay.objects.meta import Object, name_of, namespace_of
 
-__all__ = ["CHECKPOINT_KEY", "TaskRun", "checkpoint_of", "incarnation_of", "read_cluster"]
+__all__ = ["CHECKPOINT_KEY", "TaskRun", "checkpoint_key", "checkpoint_of", "incarnation_of", "read_cluster"]
 
 CHECKPOINT_KEY: Final = "podbay_checkpoint"
 SAVE_SECONDS: Final = 5.0
@@ -279,7 +279,9 @@ class _TaskDriver(Driver):
             if checkpoint.outcome is None:
                 # Its name tells the next life enough.
                 return
-        await self._calls.push(key, CHECKPOINT_KEY, {"try": key.try_number, "state": checkpoint.to_json()})
+        await self._calls.push(
+            key, checkpoint_key(key.try_number), {"try": key.try_number, "state": checkpoint.to_json()}
+        )
 
     async def made(self, pod: Object) -> None:
         try:
@@ -318,6 +320,11 @@ class _TaskDriver(Driver):
 
 def incarnation_of(job: Job, name: Any) -> int | None:
     """Which incarnation of this try's pod has that name; None for another try's, and for no name."""
+def checkpoint_key(try_number: int) -> str:
+    """Of the XCom. Each try has its own, for what earlier ones have used is still asked for (`podbay usage`)."""
+    return CHECKPOINT_KEY if try_number == 1 else f"{CHECKPOINT_KEY}_{try_number}"
+
+
     if not isinstance(name, str):
         return None
     for incarnation in range(job.given.get("infrastructure_retries", 3) + 1):

@@ -17,7 +17,7 @@ from typing import Any, Final
 from podbay.airflow.building import Job, with_function
 from podbay.airflow.calls import TaskKey, TriggererCalls, key_of
 from podbay.airflow.carried import Carried
-from podbay.airflow.driving import CHECKPOINT_KEY, TaskRun, checkpoint_of, incarnation_of
+from podbay.airflow.driving import TaskRun, checkpoint_key, checkpoint_of, incarnation_of
 from podbay.airflow.ending import TaskEnd
 from podbay.airflow.enforcing import current_deployment
 from podbay.airflow.limits import Limiter
@@ -117,7 +117,8 @@ class TriggerWork:
         incarnation = incarnation_of(job, name)
         if incarnation is None:
             return None
-        saved = checkpoint_of(await calls.pull(key, key.task_id, CHECKPOINT_KEY, index), key.try_number)
+        kept = await calls.pull(key, key.task_id, checkpoint_key(key.try_number), index)
+        saved = checkpoint_of(kept, key.try_number)
         # A pod that is not there any more must not be made a second time, even if nothing else is known of it.
         return saved or Checkpoint(incarnation=incarnation, pod=name, uid=UNKNOWN_UID)
 

@@ -17,6 +17,7 @@ from podbay.cli import (
     registry,
     registry_policy,
     up,
+    usage,
 )
 from podbay.cli.pod_words import CommandAfterDashes
 from podbay.cli.run import run
@@ -43,6 +44,7 @@ app.add_typer(connection.app, name="connection")
 app.add_typer(registry_policy.aws_app, name="aws")
 deploy_check.register(app)
 heal.register(app)
+app.command()(usage.usage)
 
 
 @app.callback(invoke_without_command=True)

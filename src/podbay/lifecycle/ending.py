@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import orjson
 
 from podbay.lifecycle import state as s
 from podbay.lifecycle.diagnosis.diagnose import diagnose
 from podbay.lifecycle.diagnosis.model import Diagnosis
+from podbay.lifecycle.diagnosis.room import requested
 from podbay.lifecycle.judge import Verdict, judge_end, judge_gone
 from podbay.lifecycle.outcome import Kind, Outcome, Receipt
 from podbay.lifecycle.pending import facts_of
@@ -26,6 +28,8 @@ KILL_PATIENCE = 15.0
 LOST_PATIENCE = 60.0
 """The same for a pod that others delete: a node that is there ends it within its grace period."""
 _GRACE = 30.0
+_STAMP = 2.0
+"""Two stamps of whole seconds say so much too much at most."""
 
 
 def judge(rules: Rules, state: State, now: float) -> State:
@@ -277,4 +281,19 @@ def _receipt(rules: Rules, state: State, now: float) -> Receipt:
         ended=None if state.ended_at is None else round(now - state.ended_at, 3),
         node=view.node if view is not None else "",
         image_id=main.image_id if main is not None else "",
+        held=_held(state, ended, now),
+        cpu=requested(state.pod, "cpu").as_float() if state.pod is not None else 0.0,
+        memory=requested(state.pod, "memory").value() if state.pod is not None else 0,
     )
+
+
+def _held(state: State, ended: datetime | None, now: float) -> float | None:
+    """By our own clock; by the cluster's stamps, which know whole seconds, where an earlier life saw the beginning."""
+    if state.bound_at is None or state.pod is None:
+        return None
+    seen = (state.ended_at or now) - state.bound_at
+    conditions = (state.pod.get("status") or {}).get("conditions") or ()
+    bound = [each.get("lastTransitionTime") for each in conditions if each.get("type") == "PodScheduled"]
+    since = parse_time(bound[0]) if bound else None
+    stamped = (ended - since).total_seconds() if ended and since and ended.year > 1970 else 0.0
+    return round(stamped if stamped > seen + _STAMP else seen, 3)

@@ -49,6 +49,12 @@ class Receipt:
     node: str = ""
     image_id: str = ""
     """The main container's image as the node resolved it, with its digest."""
+    held: float | None = None
+    """From being bound until the main container's end: as long as what was requested was kept for the pod."""
+    cpu: float = 0.0
+    """Cores that the pod requested, as a scheduler counts them: all containers that run at once."""
+    memory: int = 0
+    """The same of memory, in bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +107,9 @@ class Outcome:
                 "requests": dict(self.receipt.requests),
                 "node": self.receipt.node,
                 "imageID": self.receipt.image_id,
+                "held": self.receipt.held,
+                "cpu": self.receipt.cpu,
+                "memory": self.receipt.memory,
             },
         }
 
@@ -134,6 +143,9 @@ class Outcome:
                     requests=receipt.get("requests") or {},
                     node=receipt.get("node", ""),
                     image_id=receipt.get("imageID", ""),
+                    held=receipt.get("held"),
+                    cpu=receipt.get("cpu", 0.0),
+                    memory=receipt.get("memory", 0),
                 ),
             )
         except (KeyError, TypeError, AttributeError) as err:

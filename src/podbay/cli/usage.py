@@ -1,0 +1,160 @@
+"""`podbay usage`: what task pods have requested and what that costs, from what Airflow keeps of them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote, urlencode
+
+import typer
+
+from podbay.cli.airflow_login import UrlOption, UserOption, airflow_login
+from podbay.cli.deployment_file import FileOption, OutputOption, load
+from podbay.cli.output import Output, console, errors, errors_as_sentences, print_json, print_table, run
+from podbay.errors import AirflowApiError, InvalidInputError
+
+if TYPE_CHECKING:
+    from podbay.deployment.model import Prices
+    from podbay.deployment.usage import Spent, Usage
+    from podbay.healer.airflow_api import AirflowApi, AirflowLogin
+
+__all__ = ["usage"]
+
+FILE = Path("podbay.yaml")
+CHECKPOINTS = "podbay_checkpoint"
+"""The XComs in which the operator keeps how its pods ended, one for each try."""
+PAGE = 100
+AT_ONCE = 8
+_UNITS = {"h": 1, "d": 24, "w": 168}
+
+
+def usage(
+    file: FileOption = FILE,
+    airflow_url: UrlOption = "http://localhost:8080",
+    airflow_user: UserOption = "",
+    since: Annotated[str, typer.Option(help="Runs of this time: 12h, 7d, 4w.")] = "24h",
+    by: Annotated[str, typer.Option(help="task or dag.")] = "task",
+    dag: Annotated[str, typer.Option("--dag", help="Of this DAG alone.")] = "",
+    chart: Annotated[Path | None, typer.Option("--chart", help="Write bars into this SVG file.")] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Show what task pods requested, for how long, and its price at the rates in podbay.yaml."""
+    with errors_as_sentences():
+        from podbay.deployment.model import Prices
+        from podbay.deployment.usage import usage_by, usage_json
+        from podbay.deployment.usage_chart import usage_chart
+
+        if by not in ("task", "dag"):
+            raise InvalidInputError(f"--by {by}: say task or dag")
+        prices = load(file).prices if file.exists() else Prices()
+        begin = datetime.now(UTC) - timedelta(hours=_hours(since))
+        spent, missing = run(_read(airflow_login(airflow_url, airflow_user), begin, dag))
+        found = usage_by("dag" if by == "dag" else "task", spent, prices)
+        if chart is not None:
+            title = f"Requested by task pods, last {since}"
+            chart.write_text(usage_chart(found, prices, title=title), encoding="utf-8")
+        if output is Output.json:
+            print_json(usage_json(found, prices))
+        else:
+            _show(found, prices, since)
+        if missing:
+            errors.print(
+                f"note: {missing} tries do not say what they used: no pod, or not ended", markup=False
+            )
+
+
+def _hours(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,4})([hdw])", text.strip())
+    hours = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not hours:
+        raise InvalidInputError(f"--since {text}: say a time such as 12h, 7d or 4w")
+    return hours
+
+
+async def _read(login: AirflowLogin, begin: datetime, dag: str) -> tuple[list[Spent], int]:
+    from podbay.aio.clock import SystemClock
+    from podbay.healer.airflow_api import AirflowApi
+
+    async with AirflowApi(login, SystemClock()) as api:
+        gate = asyncio.Semaphore(AT_ONCE)
+        entries = await _entries(api, begin, dag)
+        found = await asyncio.gather(*(_spent(api, gate, entry) for entry in entries))
+    return [each for each in found if each is not None], sum(each is None for each in found)
+
+
+async def _entries(api: AirflowApi, begin: datetime, dag: str) -> list[dict[str, Any]]:
+    """All checkpoints of the time, without their values. Raises AirflowApiError."""
+    found: list[dict[str, Any]] = []
+    while True:
+        query = {
+            "xcom_key_prefix_pattern": CHECKPOINTS,
+            "run_after_gte": begin.isoformat(),
+            "limit": PAGE,
+            "offset": len(found),
+        }
+        path = f"/api/v2/dags/{quote(dag, safe='') or '~'}/dagRuns/~/taskInstances/~/xcomEntries?{urlencode(query)}"
+        page = await _ask(api, path)
+        found += page["xcom_entries"]
+        if not page["xcom_entries"] or len(found) >= page["total_entries"]:
+            return found
+
+
+async def _spent(api: AirflowApi, gate: asyncio.Semaphore, entry: dict[str, Any]) -> Spent | None:
+    from podbay.deployment.usage import spent_in
+
+    dag, run_id, task, key = (quote(entry[each], safe="") for each in ("dag_id", "run_id", "task_id", "key"))
+    path = f"/api/v2/dags/{dag}/dagRuns/{run_id}/taskInstances/{task}/xcomEntries/{key}?map_index={entry['map_index']}"
+    async with gate:
+        status, body = await api.ask("GET", path)
+    if status == 404:
+        # Cleared meanwhile.
+        return None
+    return spent_in(entry["dag_id"], entry["task_id"], _good(status, body)["value"])
+
+
+async def _ask(api: AirflowApi, path: str) -> Any:
+    return _good(*await api.ask("GET", path))
+
+
+def _good(status: int, body: Any) -> Any:
+    if status != 200:
+        detail = body.get("detail") if isinstance(body, dict) else None
+        raise AirflowApiError(
+            f"Airflow does not tell of XComs: status {status}{f', {detail}' if detail else ''}"
+        )
+    return body
+
+
+def _show(found: Sequence[Usage], prices: Prices, since: str) -> None:
+    from podbay.deployment.usage import price_of
+
+    if not found:
+        console.print(f"no task pod has ended in the last {since}", markup=False)
+        return
+    priced = bool(prices.cpu_hour or prices.memory_gib_hour)
+    columns = [
+        "TASK" if any(each.task for each in found) else "DAG",
+        "PODS",
+        "HOURS",
+        "VCPU-HOURS",
+        "GIB-HOURS",
+    ]
+    rows = [
+        [
+            each.name,
+            str(each.pods),
+            f"{each.seconds / 3600:.3f}",
+            f"{each.cpu_hours:.3f}",
+            f"{each.memory_hours:.3f}",
+        ]
+        for each in found
+    ]
+    if priced:
+        columns.append(f"PRICE ({prices.currency})")
+        for row, each in zip(rows, found, strict=True):
+            row.append(f"{price_of(each, prices):.4f}")
+    print_table(columns, rows)

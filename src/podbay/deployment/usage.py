@@ -1,0 +1,111 @@
+"""What task pods have requested, for how long, and what that costs: by DAG and by task. Pure.
+
+A pod's receipt says how much it requested (as a scheduler counts it) and how long that was kept for it: from being bound to
+a node to its main container's end. Requests are what a cluster must have ready, so they are what is paid for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+import orjson
+
+from podbay.deployment.model import Prices
+from podbay.errors import InvalidInputError
+from podbay.lifecycle.checkpoint import Checkpoint
+from podbay.lifecycle.outcome import Receipt
+
+__all__ = ["By", "Spent", "Usage", "price_of", "spent_in", "usage_by", "usage_json"]
+
+By: TypeAlias = Literal["task", "dag"]
+
+_HOUR: Final = 3600.0
+_GIB: Final = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """By the pod of one try."""
+
+    dag: str
+    task: str
+    uid: str
+    receipt: Receipt
+
+
+@dataclass(slots=True)
+class Usage:
+    """Of all pods of one DAG or task together."""
+
+    dag: str
+    task: str = ""
+    """Empty: of the whole DAG."""
+    pods: int = 0
+    seconds: float = 0.0
+    """For which nodes were kept for them."""
+    cpu_hours: float = 0.0
+    """Requested cores times hours."""
+    memory_hours: float = 0.0
+    """Requested GiB times hours."""
+    _uids: set[str] = field(default_factory=set, repr=False)
+
+    @property
+    def name(self) -> str:
+        return f"{self.dag}.{self.task}" if self.task else self.dag
+
+    def add(self, spent: Spent) -> None:
+        """A pod that two tries had counts once."""
+        if spent.uid in self._uids:
+            return
+        self._uids.add(spent.uid)
+        hours = (spent.receipt.held or 0.0) / _HOUR
+        self.pods += 1
+        self.seconds += spent.receipt.held or 0.0
+        self.cpu_hours += hours * spent.receipt.cpu
+        self.memory_hours += hours * spent.receipt.memory / _GIB
+
+
+def spent_in(dag: str, task: str, value: Any) -> Spent | None:
+    """What a checkpoint tells, as Airflow has it; None where no pod ran, or not to an end, or it is another version's."""
+    try:
+        data = orjson.loads(value) if isinstance(value, str) else value
+        outcome = Checkpoint.from_json(data["state"]).outcome
+    except (InvalidInputError, orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        return None
+    if outcome is None or not outcome.uid or outcome.receipt.held is None:
+        return None
+    return Spent(dag, task, outcome.uid, outcome.receipt)
+
+
+def usage_by(by: By, spent: Iterable[Spent], prices: Prices) -> list[Usage]:
+    """The dearest first; where nothing has a price, the most CPU."""
+    found: dict[tuple[str, str], Usage] = {}
+    for each in spent:
+        key = (each.dag, each.task if by == "task" else "")
+        found.setdefault(key, Usage(*key)).add(each)
+    return sorted(found.values(), key=lambda each: (-price_of(each, prices), -each.cpu_hours, each.name))
+
+
+def price_of(usage: Usage, prices: Prices) -> float:
+    """In the file's currency."""
+    return usage.cpu_hours * prices.cpu_hour + usage.memory_hours * prices.memory_gib_hour
+
+
+def usage_json(usages: Iterable[Usage], prices: Prices) -> list[Mapping[str, Any]]:
+    """As scripts see it; price is null where podbay.yaml names none."""
+    priced = bool(prices.cpu_hour or prices.memory_gib_hour)
+    return [
+        {
+            "dag": each.dag,
+            "task": each.task or None,
+            "pods": each.pods,
+            "seconds": round(each.seconds, 3),
+            "cpuHours": round(each.cpu_hours, 6),
+            "memoryGiBHours": round(each.memory_hours, 6),
+            "price": round(price_of(each, prices), 6) if priced else None,
+            "currency": prices.currency if priced else None,
+        }
+        for each in usages
+    ]

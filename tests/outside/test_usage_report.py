@@ -1,0 +1,74 @@
+"""`podbay usage` after a real run: every try counts, from what Airflow keeps, when the pods are long gone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow_api import AirflowApi
+from podbay_programs import PROGRAM
+
+FILE = """\
+version: 1
+name: used
+namespace: used-up-1234
+prices: {cpu_hour: 36.0, memory_gib_hour: 4.0, currency: EUR}
+"""
+
+
+@pytest.fixture(scope="module")
+def home(airflow: AirflowApi, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a podbay.yaml, once all tasks have ended."""
+    run = airflow.trigger("podbay_used")
+    states = {task_id: run.task(task_id).state for task_id in ("steady", "worker", "twice", "never")}
+    assert states == {"steady": "success", "worker": "success", "twice": "failed", "never": "failed"}
+    path = tmp_path_factory.mktemp("usage")
+    (path / "podbay.yaml").write_text(FILE)
+    return path
+
+
+def usage(home: Path, airflow: AirflowApi, *words: str) -> str:
+    env = {**os.environ, "PODBAY_HOME": str(home / "state"), "PODBAY_AIRFLOW_URL": airflow.url}
+    done = subprocess.run(
+        [PROGRAM, "usage", "--dag", "podbay_used", *words],
+        env=env,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_tasks_have_what_they_requested_while_it_was_kept_for_them(home: Path, airflow: AirflowApi) -> None:
+    found: dict[str, Any] = {each["task"]: each for each in json.loads(usage(home, airflow, "-o", "json"))}
+    assert set(found) == {"steady", "worker", "twice", "never"}
+    assert {name: each["pods"] for name, each in found.items()} == {
+        "steady": 1,
+        "worker": 1,
+        "twice": 2,
+        "never": 1,
+    }
+    assert found["steady"]["seconds"] >= 3.9
+    assert found["never"]["seconds"] >= 1.9
+    for each in found.values():
+        assert each["cpuHours"] == pytest.approx(each["seconds"] / 3600 * 0.5, abs=1e-5)
+        assert each["memoryGiBHours"] == pytest.approx(each["seconds"] / 3600 * 0.25, abs=1e-5)
+        price = each["cpuHours"] * 36 + each["memoryGiBHours"] * 4
+        assert (each["price"], each["currency"]) == (pytest.approx(price, abs=1e-4), "EUR")
+
+
+def test_a_dag_is_the_sum_of_its_tasks_as_table_and_as_chart(home: Path, airflow: AirflowApi) -> None:
+    (whole,) = json.loads(usage(home, airflow, "-o", "json", "--by", "dag"))
+    assert (whole["dag"], whole["task"], whole["pods"]) == ("podbay_used", None, 5)
+    lines = usage(home, airflow, "--chart", "usage.svg").splitlines()
+    assert lines[0].split() == ["TASK", "PODS", "HOURS", "VCPU-HOURS", "GIB-HOURS", "PRICE", "(EUR)"]
+    assert lines[1].startswith("podbay_used.steady"), "the dearest is the first"
+    chart = (home / "usage.svg").read_text()
+    assert "podbay_used.twice" in chart
