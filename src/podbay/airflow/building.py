@@ -116,10 +116,10 @@ class Builder:
             if self._sidecar.resources is None and given is not None:
                 self._sidecar = replace(self._sidecar, resources=given)
         pod = build(self._request(identity), self._defaults).pod
-        if self._job.mutate is not None:
-            pod = self._job.mutate(pod)
         given = self._job.given
         pod = with_loans(pod, loans_of(given), main_container_name(given), identity)
+        if self._job.mutate is not None:
+            pod = self._job.mutate(pod)
         pod["metadata"].setdefault("annotations", {})[OWNER_ANNOTATION] = self._job.owner
         return pod
 

@@ -318,13 +318,13 @@ class _TaskDriver(Driver):
                 await self.save(now)
 
 
-def incarnation_of(job: Job, name: Any) -> int | None:
-    """Which incarnation of this try's pod has that name; None for another try's, and for no name."""
 def checkpoint_key(try_number: int) -> str:
     """Of the XCom. Each try has its own, for what earlier ones have used is still asked for (`podbay usage`)."""
     return CHECKPOINT_KEY if try_number == 1 else f"{CHECKPOINT_KEY}_{try_number}"
 
 
+def incarnation_of(job: Job, name: Any) -> int | None:
+    """Which incarnation of this try's pod has that name; None for another try's, and for no name."""
     if not isinstance(name, str):
         return None
     for incarnation in range(job.given.get("infrastructure_retries", 3) + 1):
