@@ -14,6 +14,7 @@ from podbay.healer.rules import Rules
 from podbay.healer.world import TaskKey, Vanished, World, key_of
 from podbay.lifecycle.hold import HELD_SINCE, HELD_UNTIL
 from podbay.pods.identity import safe_label_value
+from podbay.pods.shell import copy_of
 
 KEY = key_of(identity())
 SOLE = replace(RULES, only_airflow=True)
@@ -413,3 +414,33 @@ def test_the_clock_of_airflow_is_its_own() -> None:
 
 def test_a_key_in_words() -> None:
     assert str(TaskKey("d", "r", "t", 2)) == "d.t[2] of r"
+
+
+def shell_copy(*, phase: str, until: float, deployment: str = RULES.deployment) -> dict[str, Any]:
+    """A copy as `podbay shell` makes it; `until` seconds from now its time is over."""
+    original = pod(identity(deployment=deployment), phase="Failed")
+    marks = {HELD_SINCE: stamp(9000), HELD_UNTIL: stamp(-until)}
+    made = copy_of(original, "base", suffix="x", command=["sh"], tty=True, seconds=60, annotations=marks)
+    like = pod(identity(deployment=deployment), phase=phase)
+    metadata = like["metadata"] | made["metadata"] | {"uid": "copy"}
+    return {**like, "metadata": metadata}
+
+
+def test_a_copy_for_a_shell_goes_when_it_has_ended_and_its_time_is_over() -> None:
+    found = decide(world(shell_copy(phase="Failed", until=-10), airflow=answer()), RULES)
+    assert [(each.deed, each.check, each.uid) for each in found.actions] == [("delete", "HoldEnded", "copy")]
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        shell_copy(phase="Running", until=-10),
+        shell_copy(phase="Failed", until=10),
+        shell_copy(phase="Failed", until=-10, deployment="another"),
+    ],
+    ids=["somebody types in it", "its time is not over", "another deployment's"],
+)
+def test_a_copy_for_a_shell_is_left_alone(seen: dict[str, Any]) -> None:
+    found = decide(world(seen, airflow=answer(absent=[KEY])), RULES)
+    assert not found.actions
+    assert not found.waiting

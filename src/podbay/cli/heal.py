@@ -1,4 +1,4 @@
-"""`podbay heal`, `heal history`, `heal manifests`, `hold` and `release`."""
+"""`podbay heal`, `heal history`, `heal manifests`, `hold` and `release`; `shell` is in a file of its own."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from podbay.cli.output import (
     print_table,
     run,
 )
+from podbay.cli.pod_words import CommandAfterDashes
+from podbay.cli.shell import shell
 from podbay.cli.target import ClusterOption, NamespaceOption, choose, connect, find_pod
 from podbay.errors import InvalidInputError
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 # Functions import what they need, as in cluster.py.
 
-__all__ = ["app", "register"]
+__all__ = ["app", "register", "seconds_of"]
 
 FILE = Path("podbay.yaml")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -53,6 +55,7 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="heal")
     parent.command()(hold)
     parent.command()(release)
+    parent.command(cls=CommandAfterDashes)(shell)
 
 
 @app.callback(invoke_without_command=True)
@@ -218,7 +221,7 @@ def hold(
 ) -> None:
     """Keep the healer from a pod for a while. It ends by itself."""
     with errors_as_sentences():
-        seconds = _seconds(duration)
+        seconds = seconds_of(duration)
         until = run(_hold(_pod_config(pod, cluster, namespace), pod.rpartition("/")[2], seconds))
         console.print(f"pod {pod} is held until {until}", markup=False)
 
@@ -245,7 +248,8 @@ async def _hold(config: ClusterConfig, name: str, seconds: int | None) -> str:
         return await holding.hold(leased.client, pod, datetime.now(UTC), seconds)
 
 
-def _seconds(text: str) -> int:
+def seconds_of(text: str) -> int:
+    """The value of --for. Raises InvalidInputError."""
     found = re.fullmatch(r"(\d{1,6})([smhd])", text.strip())
     seconds = int(found[1]) * _UNITS[found[2]] if found else 0
     if not 0 < seconds <= _LONGEST:

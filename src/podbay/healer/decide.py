@@ -73,7 +73,7 @@ def decide(world: World, rules: Rules) -> Decision:
     found: list[tuple[Finding, Action]] = []
     running = 0
     for pod, siblings in facts:
-        running += _is_proven(pod, rules) and pod.is_live and pod.view.phase == "Running"
+        running += pod.claim != "shell" and _is_proven(pod, rules) and _runs(pod)
         if not _may_judge(pod, world, rules):
             continue
         case = Case(pod=pod, world=world, rules=rules, siblings=siblings)
@@ -119,10 +119,17 @@ def _findings(case: Case) -> list[Finding]:
     return found
 
 
+def _runs(pod: PodFacts) -> bool:
+    return pod.is_live and pod.view.phase == "Running"
+
+
 def _is_proven(pod: PodFacts, rules: Rules) -> bool:
     """The pod is this deployment's beyond doubt."""
     if pod.claim == "ours":
         return rules.name_proves
+    if pod.claim == "shell":
+        # Whoever shares the name, no task runs in it.
+        return True
     return pod.claim == "upstream" and rules.only_airflow
 
 
@@ -150,7 +157,7 @@ def _action(finding: Finding, case: Case) -> Action:
         name=pod.view.name,
         uid=pod.view.uid,
         version=str(metadata_of(pod.pod).get("resourceVersion") or ""),
-        is_running=pod.is_live and pod.view.phase == "Running",
+        is_running=_runs(pod),
         expected=_expected(pod),
     )
 

@@ -107,7 +107,9 @@ def _facts(each: PodAt, claim: Claim, world: World, index: LabelIndex) -> PodFac
     identity = identity_of(pod) if claim in ("ours", "damaged") else None
     created = parse_time((pod.get("metadata") or {}).get("creationTimestamp"))
     age = (world.now - created).total_seconds() if created is not None else 0.0
-    owners, absent, known = _owners(pod, identity, world.airflow, index)
+    # A copy for a shell is nobody's task.
+    nobody: tuple[tuple[TaskInstance, ...], bool, bool] = ((), False, False)
+    owners, absent, known = nobody if claim == "shell" else _owners(pod, identity, world.airflow, index)
     return PodFacts(
         pod=pod,
         claim=claim,

@@ -14,11 +14,13 @@ from podbay.healer.rules import Rules
 from podbay.healer.world import TaskInstance
 from podbay.objects.meta import Object, annotations_of, labels_of, name_of
 from podbay.pods.identity import DEPLOYMENT_LABEL, TaskIdentity, identity_of, safe_label_value, task_labels
+from podbay.pods.shell import SHELL_OF_LABEL
 
 __all__ = ["Claim", "LabelIndex", "claim_of", "label_differences", "labels_key"]
 
-Claim: TypeAlias = Literal["ours", "upstream", "damaged", "foreign"]
-"""Exact identity of this deployment; the upstream operator's, by labels; ours or upstream's, but not whole; not ours."""
+Claim: TypeAlias = Literal["ours", "upstream", "damaged", "shell", "foreign"]
+"""Exact identity of this deployment; the upstream operator's, by labels; ours or upstream's, but not whole; a copy that
+`podbay shell` made of one of this deployment's; not ours."""
 
 _REQUIRED: Final = ("dag_id", "task_id", "run_id")
 _COMPARED: Final = (*_REQUIRED, "kubernetes_pod_operator", "map_index", "try_number")
@@ -31,6 +33,8 @@ def claim_of(pod: Object, rules: Rules) -> Claim:
     deployment = labels.get(DEPLOYMENT_LABEL)
     if deployment is not None and deployment != safe_label_value(rules.deployment):
         return "foreign"
+    if SHELL_OF_LABEL in labels:
+        return "foreign" if deployment is None else "shell"
     identity = identity_of(pod)
     if identity is not None:
         if identity.deployment != rules.deployment:

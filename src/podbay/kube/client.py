@@ -19,6 +19,7 @@ import orjson
 from podbay.aio.clock import Clock
 from podbay.errors import ApiError, PodbayError, UnreachableError
 from podbay.kube import retry
+from podbay.kube.attachment import PROTOCOLS
 from podbay.kube.config import ClusterConfig
 from podbay.kube.counter import RequestCounter
 from podbay.kube.credentials import Credentials
@@ -26,7 +27,7 @@ from podbay.kube.limits import Gate
 from podbay.kube.messages import HttpRequest, patch_content_type, url_path
 from podbay.kube.retry import Patience
 from podbay.kube.sending import ANSWER_SECONDS, Call, Sender
-from podbay.kube.transport import HttpStream
+from podbay.kube.transport import HttpSocket, HttpStream
 from podbay.objects.api import ClusterApi, ObjectList, PatchType, WatchEvent
 from podbay.objects.meta import Object, name_of
 from podbay.objects.resource import GVR
@@ -309,6 +310,16 @@ class KubeClient:
         headers = {"Accept-Encoding": "identity", "Accept": "*/*"}
         call = Call(verb="log", request=_request("GET", path, headers=headers), namespace=namespace, name=pod)
         return self._sender.open(call, answer_seconds=None, silence_seconds=None)
+
+    def attach(
+        self, namespace: str, pod: str, *, container: str, tty: bool
+    ) -> AbstractAsyncContextManager[HttpSocket]:
+        """Input and output of a running container that has an open stdin, as channels (attachment.py)."""
+        streams = ("stdin", "stdout") if tty else ("stdin", "stdout", "stderr")
+        query = {"container": container, "tty": "true" if tty else None} | dict.fromkeys(streams, "true")
+        path = url_path(PODS, namespace=namespace, name=pod, subresource="attach", query=query)
+        call = Call(verb="attach", request=_request("GET", path), namespace=namespace, name=pod)
+        return self._sender.connect(call, protocols=PROTOCOLS)
 
 
 def _request(

@@ -28,7 +28,7 @@ __all__ = [
     "without_version",
 ]
 
-Verb: TypeAlias = Literal["get", "list", "watch", "create", "update", "patch", "delete", "log"]
+Verb: TypeAlias = Literal["get", "list", "watch", "create", "update", "patch", "delete", "log", "attach"]
 
 IDENTITY_PREFIX = "podbay.dev/"
 _DELAYS = Backoff(initial=0.2, maximum=5.0, jitter=0.5)

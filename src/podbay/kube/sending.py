@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +23,7 @@ from podbay.kube.credentials import Credentials
 from podbay.kube.limits import Gate
 from podbay.kube.messages import HttpAnswer, HttpRequest, api_error
 from podbay.kube.retry import Patience, Verb
-from podbay.kube.transport import HttpStream, Transport
+from podbay.kube.transport import HttpSocket, HttpStream, Transport
 
 __all__ = ["ANSWER_SECONDS", "Call", "Result", "Sender"]
 
@@ -114,6 +114,28 @@ class Sender:
                 continue
             self._note_overload(call, error)
             raise error
+
+    @asynccontextmanager
+    async def connect(self, call: Call, *, protocols: tuple[str, ...]) -> AsyncIterator[HttpSocket]:
+        """A WebSocket. Tried twice when the credential had become stale, else once."""
+        retried = False
+        while True:
+            issued = await self.credentials.current()
+            await self.gate.wait_out_pause()
+            self.counter.count(call.verb, call.namespace, call.name)
+            async with AsyncExitStack() as stack:
+                opening = self._transport.websocket(call.request.path, issued, protocols=protocols)
+                try:
+                    socket = await stack.enter_async_context(opening)
+                except ApiError as error:
+                    self.answered = True
+                    if error.code == 401 and not retried and self.credentials.refused(issued):
+                        retried = True
+                        continue
+                    raise
+                self._succeeded(issued)
+                yield socket
+                return
 
     async def send(self, call: Call) -> Result:
         """Until it succeeds, cannot succeed, or patience ends."""

@@ -22,13 +22,13 @@ from urllib.parse import urlsplit
 from podbay.errors import ClosedError, UnreachableError
 from podbay.kube.auth import Issued
 from podbay.kube.config import ClusterConfig
-from podbay.kube.messages import HttpAnswer, HttpRequest, impersonation_headers
+from podbay.kube.messages import HttpAnswer, HttpRequest, api_error, impersonation_headers
 from podbay.kube.tls import TlsContexts
 
 if TYPE_CHECKING:
     import aiohttp
 
-__all__ = ["HttpStream", "Transport", "translate"]
+__all__ = ["HttpSocket", "HttpStream", "Transport", "translate"]
 
 CONNECT_SECONDS = 10.0
 """TCP and TLS together; another continent takes one."""
@@ -73,6 +73,35 @@ class HttpStream:
                 if len(kept) > ERROR_BODY_LIMIT:
                     break
         return kept
+
+
+class HttpSocket:
+    """A WebSocket of binary messages."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse, server: str) -> None:
+        self._socket = socket
+        self._server = server
+        self.protocol = socket.protocol or ""
+
+    async def receive(self) -> bytes | None:
+        """The next message; None once the server has closed it. Raises UnreachableError when it broke."""
+        import aiohttp
+
+        message = await self._socket.receive()
+        if message.type in (aiohttp.WSMsgType.BINARY, aiohttp.WSMsgType.TEXT):
+            return message.data if isinstance(message.data, bytes) else message.data.encode()
+        if message.type is aiohttp.WSMsgType.ERROR or self._socket.close_code == 1006:
+            raise UnreachableError("broken", f"API server {self._server}: the session broke", maybe_sent=True)
+        return None
+
+    async def send(self, message: bytes) -> None:
+        """Raises UnreachableError when it is closed or breaks."""
+        import aiohttp
+
+        try:
+            await self._socket.send_bytes(message)
+        except (aiohttp.ClientError, OSError) as err:
+            raise translate(err, self._server, sent=True) from err
 
 
 class Transport:
@@ -183,6 +212,38 @@ class Transport:
             yield HttpStream(response, self._config.server)
         finally:
             _leave(response)
+
+    @asynccontextmanager
+    async def websocket(
+        self, path: str, issued: Issued, *, protocols: tuple[str, ...]
+    ) -> AsyncIterator[HttpSocket]:
+        """A WebSocket that speaks one of the subprotocols. Raises ApiError when it is refused, UnreachableError."""
+        import aiohttp
+        import yarl
+
+        if self._streams is None:
+            raise ClosedError("the connection to the cluster is used outside its `async with` block")
+        context = self._tls.context(issued.certificate)
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS * 3):
+                opened = await self._streams.ws_connect(
+                    yarl.URL(self._config.server + path, encoded=True),
+                    protocols=protocols,
+                    headers=[*issued.headers, *impersonation_headers(self._config.impersonation)],
+                    ssl=context if context is not None else True,
+                    server_hostname=self._config.tls_server_name or None,
+                    proxy=self._proxy or None,
+                    max_msg_size=0,
+                )
+        except aiohttp.WSServerHandshakeError as err:
+            headers = {name.lower(): value for name, value in (err.headers or {}).items()}
+            raise api_error(err.status, headers, b"") from err
+        except (aiohttp.ClientError, OSError) as err:
+            raise translate(err, self._config.server, sent=True) from err
+        try:
+            yield HttpSocket(opened, self._config.server)
+        finally:
+            await opened.close()
 
     def _request(
         self,
