@@ -37,6 +37,7 @@ NODES = """nodes:
   capacity: {cpu: "100000", memory: 256Ti, pods: "50000"}
 """
 FINAL = frozenset({"success", "failed"})
+BUSY_SECONDS = 600.0
 
 
 class Airflow:
@@ -117,20 +118,32 @@ class Airflow:
     # -- Airflow's REST API
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The parsed answer; None for 404."""
+        """The parsed answer; None for 404. A question that Airflow cannot answer at the moment is asked again."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                return self._call(method, path, body)
+            except urllib.error.HTTPError as error:
+                if error.code == 404:
+                    return None
+                # With SQLite below sixteen workers it has no turn for minutes.
+                if method != "GET" or error.code < 500 or time.monotonic() > deadline:
+                    said = error.read().decode()[:500]
+                    raise RuntimeError(f"{method} {path}: {error.code} {said}") from error
+            except OSError:
+                if method != "GET" or time.monotonic() > deadline:
+                    raise
+            time.sleep(1)
+
+    def _call(self, method: str, path: str, body: Any) -> Any:
         request = urllib.request.Request(self.url + path, method=method)
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
-        try:
-            with urllib.request.urlopen(request, timeout=120) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
-                return None
-            raise RuntimeError(f"{method} {path}: {error.code} {error.read().decode()[:500]}") from error
+        with urllib.request.urlopen(request, timeout=120) as response:
+            return json.load(response)
 
     def wait_for_dags(self, dags: list[str], seconds: float = 240) -> None:
         deadline = time.monotonic() + seconds

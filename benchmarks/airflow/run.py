@@ -252,6 +252,12 @@ def main() -> None:
         found: dict[str, Measured] = {}
         for who in options.who:
             found[who] = measured(airflow, dag_id(who, "all"))
+            told = found[who]
+            print(
+                f"{who}: {told.wall:.0f} s, {told.airflow_cpu:.0f} CPU s, {dict(told.states)}",
+                file=sys.stderr,
+                flush=True,
+            )
         show(f"{options.tasks} tasks, pods of {options.seconds:g} s", found, idle)
         if options.many:
             title = f"{options.many} mapped tasks, scripted pods of {options.many_seconds:g} s"

@@ -25,7 +25,8 @@ __all__ = ["MISSING", "Browser", "open_browser", "program"]
 MISSING = "no Chromium here; install the package chromium"
 SECONDS = 120.0
 """For what a page is to show; a busy machine takes tens of them for Airflow's first page."""
-WIDTH, HEIGHT = 1280, 800
+WIDTH, HEIGHT = 1280, 4000
+"""Airflow's pages hold only those lines of a log that can be seen."""
 
 
 def program() -> str | None:
@@ -39,13 +40,11 @@ class Browser:
         self._socket = websocket.create_connection(address, timeout=SECONDS, suppress_origin=True)
         self._numbers = itertools.count(1)
         self.send("Page.enable")
-        self.send(
-            "Emulation.setDeviceMetricsOverride",
-            width=WIDTH,
-            height=HEIGHT,
-            deviceScaleFactor=1,
-            mobile=False,
-        )
+        self._size(HEIGHT)
+
+    def _size(self, height: int) -> None:
+        size = {"width": WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.send("Emulation.setDeviceMetricsOverride", **size)
 
     def close(self) -> None:
         self._socket.close()
@@ -114,11 +113,17 @@ class Browser:
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **found)
 
-    def picture(self, path: Path) -> None:
-        """Store what is to be seen as a PNG file."""
+    def picture(self, path: Path, height: int) -> None:
+        """Store what is to be seen on a screen as a PNG file, once nothing moves any more, or after 3 s."""
+        self._size(height)
+        moving = "each.playState === 'running' && isFinite(each.effect.getComputedTiming().endTime)"
+        with contextlib.suppress(TimeoutError):
+            # Some things are said to move and do not.
+            self.until(f"!document.getAnimations().some(each => {moving})", seconds=3)
         found = self.send("Page.captureScreenshot", format="png")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(found["data"]))
+        self._size(HEIGHT)
 
 
 @contextlib.contextmanager
