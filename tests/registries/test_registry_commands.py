@@ -17,8 +17,9 @@ import boto3
 import images
 import pytest
 from moto.server import ThreadedMotoServer
-from registry_parts import Authority, Shelf
+from registry_parts import FOREIGN, SMALL, Authority, Shelf
 
+import registries
 from podbay.testing import Environment
 from registries import PASSWORD, USER, unreachable
 
@@ -151,6 +152,33 @@ def test_docker_s_logins(desk: Desk, locked: str, authority: Authority) -> None:
     said = desk("registry", "inspect", f"{locked}/team/small:1.2", "--docker-config", str(config), *trust)
     assert "/bin/tool --help" in said
     assert "1000" in said
+
+
+def test_pinning(desk: Desk, locked: str, authority: Authority, shelf: Shelf) -> None:
+    trust = ("--ca-file", str(authority.certificate))
+    assert "has no aliases to pin" in desk("registry", "pin", code=1)
+    registries.push(shelf.address, "team/moving", "1", *SMALL.manifest())
+    with desk.file.open("a") as file:
+        file.write(f'images:\n  # of the team\n  tool: "{locked}/team/small:1.2"  # steady\n')
+        file.write(f"  moves: {locked}/team/moving:1\n")
+    assert f"{locked} gives nobody" in desk("registry", "pin", *trust, code=1)
+    desk("registry", "add", locked, "-u", USER, *trust, stdin=PASSWORD)
+    desk("registry", "pin", "--check", *trust, code=1)
+    said = desk("registry", "pin", *trust)
+    steady, moved = f"{locked}/team/small:1.2@{shelf.digest}", f"{locked}/team/moving:1@{shelf.digest}"
+    assert f"tool: {steady} (was {locked}/team/small:1.2)" in said
+    text = desk.file.read_text()
+    assert f'  # of the team\n  tool: "{steady}"  # steady\n  moves: {moved}\n' in text
+    assert f"moves: {moved} (as it was)" in desk("registry", "pin", "--check", *trust)
+    # The tag goes to another image: pods keep the pinned one until somebody pins anew.
+    digest = registries.push(shelf.address, "team/moving", "1", *FOREIGN.manifest())
+    desk("registry", "pin", "tool", "--check", *trust)
+    assert f"(was {moved})" in desk("registry", "pin", "--check", *trust, code=1)
+    assert desk.file.read_text() == text
+    assert desk("registry", "test", *trust)
+    row = next(each for each in desk.json("registry", "pin", *trust) if each["alias"] == "moves")
+    assert (row["image"], row["was"]) == (f"{locked}/team/moving:1@{digest}", moved)
+    assert "b is not under images; there are: tool, moves" in desk("registry", "pin", "b", *trust, code=1)
 
 
 def test_words_that_are_refused(desk: Desk) -> None:

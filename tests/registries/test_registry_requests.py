@@ -144,6 +144,8 @@ async def test_architectures_that_lack(shelf: Shelf) -> None:
         in words
     )
     assert architecture_advice(both, [images.ARCHITECTURE, "arm64"]) is None
+    kind, words = architecture_advice(both, ["s390x"]) or ("", "")
+    assert (kind, f"is for linux/{images.ARCHITECTURE}, linux/arm64/v8;" in words) == ("problem", True), words
     kind, words = architecture_advice(both, ["arm64", "ppc64le"]) or ("", "")
     assert kind == "warning"
     assert "Or choose nodes by kubernetes.io/arch: arm64." in words
@@ -281,6 +283,20 @@ async def test_registries_that_are_not_there() -> None:
         err = await refusal(asking.log_in("registry.invalid", GOOD))
         assert err.kind == "dns"
         assert "no such host" in str(err)
+
+
+async def test_a_registry_that_is_down_and_up_again() -> None:
+    registry = ScriptedRegistry()
+    digest = registry.put("1", SMALL)
+    name = "a/b:1"
+    async with registry.serve(), client() as asking:
+        image = parse_image_name(f"{registry.address}/{name}")
+        registry.fault = lambda _: error(503, "UNAVAILABLE", "starting")
+        assert (await refusal(image_facts(asking, image))).kind == "unavailable"
+        registry.fault = lambda _: None
+        assert (await image_facts(asking, image)).digest == digest
+    async with client() as asking:
+        assert (await refusal(image_facts(asking, image))).kind == "refused"
 
 
 async def test_a_registry_that_hangs() -> None:

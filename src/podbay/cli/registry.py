@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from podbay.cli import registry_images, registry_policy, registry_refresh
+from podbay.cli import registry_images, registry_pin, registry_policy, registry_refresh
 from podbay.cli.deployment_file import FileOption, OutputOption, on_cluster, placed
 from podbay.cli.output import Output, console, errors, errors_as_sentences, print_json, print_table
 from podbay.cli.target import ClusterOption
@@ -380,5 +380,6 @@ def _moment(when: datetime) -> str:
 
 
 app.command()(registry_images.inspect)
+app.command()(registry_pin.pin)
 app.command()(registry_refresh.refresh)
 app.command()(registry_refresh.cronjob)

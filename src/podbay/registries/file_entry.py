@@ -1,4 +1,4 @@
-"""Names a Secret under pods.pull_secrets of a podbay.yaml, or takes it out; comments and everything else stay. Pure."""
+"""Edits a podbay.yaml: a Secret under pods.pull_secrets, the digest of an alias. Comments and all else stay. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 from podbay.deployment.reading import parse_deployment
 from podbay.errors import InvalidInputError, PodbayError
 
-__all__ = ["with_pull_secret", "without_pull_secret"]
+__all__ = ["with_image", "with_pull_secret", "without_pull_secret"]
 
 
 def with_pull_secret(text: str, name: str) -> str:
@@ -47,6 +47,25 @@ def without_pull_secret(text: str, name: str) -> str:
         gone = {each.start_mark.line for each in secrets.value if each.value == name}
         changed = "".join(line for number, line in enumerate(lines) if number not in gone)
     return _checked(changed, name, there=False)
+
+
+def with_image(text: str, alias: str, image: str) -> str:
+    """The text with another image for an alias of `images`. Raises InvalidInputError as with_pull_secret."""
+    there = _child(_child(yaml.compose(text), "images"), alias)
+    changed = text
+    if isinstance(there, yaml.ScalarNode) and there.style not in ("|", ">"):
+        quote = there.style or ""
+        start, end = there.start_mark.index, there.end_mark.index
+        changed = f"{text[:start]}{quote}{image}{quote}{text[end:]}"
+    try:
+        read = parse_deployment(changed).images.get(alias)
+    except PodbayError:
+        read = None
+    if read != image:
+        raise InvalidInputError(
+            f"write `{alias}: {image}` under images yourself: the file is not written line by line"
+        )
+    return changed
 
 
 def _child(node: Any, key: str) -> Any:
