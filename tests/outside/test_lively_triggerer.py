@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import anyio
 import pytest
+from airflow.callbacks.callback_requests import DagCallbackRequest, TaskCallbackRequest
+from airflow.callbacks.database_callback_sink import DatabaseCallbackSink
 from airflow.jobs import triggerer_job_runner as module
+from airflow.utils.state import TaskInstanceState
 
-from podbay.airflow.running.lively_triggerer import LOOK_SECONDS, look_often
+from podbay.airflow.running.lively_triggerer import (
+    LOOK_SECONDS,
+    look_often,
+    send_only_useful_callbacks,
+)
 
 
 @pytest.fixture
@@ -54,3 +61,19 @@ def test_an_unexpected_airflow_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch)
     before = module.anyio
     assert not look_often()
     assert module.anyio is before
+
+
+def test_only_what_calls_something_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[object] = []
+    monkeypatch.setattr(DatabaseCallbackSink, "send", lambda _, callback, **options: sent.append(callback))
+    assert send_only_useful_callbacks()
+    where = {"filepath": "birds.py", "bundle_name": "podbay", "bundle_version": None, "msg": None}
+
+    def of_task(kind: TaskInstanceState) -> TaskCallbackRequest:
+        return TaskCallbackRequest.model_construct(**where, task_callback_type=kind)
+
+    of_dag = DagCallbackRequest.model_construct(**where, dag_id="birds", run_id="one")
+    useful = [of_task(TaskInstanceState.FAILED), of_task(TaskInstanceState.UP_FOR_RETRY), of_dag]
+    for callback in (of_task(TaskInstanceState.SUCCESS), *useful):
+        DatabaseCallbackSink().send(callback)
+    assert sent == useful

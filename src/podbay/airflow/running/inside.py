@@ -146,9 +146,10 @@ def component(name: str) -> None:
 
         serve_own_version_only()
         if name == "triggerer":
-            from podbay.airflow.running.lively_triggerer import look_often
+            from podbay.airflow.running import lively_triggerer
 
-            look_often()
+            lively_triggerer.look_often()
+            lively_triggerer.send_only_useful_callbacks()
         else:
             threading.Thread(target=_warm, daemon=True).start()
     sys.argv = ["airflow", *COMPONENTS[name]]

@@ -1,7 +1,8 @@
 """The triggerer of a private Airflow: it looks for news five times a second, and is ready to answer when it starts.
 
 Airflow's looks once a second, twice in a row before a task begins and once more after its end; no setting changes that.
-And it makes its task API when the first question comes, while tasks wait. Should Airflow's parts not be as expected,
+And it makes its task API when the first question comes, while tasks wait, and has the DAG processor read the task's file
+once for each success, to find that there is nothing to call. Should Airflow's parts not be as expected,
 only time is lost.
 """
 
@@ -12,7 +13,7 @@ import logging
 from types import ModuleType
 from typing import Any
 
-__all__ = ["LOOK_SECONDS", "look_often"]
+__all__ = ["LOOK_SECONDS", "look_often", "send_only_useful_callbacks"]
 
 LOOK_SECONDS = 0.2
 """Five looks a second cost 5 % of a core while nothing happens, one costs 1 %."""
@@ -56,3 +57,23 @@ def _make_api(supervisor: Any) -> None:
     """Ask the first question: the answer is of no interest. The trigger runner has been forked before."""
     with contextlib.suppress(Exception):
         supervisor.client.get("health/ping")
+
+
+def send_only_useful_callbacks() -> bool:
+    """Keep from the DAG processor what it would refuse: callbacks of successes; whether it worked."""
+    try:
+        from airflow.callbacks.callback_requests import TaskCallbackRequest
+        from airflow.callbacks.database_callback_sink import DatabaseCallbackSink
+
+        send = DatabaseCallbackSink.send
+        TaskCallbackRequest.is_failure_callback  # noqa: B018 - by this the DAG processor decides
+    except (ImportError, AttributeError) as err:
+        logging.getLogger(__name__).warning("callbacks of successes are sent: %s", err)
+        return False
+
+    def send_useful(self: Any, callback: Any, **options: Any) -> None:
+        if not isinstance(callback, TaskCallbackRequest) or callback.is_failure_callback:
+            send(self, callback, **options)
+
+    DatabaseCallbackSink.send = send_useful
+    return True
