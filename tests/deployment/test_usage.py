@@ -52,6 +52,21 @@ def test_a_checkpoint_tells_what_its_pod_had(as_text: bool) -> None:
     assert found == Spent("d", "t", "u", receipt)
 
 
+def test_what_was_measured_is_summed_beside_it() -> None:
+    outcome = Outcome(
+        kind="succeeded", message="m", uid="u", receipt=Receipt(held=3600.0, cpu=2.0, memory=4 << 30)
+    )
+    kept = {"try": 1, "state": Checkpoint(outcome=outcome, pod="p", uid="u").to_json()}
+    used = {"samples": 3, "cpu": 0.25, "memory": 1 << 30, "peakMemory": 3 << 30}
+    measured = spent_in("d", "t", {**kept, "used": used})
+    assert measured is not None
+    (said,) = usage_json(usage_by("task", [measured, spent("d", "t", "other")], PRICES), PRICES)
+    assert (said["cpuHours"], said["usedCpuHours"], said["usedMemoryGiBHours"]) == (3.0, 0.25, 1.0)
+    assert (said["pods"], said["measuredPods"], said["peakMemoryBytes"]) == (2, 1, 3 << 30)
+    (unknown,) = usage_json(usage_by("task", [spent("d", "t", "other")], PRICES), PRICES)
+    assert unknown["usedCpuHours"] is None
+
+
 @pytest.mark.parametrize(
     "value",
     [

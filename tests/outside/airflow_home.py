@@ -78,6 +78,8 @@ class AirflowHome:
             "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "300",
             "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "300",
             "PYTHONWARNINGS": "ignore",
+            # Of all pods of a process at once; what they use is asked for while they run (test_usage_report.py).
+            "AIRFLOW__PODBAY__USAGE_SECONDS": "1",
         }
 
     def _executor(self) -> dict[str, str]:

@@ -57,6 +57,11 @@ def test_tasks_have_what_they_requested_while_it_was_kept_for_them(home: Path, a
     }
     assert found["steady"]["seconds"] >= 3.9
     assert found["never"]["seconds"] >= 1.9
+    steady = found["steady"]
+    assert (steady["measuredPods"], steady["peakMemoryBytes"]) == (1, 64 << 20)
+    assert steady["usedCpuHours"] == pytest.approx(steady["cpuHours"] / 5, rel=0.01, abs=2e-6)
+    assert steady["usedMemoryGiBHours"] == pytest.approx(steady["memoryGiBHours"] / 4, rel=0.01, abs=2e-6)
+    assert found["never"]["usedCpuHours"] is None
     for each in found.values():
         assert each["cpuHours"] == pytest.approx(each["seconds"] / 3600 * 0.5, abs=1e-5)
         assert each["memoryGiBHours"] == pytest.approx(each["seconds"] / 3600 * 0.25, abs=1e-5)
@@ -68,7 +73,8 @@ def test_a_dag_is_the_sum_of_its_tasks_as_table_and_as_chart(home: Path, airflow
     (whole,) = json.loads(usage(home, airflow, "-o", "json", "--by", "dag"))
     assert (whole["dag"], whole["task"], whole["pods"]) == ("podbay_used", None, 5)
     lines = usage(home, airflow, "--chart", "usage.svg").splitlines()
-    assert lines[0].split() == ["TASK", "PODS", "HOURS", "VCPU-HOURS", "GIB-HOURS", "PRICE", "(EUR)"]
+    columns = "TASK PODS HOURS VCPU-HOURS GIB-HOURS USED VCPU-HOURS USED GIB-HOURS PEAK MIB PRICE (EUR)"
+    assert lines[0].split() == columns.split()
     assert lines[1].startswith("podbay_used.steady"), "the dearest is the first"
     chart = (home / "usage.svg").read_text()
     assert "podbay_used.twice" in chart

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from podbay.airflow.request import (
     transport,
     wanted_logs,
 )
+from podbay.airflow.sampling import Samples, sampled
 from podbay.airflow.tasklog import Hearer, TaskLog
 from podbay.errors import InvalidInputError, PodbayError
 from podbay.kube.client import KubeClient
@@ -132,6 +133,7 @@ class TaskRun:
             driver = _TaskDriver(self, self._calls, cluster.client, name_of(manifest))
             engine = PodRun(cluster, plan, driver, checkpoint=checkpoint)
             self._engine = driver.engine = engine
+            driver.samples = await stack.enter_async_context(self._sampled(cluster))
             saving = asyncio.create_task(driver.keep_saving())
             stack.callback(saving.cancel)
             if self._killed_by:
@@ -139,6 +141,16 @@ class TaskRun:
             outcome = self.lender.judge(await engine.run())
             self.hears.cleaned(engine.state.pod)
             return await self._ended(driver, outcome)
+
+    def _sampled(self, cluster: LeasedCluster) -> AbstractAsyncContextManager[Samples]:
+        settings = self.job.settings
+        return sampled(
+            cluster.client,
+            self.namespace,
+            settings.deployment,
+            self.pod_names,
+            seconds=settings.usage_seconds,
+        )
 
     async def _wait_for_room(self, cluster: LeasedCluster, stack: AsyncExitStack, under_way: bool) -> None:
         limits = limits_of(self.job)
@@ -239,6 +251,7 @@ class _TaskDriver(Driver):
     """Hears from the engine."""
 
     engine: PodRun
+    samples: Samples
 
     def __init__(self, run: TaskRun, calls: AirflowCalls, client: KubeClient, name: str) -> None:
         self._run = run
@@ -279,9 +292,10 @@ class _TaskDriver(Driver):
             if checkpoint.outcome is None:
                 # Its name tells the next life enough.
                 return
-        await self._calls.push(
-            key, checkpoint_key(key.try_number), {"try": key.try_number, "state": checkpoint.to_json()}
-        )
+        kept: dict[str, Any] = {"try": key.try_number, "state": checkpoint.to_json()}
+        if checkpoint.outcome is not None and (used := self.samples.to_json()) is not None:
+            kept["used"] = used
+        await self._calls.push(key, checkpoint_key(key.try_number), kept)
 
     async def made(self, pod: Object) -> None:
         try:

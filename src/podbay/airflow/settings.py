@@ -59,6 +59,12 @@ OPTIONS: Final = (
         "Where the link from a task to its pod leads, with {name} and {namespace}; for example https://dashboard.example.com/#/pod/{namespace}/{name}. Empty: no link.",
     ),
     Option("max_running_pods", "integer", "0", "Pods that one triggerer lets run at once; 0 is no limit."),
+    Option(
+        "usage_seconds",
+        "integer",
+        "0",
+        "So often the cluster is asked what pods use (metrics.k8s.io), once for all pods of a process in a namespace; 0 is never.",
+    ),
 )
 
 
@@ -71,6 +77,7 @@ class Settings:
     pools_count_deferred: bool = False
     pod_url: str = ""
     max_running_pods: int = 0
+    usage_seconds: int = 0
 
 
 def read_settings() -> Settings:

@@ -153,6 +153,18 @@ def _show(found: Sequence[Usage], prices: Prices, since: str) -> None:
         ]
         for each in found
     ]
+    if any(each.measured for each in found):
+        columns += ["USED VCPU-HOURS", "USED GIB-HOURS", "PEAK MIB"]
+        for row, each in zip(rows, found, strict=True):
+            row += (
+                [
+                    f"{each.used_cpu_hours:.3f}",
+                    f"{each.used_memory_hours:.3f}",
+                    f"{each.peak_memory / (1 << 20):.0f}",
+                ]
+                if each.measured
+                else ["-", "-", "-"]
+            )
     if priced:
         columns.append(f"PRICE ({prices.currency})")
         for row, each in zip(rows, found, strict=True):

@@ -17,12 +17,21 @@ from podbay.errors import InvalidInputError
 from podbay.lifecycle.checkpoint import Checkpoint
 from podbay.lifecycle.outcome import Receipt
 
-__all__ = ["By", "Spent", "Usage", "price_of", "spent_in", "usage_by", "usage_json"]
+__all__ = ["By", "Spent", "Usage", "Used", "price_of", "spent_in", "usage_by", "usage_json"]
 
 By: TypeAlias = Literal["task", "dag"]
 
 _HOUR: Final = 3600.0
 _GIB: Final = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """As metrics.k8s.io told: averages of cores and bytes, and the most bytes at a moment."""
+
+    cpu: float
+    memory: int
+    peak: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,8 @@ class Spent:
     task: str
     uid: str
     receipt: Receipt
+    used: Used | None = None
+    """None where nobody has measured it."""
 
 
 @dataclass(slots=True)
@@ -49,6 +60,12 @@ class Usage:
     """Requested cores times hours."""
     memory_hours: float = 0.0
     """Requested GiB times hours."""
+    measured: int = 0
+    """Of how many pods it is known what they used."""
+    used_cpu_hours: float = 0.0
+    used_memory_hours: float = 0.0
+    peak_memory: int = 0
+    """Bytes; the most of any of the pods."""
     _uids: set[str] = field(default_factory=set, repr=False)
 
     @property
@@ -65,6 +82,11 @@ class Usage:
         self.seconds += spent.receipt.held or 0.0
         self.cpu_hours += hours * spent.receipt.cpu
         self.memory_hours += hours * spent.receipt.memory / _GIB
+        if spent.used is not None:
+            self.measured += 1
+            self.used_cpu_hours += hours * spent.used.cpu
+            self.used_memory_hours += hours * spent.used.memory / _GIB
+            self.peak_memory = max(self.peak_memory, spent.used.peak)
 
 
 def spent_in(dag: str, task: str, value: Any) -> Spent | None:
@@ -72,11 +94,13 @@ def spent_in(dag: str, task: str, value: Any) -> Spent | None:
     try:
         data = orjson.loads(value) if isinstance(value, str) else value
         outcome = Checkpoint.from_json(data["state"]).outcome
-    except (InvalidInputError, orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        told = data.get("used")
+        used = Used(float(told["cpu"]), int(told["memory"]), int(told["peakMemory"])) if told else None
+    except (InvalidInputError, orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
         return None
     if outcome is None or not outcome.uid or outcome.receipt.held is None:
         return None
-    return Spent(dag, task, outcome.uid, outcome.receipt)
+    return Spent(dag, task, outcome.uid, outcome.receipt, used)
 
 
 def usage_by(by: By, spent: Iterable[Spent], prices: Prices) -> list[Usage]:
@@ -104,6 +128,10 @@ def usage_json(usages: Iterable[Usage], prices: Prices) -> list[Mapping[str, Any
             "seconds": round(each.seconds, 3),
             "cpuHours": round(each.cpu_hours, 6),
             "memoryGiBHours": round(each.memory_hours, 6),
+            "measuredPods": each.measured,
+            "usedCpuHours": round(each.used_cpu_hours, 6) if each.measured else None,
+            "usedMemoryGiBHours": round(each.used_memory_hours, 6) if each.measured else None,
+            "peakMemoryBytes": each.peak_memory if each.measured else None,
             "price": round(price_of(each, prices), 6) if priced else None,
             "currency": prices.currency if priced else None,
         }

@@ -27,7 +27,7 @@ def task(name: str, script: dict[str, str], **parameters: Any) -> None:
 
 
 with DAG("podbay_used", schedule=None, start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)):
-    task("steady", {"run-seconds": "4"}, retries=0)
+    task("steady", {"run-seconds": "4", "cpu": "100m", "memory": "64Mi"}, retries=0)
     task("worker", {"run-seconds": "1"}, retries=0, deferrable=False)
     task("twice", {"exit-code": "1"}, retries=1, retry_delay=datetime.timedelta(0))
     task("never", {"waiting-reason": "ErrImagePull"}, retries=0, startup_timeout_seconds=2)
