@@ -76,6 +76,47 @@ async def test_a_token_that_is_refused(account: None, server: dict[str, Any]) ->
         await mint_google_token()
 
 
+async def test_a_token_of_the_metadata_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine of Google's, where nothing is configured."""
+
+    async def answer(request: web.Request) -> web.Response:
+        headers = {"Metadata-Flavor": "Google"}
+        if request.path.endswith("/token"):
+            told = {"access_token": WORD, "expires_in": 3600, "token_type": "Bearer"}
+            return web.json_response(told, headers=headers)
+        if request.path.endswith("/service-accounts/default/"):
+            told = {
+                "email": "1-compute@developer.gserviceaccount.com",
+                "scopes": ["all"],
+                "aliases": ["default"],
+            }
+            return web.json_response(told, headers=headers)
+        return web.Response(text="proj", headers=headers)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    place = f"127.0.0.1:{runner.addresses[0][1]}"
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    for name, value in {
+        "GCE_METADATA_HOST": place,
+        "GCE_METADATA_IP": place,
+        "CLOUDSDK_CONFIG": str(tmp_path),
+        "HOME": str(tmp_path),
+    }.items():
+        monkeypatch.setenv(name, value)
+    # google-auth reads the first of them once, when it is imported.
+    monkeypatch.setattr("google.auth.compute_engine._metadata._GCE_METADATA_HOST", place, raising=False)
+    try:
+        token = await mint_google_token()
+    finally:
+        await runner.cleanup()
+    assert (token.login.username, token.login.password.reveal()) == ("oauth2accesstoken", WORD)
+    assert token.expires is not None
+
+
 async def test_an_account_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nowhere.json"))
     with pytest.raises(CredentialError, match=r"nowhere\.json"):
