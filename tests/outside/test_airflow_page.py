@@ -207,11 +207,13 @@ def test_the_form_of_a_connection(airflow: AirflowApi, page: Browser) -> None:
     page.send("Input.insertText", text="Kubernetes")
     page.click("[role=option]", "Kubernetes Cluster Connection")
     page.until_text("Extra Fields")
-    page.click("button", "Standard Fields")
+    # They take the place of the other ones.
+    page.click("button", "Extra Fields")
+    page.until_text("Namespace")
+    page.until("!document.body.innerText.includes('Description')", seconds=30)
     fields = ("in_cluster", "kube_config_path", "kube_config", "namespace", "cluster_context")
     for field in fields:
         page.until(f"!!document.querySelector('[name=element_{field}]')")
-    page.until_text("Namespace")
     picture(page, "connection", 860)
     # It is stored as the operator reads it.
     page.fill("input[name=element_namespace]", "birds")

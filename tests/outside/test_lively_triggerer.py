@@ -9,6 +9,7 @@ from airflow.callbacks.database_callback_sink import DatabaseCallbackSink
 from airflow.jobs import triggerer_job_runner as module
 from airflow.utils.state import TaskInstanceState
 
+from podbay.airflow.running import lively_triggerer
 from podbay.airflow.running.lively_triggerer import (
     LOOK_SECONDS,
     look_often,
@@ -20,7 +21,10 @@ from podbay.airflow.running.lively_triggerer import (
 def patched(monkeypatch: pytest.MonkeyPatch) -> None:
     # So that both are as they were afterwards.
     monkeypatch.setattr(module, "anyio", module.anyio)
-    monkeypatch.setattr(module.TriggerRunnerSupervisor, "run", module.TriggerRunnerSupervisor.run)
+    for name in ("run", "load_triggers", "clean_unused"):
+        monkeypatch.setattr(
+            module.TriggerRunnerSupervisor, name, getattr(module.TriggerRunnerSupervisor, name)
+        )
     assert look_often()
 
 
@@ -54,6 +58,31 @@ def test_the_task_api_is_made_before_the_loop(patched: None) -> None:
     with pytest.raises(KeyboardInterrupt):
         Supervisor().run()
     assert done == ["health/ping", "loop"]
+
+
+def test_the_database_is_not_asked_again_after_each_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    monkeypatch.setattr(module, "anyio", module.anyio)
+    monkeypatch.setattr(module.TriggerRunnerSupervisor, "run", module.TriggerRunnerSupervisor.run)
+    for name in ("load_triggers", "clean_unused"):
+        monkeypatch.setattr(module.TriggerRunnerSupervisor, name, lambda _, name=name: looks.append(name))
+    # Nobody waits for the clock here: it stands still, then it goes on.
+    now = 1000.0
+    monkeypatch.setattr(lively_triggerer.time, "monotonic", lambda: now)
+    assert look_often()
+
+    class Supervisor(module.TriggerRunnerSupervisor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            pass
+
+    supervisor = Supervisor()
+    for _ in range(10):
+        supervisor.load_triggers()
+        supervisor.clean_unused()
+    assert looks == ["load_triggers", "clean_unused"]
+    now += LOOK_SECONDS
+    supervisor.load_triggers()
+    assert looks == ["load_triggers", "clean_unused", "load_triggers"]
 
 
 def test_an_unexpected_airflow_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

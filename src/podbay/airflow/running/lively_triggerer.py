@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -39,6 +41,7 @@ def look_often() -> bool:
 
         supervisor = module.TriggerRunnerSupervisor
         run = supervisor.run
+        load, clean = supervisor.load_triggers, supervisor.clean_unused
         module.anyio.move_on_after  # noqa: B018 - it is what the loop waits with, or nothing here is as expected
     except (ImportError, AttributeError) as err:
         logging.getLogger(__name__).warning("the triggerer looks once a second: %s", err)
@@ -49,8 +52,23 @@ def look_often() -> bool:
         run(self)
 
     supervisor.run = ready_run
+    # Airflow does both again after each question of any trigger, which costs more than the answer.
+    supervisor.load_triggers, supervisor.clean_unused = _seldom(load), _seldom(clean)
     module.anyio = _Timing(module.anyio)
     return True
+
+
+def _seldom(look: Callable[[Any], None]) -> Callable[[Any], None]:
+    """At most so often as the loop of triggers asks; there is one supervisor in a process."""
+    due = 0.0
+
+    def seldom(self: Any) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            look(self)
+            due = time.monotonic() + LOOK_SECONDS
+
+    return seldom
 
 
 def _make_api(supervisor: Any) -> None:
