@@ -22,6 +22,8 @@ CONNECTION_SECONDS: Final = 60.0
 """How long a connection's fields are kept; a changed one counts after that."""
 ANSWER_SECONDS: Final = 120.0
 """A supervisor that has not answered by then never will."""
+STATE_SECONDS: Final = 10.0
+"""Asked while a task is ended, for which Airflow gives half a minute."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +122,20 @@ class TriggererCalls:
         async with asyncio.timeout(ANSWER_SECONDS):
             answer = await task_runner.SUPERVISOR_COMMS.asend(message)
         return int(answer.count)
+
+    async def is_deferred(self, key: TaskKey) -> bool:
+        """Whether Airflow still has a trigger for the task."""
+        from airflow.sdk.execution_time import task_runner
+        from airflow.sdk.execution_time.comms import GetTaskStates
+
+        index = key.map_index if key.map_index >= 0 else None
+        message = GetTaskStates(
+            dag_id=key.dag_id, task_ids=[key.task_id], run_ids=[key.run_id], map_index=index
+        )
+        async with asyncio.timeout(STATE_SECONDS):
+            answer = await task_runner.SUPERVISOR_COMMS.asend(message)
+        name = key.task_id if index is None else f"{key.task_id}_{index}"
+        return bool(answer.task_states.get(key.run_id, {}).get(name) == "deferred")
 
 
 async def _aconnection(connection: str) -> Mapping[str, Any]:

@@ -161,6 +161,15 @@ class TriggerWork:
             return max(0.0, left)
         return max(0.0, carried.timeout - (checkpoint.elapsed if checkpoint is not None else 0.0))
 
+    async def goes_on(self) -> bool:
+        """Whether the task waits for a trigger after this one was told to end: another triggerer's, or the one of a new try,
+        which ends this one's pod itself."""
+        try:
+            return await self._shared.calls.is_deferred(self.key)
+        except Exception as error:  # noqa: BLE001 - the pod says whose it is, and that decides then
+            self.log.warning(f"Airflow did not say what became of the task: {error or type(error).__name__}")
+            return False
+
     async def delete(self, why: str) -> None:
         """Delete this life's pods. Raises PodbayError."""
         from podbay.airflow.ownership import delete_own_pods
