@@ -26,6 +26,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Write what comes out into tests/golden instead of comparing.",
     )
+    parser.addoption(
+        "--airflow-database",
+        choices=("sqlite", "postgresql"),
+        default="sqlite",
+        help="What the Airflow of the behaviour tests keeps its state in (tests/outside).",
+    )
     faults = parser.getgroup("faults", "the fault suite (script/test-faults)")
     faults.addoption("--fault-pods", type=int, default=60, help="How many pods it runs at once.")
     faults.addoption("--fault-seed", type=int, default=0, help="What is random about it; 0 chooses.")

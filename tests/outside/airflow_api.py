@@ -109,10 +109,15 @@ class Run:
     def task(self, task_id: str, *, seconds: float = 400, map_index: int = -1) -> Task:
         """Wait for a task's end."""
         self.wait_for(task_id, FINAL, seconds=seconds, map_index=map_index)
-        fields = self._api.call("GET", self._instance(task_id, map_index))
+        fields = self.fields(task_id, map_index=map_index)
         tries = fields["try_number"]
         result = self.xcom(task_id, "return_value", map_index=map_index)
         return Task(fields["state"], tries, self.log(task_id, tries, map_index=map_index), result, fields)
+
+    def fields(self, task_id: str, *, map_index: int = -1) -> dict[str, Any]:
+        """The task instance as the API shows it now."""
+        found: dict[str, Any] = self._api.call("GET", self._instance(task_id, map_index))
+        return found
 
     def xcom(self, task_id: str, key: str, *, map_index: int = -1) -> Any:
         """The value of an XCom; None when there is none."""
@@ -126,6 +131,11 @@ class Run:
     def mark(self, task_id: str, state: str) -> None:
         """Do what the button of the same name does."""
         self._api.call("PATCH", f"{self._path}/taskInstances/{task_id}", {"new_state": state})
+
+    def clear(self, *task_ids: str) -> None:
+        """Have tasks run again, whatever their states."""
+        body = {"dry_run": False, "only_failed": False, "dag_run_id": self.run_id, "task_ids": task_ids}
+        self._api.call("POST", f"/api/v2/dags/{self.dag_id}/clearTaskInstances", body)
 
     def log(self, task_id: str, number: int, *, map_index: int = -1) -> str:
         """The log of one try."""

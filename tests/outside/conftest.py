@@ -15,7 +15,9 @@ import pytest
 from airflow_api import AirflowApi
 from airflow_deployment import free_port, running_airflow
 from airflow_home import AirflowHome
+from behaviour import Behaviour, BehaviourHome
 from images import busybox
+from postgres_server import postgres_server
 from sidecar_image import sidecar_image
 from worker_image import python_image
 
@@ -107,3 +109,28 @@ def airflow(airflow_home: AirflowHome) -> Iterator[AirflowApi]:
     """One Airflow for all tests."""
     with running_airflow(airflow_home) as api:
         yield api
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """URL of an empty database on a server of its own."""
+    with postgres_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def behaviour(
+    request: pytest.FixtureRequest, cluster: Environment, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Behaviour]:
+    """One Airflow with two triggerers for all tests of behaviour."""
+    chosen = request.config.getoption("--airflow-database")
+    home = BehaviourHome(
+        directory=tmp_path_factory.mktemp("behaviour"),
+        port=free_port(),
+        kubeconfig=cluster.kubeconfig,
+        sidecar_image=SIDECAR,
+        worker_image=PYTHON,
+        database=request.getfixturevalue("postgresql") if chosen == "postgresql" else "",
+    )
+    with Behaviour.started(home) as running:
+        yield running

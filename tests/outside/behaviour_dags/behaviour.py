@@ -1,0 +1,131 @@
+"""What Airflow and its users do to tasks, each DAG once with our operator and once with upstream's, adopted.
+
+Pods live by a script, except those of `held`, which write lines until their test lets them go.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+from typing import Any
+
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator as UpstreamOperator
+from airflow.sdk import DAG, TaskGroup, TriggerRule
+from kubernetes.client import models as k8s
+
+from podbay import KubernetesPodOperator
+
+SCRIPT = "scripted.podbay.dev/"
+HOME = Path(os.environ["AIRFLOW_HOME"])
+SHARED: dict[str, Any] = {
+    "namespace": "scripted",
+    "image": "example.com/task:1",
+    "node_selector": {"podbay.dev/scripted": "true"},
+    "tolerations": [k8s.V1Toleration(key="podbay.dev/scripted", operator="Exists")],
+    "retries": 0,
+    "retry_delay": datetime.timedelta(seconds=0),
+    # Pods behind gates wait for their tests.
+    "schedule_timeout_seconds": 900,
+    "startup_timeout_seconds": 900,
+}
+GATED = {"spec": {"schedulingGates": [{"name": "test.podbay.dev/gate"}], "containers": [{"name": "base"}]}}
+"""The pod does not start before its test says so."""
+RESULT = "/airflow/xcom/return.json"
+HOLDS = (
+    'i=0; while [ ! -e /told/$0 ]; do echo line $i; i=$((i+1)); sleep 0.2; done; echo "lines $i"; '
+    f"echo '\"'$0'\"' > {RESULT}"
+)
+
+
+def noted(moment: str) -> Any:
+    """A callback that leaves a line where its test finds it."""
+
+    def note(context: Any) -> None:
+        ti = context["ti"]
+        with (HOME / "called").open("a") as file:
+            file.write(f"{ti.dag_id} {ti.task_id} {moment}\n")
+
+    return note
+
+
+def dags_of(operator: Any, kind: str) -> None:
+    def dag(name: str, **parameters: Any) -> DAG:
+        start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+        return DAG(f"{name}_{kind}", schedule=None, start_date=start, **parameters)
+
+    def pod(name: str, script: dict[str, str] | None = None, **parameters: Any) -> Any:
+        annotations = {SCRIPT + key: value for key, value in (script or {}).items()}
+        return operator(task_id=name, annotations=annotations, **(SHARED | parameters))
+
+    endless = {"run-seconds": "600"}
+
+    with dag("cleared"):
+        pod("running", endless)
+        pod("retried", endless, retries=2)
+        pod("finished", {"log": "try {{ ti.try_number }}"}, on_finish_action="keep_pod") >> pod("after")
+
+    with dag("marked"):
+        for state in ("success", "failed", "skipped"):
+            pod(f"to-{state}", endless, retries=1) >> pod(f"after-{state}")
+
+    with dag("run_too_long", dagrun_timeout=datetime.timedelta(seconds=12)):
+        pod("endless", endless) >> pod("never")
+
+    with dag("too_long"):
+        limit = datetime.timedelta(seconds=4)
+        pod("again", endless, retries=1, execution_timeout=limit)
+        pod("kept", endless, execution_timeout=limit, on_finish_action="keep_pod")
+
+    with dag("paused"):
+        pod("running", {"log": "to the end"}, pod_template_dict=GATED) >> pod("next")
+
+    with dag("around"):
+        setup = pod("setup").as_setup()
+        fails = pod("fails", {"exit-code": "1"})
+        teardown = pod("teardown", {"log": "torn down"}).as_teardown(setups=setup)
+        setup >> fails >> pod("not-reached") >> teardown
+
+    with dag("ruled"):
+        good, bad = pod("good"), pod("bad", {"exit-code": "1"})
+        skips = pod("skips", {"exit-code": "99"}, skip_on_exit_code=99)
+        for rule in TriggerRule:
+            if rule in (TriggerRule.ALWAYS, TriggerRule.ALL_DONE_SETUP_SUCCESS):
+                continue
+            [good, bad, skips] >> pod(f"{rule.value}", trigger_rule=rule)
+
+    with dag("grouped"):
+        with TaskGroup("first") as first:
+            one = pod("one")
+            with TaskGroup("inner", default_args={"labels": {"from": "group"}}):
+                one >> pod("two", on_finish_action="keep_pod")
+        with TaskGroup("second", prefix_group_id=False) as second:
+            pod("three")
+        first >> second
+
+    with dag("ranked", max_active_tasks=1):
+        for number, weight in enumerate((1, 5, 3)):
+            pod(f"pod-{number}", priority_weight=weight, weight_rule="absolute", pod_template_dict=GATED)
+
+    with dag("called"):
+        told = {f"on_{each}_callback": noted(each) for each in ("success", "failure", "retry", "skipped")}
+        pod("succeeds", **told)
+        pod("fails", {"exit-code": "1"}, **told)
+        pod("skips", {"exit-code": "99"}, skip_on_exit_code=99, **told)
+        pod("fails-twice", {"exit-code": "1"}, retries=1, **told)
+
+    held: dict[str, Any] = {
+        "namespace": "containers",
+        "image": "localhost/bb:1",
+        "retries": 1,
+        "do_xcom_push": True,
+        "volumes": [k8s.V1Volume(name="told", host_path=k8s.V1HostPathVolumeSource(path=str(HOME / "told")))],
+        "volume_mounts": [k8s.V1VolumeMount(name="told", mount_path="/told", read_only=True)],
+    }
+    for name in ("killed", "stalled", "stopped"):
+        with dag(f"triggerer_{name}"):
+            operator(task_id="held", cmds=["sh", "-c", HOLDS], arguments=[f"{name}-{kind}"], **held)
+
+
+for each_kind, each_operator in {"ours": KubernetesPodOperator, "adopted": UpstreamOperator}.items():
+    dags_of(each_operator, each_kind)
