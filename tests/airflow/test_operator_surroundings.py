@@ -20,6 +20,7 @@ from podbay.airflow.limits import Limit, Limiter
 from podbay.airflow.ownership import (
     OWNER_ANNOTATION,
     claim,
+    delete_left,
     delete_own_pods,
     delete_tries,
     earlier_try,
@@ -263,6 +264,34 @@ async def test_the_pod_of_a_try_that_was_cleared_is_deleted_and_not_taken_over(c
     with Requests(cluster.kubeconfig) as kube:
         status, _ = kube.call("GET", f"/api/v1/namespaces/default/pods/{names[3]}")
         assert status == 200
+
+
+async def test_ended_pods_that_a_lost_try_has_left_are_deleted(cluster: Environment) -> None:
+    """And neither what is kept nor what the present try has made."""
+    kept: dict[int, dict[str, Any]] = {
+        2: {"labels": {"already_checked": "True"}},
+        3: {"annotations": {"podbay.dev/held-until": "2030-01-01T00:00:00Z"}},
+        4: {"annotations": {"podbay.dev/keep": "true"}},
+    }
+    names = {}
+    with Requests(cluster.kubeconfig) as kube:
+        for number in range(1, 6):
+            pod = pod_of(number, "other", "left")
+            for part, marks in kept.get(number, {}).items():
+                pod["metadata"].setdefault(part, {}).update(marks)
+            status, made = kube.call("POST", "/api/v1/namespaces/default/pods", pod)
+            assert status == 201, made
+            names[number] = made["metadata"]["name"]
+            path = f"/api/v1/namespaces/default/pods/{names[number]}/status"
+            headers = {"Content-Type": "application/merge-patch+json"}
+            status, _ = kube.call("PATCH", path, {"status": {"phase": "Succeeded"}}, headers=headers)
+            assert status == 200
+    identity = TaskIdentity(deployment="d", dag_id="dag", run_id="r", task_id="left", try_number=5)
+    async with lease(load_kubeconfig(cluster.kubeconfig)) as leased:
+        pods = await pods_of_task(leased, "default", identity)
+        assert len(pods) == 5
+        assert await delete_left(leased, pods, before=5) == [names[1]]
+        assert await delete_left(leased, pods, before=5) == []
 
 
 # -- functions

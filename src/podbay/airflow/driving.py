@@ -18,7 +18,15 @@ from podbay.airflow.connection import ClusterChoice, choose_cluster
 from podbay.airflow.ending import TaskEnd, end_of
 from podbay.airflow.lending import Lender
 from podbay.airflow.limits import Limiter
-from podbay.airflow.ownership import claim, delete_tries, earlier_try, here, others_on, pods_of_task
+from podbay.airflow.ownership import (
+    claim,
+    delete_left,
+    delete_tries,
+    earlier_try,
+    here,
+    others_on,
+    pods_of_task,
+)
 from podbay.airflow.pages import LINK_KEY, pod_link
 from podbay.airflow.request import (
     deadlines,
@@ -37,7 +45,7 @@ from podbay.kube.logs import LogBatch
 from podbay.lifecycle.checkpoint import Checkpoint
 from podbay.lifecycle.engine import Driver, PodRun
 from podbay.lifecycle.outcome import Outcome
-from podbay.lifecycle.plan import PodPlan
+from podbay.lifecycle.plan import Keep, PodPlan
 from podbay.lifecycle.state import Phase
 from podbay.objects.meta import Object, name_of, namespace_of
 
@@ -191,7 +199,20 @@ class TaskRun:
             await claim(cluster, own, job.owner)
         except PodbayError as error:
             self.log.warning(f"The pod could not be marked as this one's: {error}")
+        await self._without_left(cluster, pods)
         return bool(own)
+
+    async def _without_left(self, cluster: LeasedCluster, pods: list[Object]) -> None:
+        """A worker that was killed leaves its pod, which then ends by itself and has no other task than the next try's."""
+        if self._retention(self.namespace) != ("never", None):
+            return
+        try:
+            names = await delete_left(cluster, pods, before=self.job.identity.try_number)
+        except PodbayError as error:
+            self.log.warning(f"The ended pod of an earlier try could not be deleted: {error}")
+        else:
+            for name in names:
+                self.log.info(f"Pod {name} was deleted: it has ended, and the try that made it was lost.")
 
     async def _without_cleared(self, cluster: LeasedCluster, pods: list[Object]) -> int:
         """Who clears a task wants it to run anew. Its former life ends its pod, unless that life is lost."""
@@ -211,9 +232,7 @@ class TaskRun:
     def _plan(self, builder: Builder, manifest: Object, run: float | None) -> PodPlan:
         given = self.job.given
         grace = given.get("termination_grace_period")
-        deployment = self.job.deployment
-        is_ours = deployment is not None and deployment.namespace == namespace_of(manifest)
-        keep, hold = retention(given, deployment.pods if deployment is not None and is_ours else None)
+        keep, hold = self._retention(namespace_of(manifest))
         return PodPlan(
             build=builder.build,
             container=main_container_name(given),
@@ -228,6 +247,11 @@ class TaskRun:
             logs=wanted_logs(given, manifest),
             kill_grace=None if grace is None else float(grace),
         )
+
+    def _retention(self, namespace: str) -> tuple[Keep, float | None]:
+        deployment = self.job.deployment
+        is_ours = deployment is not None and deployment.namespace == namespace
+        return retention(self.job.given, deployment.pods if deployment is not None and is_ours else None)
 
     async def _ended(self, driver: _TaskDriver, outcome: Outcome) -> TaskEnd:
         end = driver.end or await driver.push_end(outcome)

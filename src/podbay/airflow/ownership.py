@@ -14,12 +14,20 @@ from typing import Final
 from podbay.errors import ApiError, PodbayError
 from podbay.kube.client import PODS
 from podbay.kube.lease import LeasedCluster, pods_of
+from podbay.lifecycle.hold import KEEP, held_until
 from podbay.objects.meta import Object, annotations_of, labels_of, metadata_of, name_of, namespace_of, uid_of
-from podbay.pods.identity import DEPLOYMENT_LABEL, TaskIdentity, identity_of, safe_label_value
+from podbay.pods.identity import (
+    ALREADY_CHECKED_LABEL,
+    DEPLOYMENT_LABEL,
+    TaskIdentity,
+    identity_of,
+    safe_label_value,
+)
 
 __all__ = [
     "OWNER_ANNOTATION",
     "claim",
+    "delete_left",
     "delete_own_pods",
     "delete_tries",
     "earlier_try",
@@ -110,16 +118,44 @@ async def delete_tries(
         own = identity_of(pod)
         if own is None or own.try_number > upto or _is_over(pod):
             continue
-        options: dict[str, object] = {"preconditions": {"uid": uid_of(pod)}}
-        if grace is not None:
-            options["gracePeriodSeconds"] = int(grace)
-        try:
-            await cluster.client.delete(PODS, name_of(pod), namespace=namespace_of(pod), options=options)
+        if await _delete_whole(cluster, pod, {} if grace is None else {"gracePeriodSeconds": int(grace)}):
             deleted.append(name_of(pod))
-        except ApiError as error:
-            if error.code not in (404, 409):
-                raise
     return deleted
+
+
+async def delete_left(cluster: LeasedCluster, pods: Iterable[Object], *, before: int) -> list[str]:
+    """Delete the ended pods of tries before that number that no life has marked as kept: the life that was to delete
+    them is lost. Says which. Raises ApiError, UnreachableError."""
+    deleted = []
+    for pod in pods:
+        own = identity_of(pod)
+        if own is None or own.try_number >= before or not _is_left(pod):
+            continue
+        if await _delete_whole(cluster, pod, {}):
+            deleted.append(name_of(pod))
+    return deleted
+
+
+def _is_left(pod: Object) -> bool:
+    return (
+        (pod.get("status") or {}).get("phase") in _ENDED
+        and "deletionTimestamp" not in metadata_of(pod)
+        and labels_of(pod).get(ALREADY_CHECKED_LABEL) != "True"
+        and annotations_of(pod).get(KEEP, "").lower() != "true"
+        and not held_until(pod)
+    )
+
+
+async def _delete_whole(cluster: LeasedCluster, pod: Object, options: dict[str, object]) -> bool:
+    """Whether this very pod was still there to be deleted."""
+    asked = {"preconditions": {"uid": uid_of(pod)}, **options}
+    try:
+        await cluster.client.delete(PODS, name_of(pod), namespace=namespace_of(pod), options=asked)
+    except ApiError as error:
+        if error.code not in (404, 409):
+            raise
+        return False
+    return True
 
 
 def _is_over(pod: Object) -> bool:
@@ -127,7 +163,7 @@ def _is_over(pod: Object) -> bool:
     return (
         phase in _ENDED
         or "deletionTimestamp" in metadata_of(pod)
-        or labels_of(pod).get("already_checked") == "True"
+        or labels_of(pod).get(ALREADY_CHECKED_LABEL) == "True"
     )
 
 

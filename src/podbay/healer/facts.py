@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from podbay.healer.matching import Claim, LabelIndex, claim_of, labels_key
 from podbay.healer.rules import Rules
 from podbay.healer.world import AirflowAnswer, PodAt, TaskInstance, TaskKey, World, key_of
-from podbay.lifecycle.hold import HELD_SINCE, HELD_UNTIL
+from podbay.lifecycle.hold import HELD_SINCE, HELD_UNTIL, KEEP
 from podbay.lifecycle.view import PodView, parse_time, view_of
 from podbay.objects.meta import Object, annotations_of, labels_of
 from podbay.pods.build import MAIN_CONTAINER_ANNOTATION
@@ -18,7 +18,6 @@ from podbay.pods.identity import ALREADY_CHECKED_LABEL, TaskIdentity, identity_o
 
 __all__ = ["KEEP", "Case", "Finding", "PodFacts", "facts_of", "held_until", "was_left_for_a_while"]
 
-KEEP: Final = "podbay.dev/keep"
 """Annotation "true": the healer leaves the pod alone for good."""
 
 Deed: TypeAlias = Literal["report", "delete", "force_delete", "fail_task"]
