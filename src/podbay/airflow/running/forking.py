@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["become_reaper", "fork"]
+__all__ = ["become_reaper", "end_with_parent", "fork"]
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -30,6 +30,30 @@ def become_reaper() -> None:
 def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def end_with_parent(generations: int) -> None:
+    """From here on children that this process forks are killed when it dies, and so on for so many generations.
+
+    For programs that fork by themselves and do not look after their children's lives. A parent must fork from a thread
+    that lives as long as it does: the kernel takes that thread for the parent.
+    """
+    parent, left = 0, generations
+
+    def before() -> None:
+        nonlocal parent
+        parent = os.getpid()
+
+    def after() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            return
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    os.register_at_fork(before=before, after_in_child=after)
 
 
 def fork(body: Callable[[], None], *, log: Path, close: Iterable[int]) -> int:

@@ -17,6 +17,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from podbay.airflow.running.forking import end_with_parent
 from podbay.airflow.running.settings import HEALER
 
 __all__ = ["COMPONENTS", "component", "import_airflow", "import_like", "likely", "migrate"]
@@ -141,6 +142,9 @@ def component(name: str) -> None:
         return
     from airflow.__main__ import main
 
+    if name == "scheduler":
+        # Its workers and their tasks. What a task forks is the task's own business.
+        end_with_parent(2)
     if name in _SERVING:
         from podbay.airflow.running.lean_api import serve_own_version_only
 
