@@ -34,6 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     faults = parser.getgroup("faults", "the fault suite (script/test-faults)")
     faults.addoption("--fault-pods", type=int, default=60, help="How many pods it runs at once.")
+    faults.addoption(
+        "--fault-tasks", type=int, default=0, help="How many Airflow tasks; 0 leaves that suite out."
+    )
     faults.addoption("--fault-seed", type=int, default=0, help="What is random about it; 0 chooses.")
     faults.addoption("--fault-image", default="busybox", help="With --cluster: an image that has a shell.")
 

@@ -44,6 +44,12 @@ if importlib.util.find_spec("airflow") is None:
     collect_ignore_glob = ["test_*.py"]
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    # The fault suite takes minutes: it runs when it is asked for (script/test-airflow-faults).
+    wanted = collection_path.name != "airflow_faults" or config.getoption("--fault-tasks")
+    return None if wanted else True
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
