@@ -190,7 +190,7 @@ async def test_hundreds_of_pods_on_one_watch(podbay_cluster: Environment, podbay
 
 
 async def test_a_restarted_api_server_is_met_again(tmp_path: Path) -> None:
-    options = ClusterOptions(home=ClusterHome("kube-test", tmp_path / "home"), nodes=())
+    options = ClusterOptions(home=ClusterHome(tmp_path / "home", "kube-test"), nodes=())
     changes: Subscription | None = None
     async with AsyncExitStack() as stack:
         async with EmbeddedCluster(options) as cluster:

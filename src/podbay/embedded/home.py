@@ -10,18 +10,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import orjson
-
-from podbay.errors import ConflictError, InvalidInputError, StateError
+from podbay.embedded.process_home import ProcessHome
+from podbay.errors import InvalidInputError, StateError
 
 __all__ = ["ClusterHome", "cluster_home", "cluster_names", "podbay_home", "unusable"]
 
@@ -45,7 +43,7 @@ def cluster_home(name: str, home: Path | None = None) -> ClusterHome:
             f"cluster name {name!r} is not usable: use up to 40 lower-case letters, digits and '-', "
             "beginning and ending with a letter or digit"
         )
-    return ClusterHome(name, (home or podbay_home()) / "clusters" / name)
+    return ClusterHome((home or podbay_home()) / "clusters" / name, name)
 
 
 def cluster_names(home: Path | None = None) -> list[str]:
@@ -67,12 +65,11 @@ def unusable(err: OSError) -> StateError:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterHome:
+@dataclass(frozen=True)
+class ClusterHome(ProcessHome):
     """Paths of one cluster and what can be read from them without its server."""
 
     name: str
-    directory: Path
 
     @property
     def state(self) -> Path:
@@ -90,62 +87,16 @@ class ClusterHome:
     def log(self) -> Path:
         return self.directory / "server.log"
 
-    def create(self) -> None:
-        """Make the directory, private to its owner. Raises StateError with the fix."""
-        try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as err:
-            raise StateError(
-                f"cannot create {self.directory}: {err.strerror}. Make its parent writable, or set PODBAY_HOME "
-                "to a directory that is."
-            ) from err
-
     def lock(self) -> IO[bytes]:
         """Hold the cluster for this process until the file is closed. Raises ConflictError when it is held."""
-        self.create()
-        try:
-            file = (self.directory / "lock").open("ab")
-        except OSError as err:
-            raise StateError(
-                f"cannot write in {self.directory}: {err.strerror}. Make it writable, or set PODBAY_HOME."
-            ) from err
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as err:
-            file.close()
-            raise ConflictError(
-                f"cluster {self.name!r} is already running. Use it (podbay cluster status), stop it "
-                "(podbay cluster stop), or give another --name."
-            ) from err
-        return file
+        return self.hold(
+            taken=f"cluster {self.name!r} is already running. Use it (podbay cluster status), stop it "
+            "(podbay cluster stop), or give another --name."
+        )
 
     def is_running(self) -> bool:
-        """A live process holds the lock; a pid file alone proves nothing."""
-        try:
-            file = (self.directory / "lock").open("rb")
-        except FileNotFoundError:
-            return False
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            return False
-
-    def write_process(self, facts: Mapping[str, Any]) -> None:
-        """Record address and pid of the running server, atomically."""
-        path = self.directory / "process.json"
-        draft = path.with_suffix(".tmp")
-        draft.write_bytes(orjson.dumps(facts))
-        draft.replace(path)
-
-    def read_process(self) -> dict[str, Any]:
-        """What the running server recorded; empty when there is nothing to read."""
-        try:
-            parsed = orjson.loads((self.directory / "process.json").read_bytes())
-        except (FileNotFoundError, orjson.JSONDecodeError):
-            return {}
-        return parsed if isinstance(parsed, dict) else {}
+        """Its server lives."""
+        return self.is_held()
 
     @property
     def last_port(self) -> int:
@@ -157,9 +108,6 @@ class ClusterHome:
 
     def remember_port(self, port: int) -> None:
         (self.directory / "port").write_text(str(port))
-
-    def forget_process(self) -> None:
-        (self.directory / "process.json").unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete everything of a stopped cluster."""

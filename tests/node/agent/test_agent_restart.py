@@ -29,7 +29,7 @@ pytestmark = [
 @pytest.fixture
 def home() -> Iterator[ClusterHome]:
     with open_directory() as directory:
-        found = ClusterHome("again", directory / "again")
+        found = ClusterHome(directory / "again", "again")
         yield found
         asyncio.run(remove_containers(found.directory / "node"))
 
@@ -65,7 +65,7 @@ from pathlib import Path
 sys.path[:0] = sys.argv[3:]
 from agent_pods import AgentCluster, pod
 from podbay.embedded.home import ClusterHome
-with AgentCluster.start(Path(sys.argv[2]), home=ClusterHome("again", Path(sys.argv[1]))) as cluster:
+with AgentCluster.start(Path(sys.argv[2]), home=ClusterHome(Path(sys.argv[1]), "again")) as cluster:
     cluster.running(pod("while :; do date +%s%N; sleep 0.2; done", name="runs"))
     print("ready", flush=True)
     time.sleep(600)

@@ -11,32 +11,25 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import secrets
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
-
-import orjson
 
 from podbay.airflow.running.settings import Keys
 from podbay.embedded.home import podbay_home
 from podbay.embedded.private_files import write_private
-from podbay.errors import ConflictError, StateError
+from podbay.embedded.process_home import ProcessHome
 
 __all__ = ["AirflowHome", "airflow_root", "new_keys", "new_run_home", "template_database", "up_home"]
 
 KEPT_RUNS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class AirflowHome:
+@dataclass(frozen=True)
+class AirflowHome(ProcessHome):
     """The directory of one private Airflow."""
-
-    directory: Path
 
     @property
     def kubeconfig(self) -> Path:
@@ -63,55 +56,9 @@ class AirflowHome:
         last = next((line for line in told if not line.startswith("(Background on")), "it said nothing")
         return f"{last}. Its log is {path}"
 
-    def create(self) -> None:
-        """Make the directory, private to its owner. Raises StateError with the fix."""
-        try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as err:
-            raise StateError(
-                f"cannot create {self.directory}: {err.strerror}. Make its parent writable, or set PODBAY_HOME "
-                "to a directory that is."
-            ) from err
-
     def write(self, name: str, text: str) -> None:
         """A file of mode 0600, whole or not at all."""
         write_private(self.directory / name, text.encode())
-
-    def lock(self, *, taken: str) -> IO[bytes]:
-        """Hold it until the file is closed. Raises ConflictError(taken) when somebody does."""
-        self.create()
-        file = (self.directory / "lock").open("ab")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as err:
-            file.close()
-            raise ConflictError(taken) from err
-        return file
-
-    def is_held(self) -> bool:
-        """A live process holds the lock; a pid file alone proves nothing."""
-        try:
-            with (self.directory / "lock").open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
-        return False
-
-    def write_process(self, facts: Mapping[str, Any]) -> None:
-        self.write("process.json", orjson.dumps(facts).decode())
-
-    def read_process(self) -> dict[str, Any]:
-        """What the running host recorded; empty when there is nothing to read."""
-        try:
-            parsed = orjson.loads((self.directory / "process.json").read_bytes())
-        except (FileNotFoundError, orjson.JSONDecodeError):
-            return {}
-        return parsed if isinstance(parsed, dict) else {}
-
-    def forget_process(self) -> None:
-        (self.directory / "process.json").unlink(missing_ok=True)
 
 
 def airflow_root() -> Path:

@@ -330,7 +330,7 @@ def _prepare_database(host: Host) -> bool:
 
 def _hold(home: AirflowHome, order: dict[str, Any]) -> list[IO[bytes]]:
     """The lock of a lasting Airflow, and that of the embedded cluster's users, if it uses one."""
-    held = [home.lock(taken="it is already running")]
+    held = [home.hold(taken="it is already running")]
     if order["users_lock"]:
         users = Path(order["users_lock"]).open("ab")  # noqa: SIM115 - open for as long as this process lives
         fcntl.flock(users, fcntl.LOCK_SH)

@@ -95,7 +95,7 @@ class RunSession:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
-            stack.enter_context(self.home.lock(taken=f"{self.home.directory} is in use"))
+            stack.enter_context(self.home.hold(taken=f"{self.home.directory} is in use"))
             if self._request.database is not None:
                 stack.enter_context(_only_run_of(self._request.database))
             self._configure()
@@ -288,7 +288,7 @@ def _only_run_of(database: str) -> IO[bytes]:
     """Two schedulers of two runs would take each other's tasks, and the first to end would end them."""
     name = hashlib.sha256(database.encode()).hexdigest()[:16]
     home = AirflowHome(airflow_root() / "databases" / name)
-    return home.lock(taken="--database: another run on this machine uses this database. Wait for its end.")
+    return home.hold(taken="--database: another run on this machine uses this database. Wait for its end.")
 
 
 def _tail(event: Event) -> str:
