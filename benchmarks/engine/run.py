@@ -33,6 +33,7 @@ from podbay.testing.requests import Requests
 
 HERE = Path(__file__).parent
 IMAGE = "localhost/podbay-bench:1"
+PARTS = ("plugin", "logs", "pods")
 BURSTS = 10
 CHATTY = ("sh", "-c", f"i=0; while [ $i -lt {BURSTS} ]; do seq 1 10000; sleep 1; i=$((i+1)); done")
 """10,000 lines a second."""
@@ -166,18 +167,20 @@ def show(title: str, facts: dict[str, dict[str, Any]], count: int) -> None:
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--plugin-only", action="store_true", help="only the runs of a credential plugin")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--upstream-python", default=".venv-airflow/bin/python")
     parser.add_argument("--counts", type=int, nargs="*", default=[1, 100, 1000])
     parser.add_argument("--seconds", type=float, nargs="*", default=[1.0, 60.0])
     options = parser.parse_args()
-    with Cluster(NODES) as cluster:
-        await plugins(cluster, options.upstream_python)
-    if options.plugin_only:
+    if "plugin" in options.parts:
+        with Cluster(NODES) as cluster:
+            await plugins(cluster, options.upstream_python)
+    if "logs" in options.parts:
+        with Cluster() as cluster:
+            cluster.load_image()
+            await logs(cluster, options.upstream_python)
+    if "pods" not in options.parts:
         return
-    with Cluster() as cluster:
-        cluster.load_image()
-        await logs(cluster, options.upstream_python)
     with Cluster(NODES) as cluster:
         for seconds in options.seconds:
             await table(cluster, f"1 pod that runs {seconds:g} s", 1, seconds, options.upstream_python)
