@@ -113,6 +113,18 @@ class Browser:
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, button="left", clickCount=1, **found)
 
+    def click_until(self, selector: str, text: str, expression: str) -> None:
+        """Press until it has taken effect: what still moves slips away under the mouse."""
+        deadline = time.monotonic() + SECONDS
+        while True:
+            self.click(selector, text)
+            try:
+                self.until(expression, seconds=10)
+                return
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise
+
     def picture(self, path: Path, height: int) -> None:
         """Store what is to be seen on a screen as a PNG file, once nothing moves any more, or after 3 s."""
         self._size(height)

@@ -201,16 +201,15 @@ def test_the_demo_comes_to_its_chart(airflow: AirflowApi, page: Browser, podbay:
 
 def test_the_form_of_a_connection(airflow: AirflowApi, page: Browser) -> None:
     page.open(f"{airflow.url}/connections")
-    page.click("button", "Add Connection")
+    page.click_until("button", "Add Connection", "!!document.querySelector('input[name=connection_id]')")
     page.fill("input[name=connection_id]", "my_cluster")
     page.click("[role=dialog] [role=combobox], [role=dialog] input[aria-autocomplete]")
     page.send("Input.insertText", text="Kubernetes")
     page.click("[role=option]", "Kubernetes Cluster Connection")
     page.until_text("Extra Fields")
     # They take the place of the other ones.
-    page.click("button", "Extra Fields")
+    page.click_until("button", "Extra Fields", "!document.body.innerText.includes('Description')")
     page.until_text("Namespace")
-    page.until("!document.body.innerText.includes('Description')", seconds=30)
     fields = ("in_cluster", "kube_config_path", "kube_config", "namespace", "cluster_context")
     for field in fields:
         page.until(f"!!document.querySelector('[name=element_{field}]')")
