@@ -199,6 +199,11 @@ def test_the_demo_comes_to_its_chart(airflow: AirflowApi, page: Browser, podbay:
     picture(page, "run")
 
 
+OPEN = """[...document.querySelectorAll("button")].some(
+  each => each.innerText.trim() === "Extra Fields" && each.getAttribute("aria-expanded") === "true")"""
+"""The attribute, for what closes beside it may never be drawn to its end where nothing is on a screen."""
+
+
 def test_the_form_of_a_connection(airflow: AirflowApi, page: Browser) -> None:
     page.open(f"{airflow.url}/connections")
     page.click_until("button", "Add Connection", "!!document.querySelector('input[name=connection_id]')")
@@ -207,8 +212,7 @@ def test_the_form_of_a_connection(airflow: AirflowApi, page: Browser) -> None:
     page.send("Input.insertText", text="Kubernetes")
     page.click("[role=option]", "Kubernetes Cluster Connection")
     page.until_text("Extra Fields")
-    # They take the place of the other ones.
-    page.click_until("button", "Extra Fields", "!document.body.innerText.includes('Description')")
+    page.click_until("button", "Extra Fields", OPEN)
     page.until_text("Namespace")
     fields = ("in_cluster", "kube_config_path", "kube_config", "namespace", "cluster_context")
     for field in fields:

@@ -19,10 +19,10 @@ SHARED: dict[str, Any] = {
     "namespace": "scanned",
     "image": "localhost/bb:1",
     "cmds": ["sh", "-c"],
-    "env_vars": {"CONTROL": CONTROL},
+    "env_vars": {"CONTROL": CONTROL, "LAST": "1"},
     "retries": 0,
 }
-SHOW = "printf %s $PASSWORD | md5sum; echo $CONTROL; sleep 1"
+SHOW = "printf %s $PASSWORD | md5sum; echo $CONTROL; sleep $LAST"
 RESULT = "mkdir -p /airflow/xcom; printf '{\"length\": %d}' $(printf %s $PASSWORD | wc -c) > /airflow/xcom/return.json"
 VARIABLE = Secret("env", "PASSWORD", "env-secrets", "PASSWORD")
 
@@ -85,4 +85,6 @@ with dag("scan_ours_worker"):
 with dag("scan_upstream"):
     of(UpstreamOperator, startup_check_interval_seconds=1)
 with dag("scan_upstream_deferred"):
-    of(UpstreamOperator, deferrable=True, startup_check_interval_seconds=1, poll_interval=1)
+    # Airflow fails a task whose trigger fires before its scheduler has seen the end of the process that deferred it.
+    slow = SHARED["env_vars"] | {"LAST": "15"}
+    of(UpstreamOperator, env_vars=slow, deferrable=True, startup_check_interval_seconds=1, poll_interval=1)
