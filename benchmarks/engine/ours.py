@@ -68,8 +68,10 @@ async def run(options: argparse.Namespace) -> dict[str, object]:
 
     async with lease(load_kubeconfig(Path(options.kubeconfig))) as cluster:
         await asyncio.gather(*(one(number) for number in range(options.count)))
+        verbs = dict(cluster.client.counter.total)
     lags.sort()
     return {
+        "verbs": verbs,
         "done": done,
         "ends": ends,
         "lines": lines,

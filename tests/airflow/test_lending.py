@@ -16,8 +16,6 @@ from patience import eventually
 from podbay.airflow.checking import check_parameters
 from podbay.airflow.lending import Lender
 from podbay.airflow.loans import GATE, Loan, is_gated, loans_of, with_loans
-from podbay.embedded.cluster import ClusterOptions
-from podbay.embedded.nodes import one_scripted_node
 from podbay.errors import ApiError, InvalidInputError
 from podbay.kube.kubeconfig import load_kubeconfig
 from podbay.kube.lease import LeasedCluster, lease
@@ -38,18 +36,6 @@ VALUES = {"AIRFLOW_CONN_MY_DB": '{"password": "p4ss"}', "AIRFLOW_VAR_KEY": "v4lu
 
 def read(loan: Loan) -> str | None:
     return VALUES.get(loan.variable)
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[Environment]:
-    with Environment.start(ClusterOptions(nodes=one_scripted_node())) as environment:
-        yield environment
-
-
-@pytest.fixture
-def kube(scripted: Environment) -> Iterator[Requests]:
-    with Requests(scripted.kubeconfig) as requests:
-        yield requests
 
 
 @pytest.fixture

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
 
-import pytest
 from patience import eventually
 
 from podbay.airflow.sampling import Samples, sampled
-from podbay.embedded.cluster import ClusterOptions
-from podbay.embedded.nodes import one_scripted_node
 from podbay.kube.kubeconfig import load_kubeconfig
 from podbay.kube.lease import lease
 from podbay.objects.meta import Object, name_of
@@ -22,18 +18,6 @@ from podbay.testing import Environment
 from podbay.testing.requests import Requests
 
 USES = {"run-seconds": "600", "cpu": "250m", "memory": "64Mi"}
-
-
-@pytest.fixture(scope="module")
-def scripted() -> Iterator[Environment]:
-    with Environment.start(ClusterOptions(nodes=one_scripted_node())) as environment:
-        yield environment
-
-
-@pytest.fixture
-def kube(scripted: Environment) -> Iterator[Requests]:
-    with Requests(scripted.kubeconfig) as requests:
-        yield requests
 
 
 def running_pod(kube: Requests, namespace: str) -> str:

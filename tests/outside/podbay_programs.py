@@ -46,20 +46,21 @@ class Programs:
             **self.more,
         }
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, stdin: int | None = None) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [str(PROGRAM), *words],
             env=self.environment(),
             cwd=self.home,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def __call__(self, *words: str, code: int = 0) -> Ended:
+    def __call__(self, *words: str, code: int = 0, stdin: str = "") -> Ended:
         """Run and wait; a traceback is never right."""
-        process = self.start(*words)
-        out, err = process.communicate(timeout=240)
+        process = self.start(*words, stdin=subprocess.PIPE)
+        out, err = process.communicate(stdin, timeout=240)
         said = f"podbay {' '.join(words)}: {process.returncode}\n{out}\n{err}"
         assert "Traceback" not in out + err, said
         assert process.returncode == code, said

@@ -6,9 +6,7 @@ A second text that is no secret goes the same ways in the open. That the scan fi
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from pathlib import Path
 import pytest
 from airflow_api import AirflowApi, Run, Task
 from airflow_home import AirflowHome
-from podbay_programs import PROGRAM
+from podbay_programs import Programs
 from pods_of_tasks import lines_of
 from secret_search import Sampler, forms, in_database, in_files, in_objects
 
@@ -100,19 +98,8 @@ def wait_until_only_one_secret_has(wanted: list[bytes], kube: Requests) -> None:
 
 
 def podbay(home: Path, *words: str, stdin: str = "") -> str:
-    env = {**os.environ, "PODBAY_HOME": str(home / "state"), "HOME": str(home)}
-    done = subprocess.run(
-        [PROGRAM, *words],
-        input=stdin,
-        env=env,
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
+    ended = Programs(home)(*words, stdin=stdin)
+    return ended.out + ended.err
 
 
 def ended(run: Run) -> dict[str, Task]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow_api import AirflowApi
-from podbay_programs import PROGRAM
+from podbay_programs import Programs
 
 FILE = """\
 version: 1
@@ -32,18 +30,8 @@ def home(airflow: AirflowApi, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def usage(home: Path, airflow: AirflowApi, *words: str) -> str:
-    env = {**os.environ, "PODBAY_HOME": str(home / "state"), "PODBAY_AIRFLOW_URL": airflow.url}
-    done = subprocess.run(
-        [PROGRAM, "usage", "--dag", "podbay_used", *words],
-        env=env,
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    podbay = Programs(home, {"PODBAY_AIRFLOW_URL": airflow.url})
+    return podbay("usage", "--dag", "podbay_used", *words).out
 
 
 def test_tasks_have_what_they_requested_while_it_was_kept_for_them(home: Path, airflow: AirflowApi) -> None:
