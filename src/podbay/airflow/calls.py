@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from podbay.airflow.connection import DEFAULT_CONNECTION
+from podbay.aws.place import AwsLogin, read_aws_login
 from podbay.errors import InvalidInputError
 
 __all__ = ["AirflowCalls", "TaskKey", "TriggererCalls", "WorkerCalls", "key_of"]
@@ -56,6 +57,10 @@ class AirflowCalls(Protocol):
         """The extra fields of a connection; empty for none, and for the default one if it is missing."""
         ...
 
+    async def aws_login(self, connection: str) -> AwsLogin:
+        """An AWS connection, asked for anew each time."""
+        ...
+
     async def push(self, key: TaskKey, name: str, value: Any) -> None:
         """Store an XCom of the task itself."""
         ...
@@ -91,6 +96,16 @@ class TriggererCalls:
                 found = await _aconnection(connection)
             self._connections[connection] = (time.monotonic(), found)
             return found
+
+    async def aws_login(self, connection: str) -> AwsLogin:
+        from airflow.sdk import BaseHook
+        from airflow.sdk.exceptions import AirflowNotFoundException
+
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return _aws_login(connection, await BaseHook.aget_connection(connection))
+        except AirflowNotFoundException:
+            raise _no_aws(connection) from None
 
     async def push(self, key: TaskKey, name: str, value: Any) -> None:
         from airflow.sdk.execution_time.xcom import XCom
@@ -149,6 +164,17 @@ async def _aconnection(connection: str) -> Mapping[str, Any]:
     return dict(found.extra_dejson)
 
 
+def _aws_login(connection: str, found: Any) -> AwsLogin:
+    return read_aws_login(connection, login=found.login, password=found.password, extra=found.extra_dejson)
+
+
+def _no_aws(connection: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"connection {connection} does not exist; create it (type: Amazon Web Services), or take aws_conn_id out of "
+        "the cluster's connection"
+    )
+
+
 def _missing(connection: str) -> Mapping[str, Any]:
     if connection == DEFAULT_CONNECTION:
         return {}
@@ -171,6 +197,15 @@ class WorkerCalls:
             return dict(BaseHook.get_connection(connection).extra_dejson)
         except AirflowNotFoundException:
             return _missing(connection)
+
+    async def aws_login(self, connection: str) -> AwsLogin:
+        from airflow.sdk import BaseHook
+        from airflow.sdk.exceptions import AirflowNotFoundException
+
+        try:
+            return _aws_login(connection, BaseHook.get_connection(connection))
+        except AirflowNotFoundException:
+            raise _no_aws(connection) from None
 
     async def push(self, key: TaskKey, name: str, value: Any) -> None:
         from airflow.sdk.execution_time.xcom import XCom

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from podbay.aws.place import FIELD, EksPlace, read_place
 from podbay.errors import InvalidInputError
 from podbay.kube.config import ClusterConfig
 from podbay.kube.kubeconfig import in_cluster, load_kubeconfig, parse_kubeconfig
 from podbay.pods.request import SidecarOptions
 
-__all__ = ["DEFAULT_CONNECTION", "ClusterChoice", "choose_cluster"]
+__all__ = ["DEFAULT_CONNECTION", "ClusterChoice", "choose_cluster", "eks_place"]
 
 DEFAULT_CONNECTION: Final = "kubernetes_default"
 """The only connection that may be missing (spec 13)."""
@@ -40,7 +41,7 @@ class _Extras:
     """A connection's extra fields, with the prefix of old connections or without."""
 
     def __init__(self, name: str, values: Mapping[str, Any]) -> None:
-        self._name = name
+        self.name = name
         self._values = values
 
     def get(self, field_name: str) -> Any:
@@ -69,18 +70,34 @@ class _Extras:
         return value
 
     def wrong(self, field_name: str, problem: str) -> InvalidInputError:
-        return InvalidInputError(f"connection {self._name}: {field_name}: {problem}")
+        return InvalidInputError(f"connection {self.name}: {field_name}: {problem}")
+
+
+def eks_place(
+    given: Mapping[str, Any], extras: Mapping[str, Any], *, connection: str | None
+) -> EksPlace | None:
+    """The EKS cluster that is meant, whose configuration `choose_cluster` then needs; None for any other.
+
+    Raises InvalidInputError as `choose_cluster` does.
+    """
+    found = _Extras(connection or "(none)", extras)
+    value = _source(given, found).get(FIELD)
+    return read_place(value, connection=found.name) if value else None
 
 
 def choose_cluster(
-    given: Mapping[str, Any], extras: Mapping[str, Any], *, connection: str | None
+    given: Mapping[str, Any],
+    extras: Mapping[str, Any],
+    *,
+    connection: str | None,
+    eks: ClusterConfig | None = None,
 ) -> ClusterChoice:
-    """The cluster. `given` holds rendered parameters, `extras` the connection's extra fields.
+    """The cluster. `given` holds rendered parameters, `extras` the connection's extra fields, `eks` what AWS has told.
 
     Raises InvalidInputError for what contradicts itself or cannot be read.
     """
     found = _Extras(connection or "(none)", extras)
-    config, inside = _config(given, found)
+    config, inside = _config(given, found, eks)
     if found.flag("disable_verify_ssl"):
         config = replace(config, insecure=True, ca_pem="", ca_path=None)
     return ClusterChoice(
@@ -95,22 +112,47 @@ def choose_cluster(
     )
 
 
-def _config(given: Mapping[str, Any], extras: _Extras) -> tuple[ClusterConfig, bool]:
-    inside = _first(given.get("in_cluster"), extras.flag("in_cluster"))
+def _source(given: Mapping[str, Any], extras: _Extras) -> dict[str, Any]:
+    """What says which cluster is meant: one thing, or nothing."""
+    chosen = {
+        "in_cluster": _first(given.get("in_cluster"), extras.flag("in_cluster")),
+        "kube_config_path (or config_file)": _first(given.get("config_file"), extras.get("kube_config_path")),
+        "kube_config": extras.get("kube_config"),
+        FIELD: extras.get(FIELD),
+    }
+    found = {name: value for name, value in chosen.items() if value}
+    if len(found) > 1:
+        hint = (
+            ". Set in_cluster=False in the task to mean the connection's cluster"
+            if "in_cluster" in found and given.get("in_cluster")
+            else ""
+        )
+        raise extras.wrong(" and ".join(found), f"only one of them can say which cluster is meant{hint}")
+    return found
+
+
+def _config(
+    given: Mapping[str, Any], extras: _Extras, eks: ClusterConfig | None
+) -> tuple[ClusterConfig, bool]:
     context = _first(given.get("cluster_context"), extras.get("cluster_context"))
-    path = _first(given.get("config_file"), extras.get("kube_config_path"))
-    document = extras.get("kube_config")
-    chosen = {"in_cluster": inside, "kube_config_path (or config_file)": path, "kube_config": document}
-    names = [name for name, value in chosen.items() if value]
-    if len(names) > 1:
-        raise extras.wrong(" and ".join(names), "only one of them can say which cluster is meant")
-    if inside:
-        return in_cluster(), True
-    if path:
-        return load_kubeconfig(path, context=context), False
-    if document:
-        return parse_kubeconfig(document, context=context, origin=f"kube_config of {extras._name}"), False
-    return _default(inside, context)
+    for name, value in _source(given, extras).items():
+        if name == "in_cluster":
+            return in_cluster(), True
+        if name == "kube_config":
+            return parse_kubeconfig(value, context=context, origin=f"kube_config of {extras.name}"), False
+        if name == FIELD:
+            return _eks(context, extras, eks), False
+        return load_kubeconfig(value, context=context), False
+    return _default(_first(given.get("in_cluster"), extras.flag("in_cluster")), context)
+
+
+def _eks(context: str | None, extras: _Extras, config: ClusterConfig | None) -> ClusterConfig:
+    assert config is not None, "eks_place says that it is needed"
+    # As update-kubeconfig names contexts, so that DAGs written for its kubeconfig go on to work.
+    names = (config.context, config.context.rpartition("/")[2])
+    if context and context not in names:
+        raise extras.wrong("cluster_context", f"{context!r} is another cluster; this one is {config.context}")
+    return config
 
 
 def _default(inside: bool | None, context: str | None) -> tuple[ClusterConfig, bool]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from podbay.airflow.building import Builder, Job, limits_of
 from podbay.airflow.calls import AirflowCalls
 from podbay.airflow.connection import ClusterChoice, choose_cluster
+from podbay.airflow.eks import eks_cluster
 from podbay.airflow.ending import TaskEnd, end_of
 from podbay.airflow.lending import Lender
 from podbay.airflow.limits import Limiter
@@ -59,10 +60,11 @@ CALLS_SHARE: Final = 5.0
 
 
 async def read_cluster(given: Mapping[str, Any], calls: AirflowCalls) -> ClusterChoice:
-    """The cluster that rendered parameters mean. Raises InvalidInputError."""
+    """The cluster that rendered parameters mean. Raises InvalidInputError, and CredentialError for one of AWS."""
     connection = given.get("kubernetes_conn_id", "kubernetes_default")
     extras = await calls.extras(connection)
-    return choose_cluster(given, extras, connection=connection)
+    eks = await eks_cluster(given, extras, connection, calls)
+    return choose_cluster(given, extras, connection=connection, eks=eks)
 
 
 class TaskRun:

@@ -1,0 +1,59 @@
+"""EKS clusters that connections name, for all tasks of an event loop: asked for once, however many there are.
+
+In the triggerer as on a worker; there is no file that one of them would have to have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from podbay.airflow.calls import AirflowCalls
+from podbay.airflow.connection import eks_place
+from podbay.aws.place import AwsLogin, EksPlace
+from podbay.kube.config import ClusterConfig
+
+__all__ = ["eks_cluster"]
+
+KNOWN_SECONDS: Final = 600.0
+"""A cluster that was made anew under the same name has another address; one that stands keeps its own."""
+
+
+@dataclass
+class _Known:
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    config: ClusterConfig | None = None
+    until: float = 0.0
+
+
+_known: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[EksPlace, _Known]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+async def eks_cluster(
+    given: Mapping[str, Any], extras: Mapping[str, Any], connection: str | None, calls: AirflowCalls
+) -> ClusterConfig | None:
+    """The cluster, when the connection means one of EKS. Raises InvalidInputError and CredentialError."""
+    place = eks_place(given, extras, connection=connection)
+    if place is None:
+        return None
+    known = _known.setdefault(asyncio.get_running_loop(), {}).setdefault(place, _Known())
+    async with known.lock:
+        if known.config is None or time.monotonic() >= known.until:
+            known.config = await _ask(place, calls)
+            known.until = time.monotonic() + KNOWN_SECONDS
+        return known.config
+
+
+async def _ask(place: EksPlace, calls: AirflowCalls) -> ClusterConfig:
+    from podbay.aws.eks import eks_config
+
+    async def login() -> AwsLogin:
+        return await calls.aws_login(place.aws_conn_id)
+
+    return await eks_config(place, login if place.aws_conn_id else None)
