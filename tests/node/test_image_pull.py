@@ -456,6 +456,38 @@ async def test_a_redirected_blob_does_not_take_the_password_along(
     assert {authorization for _, _, authorization in storage.requests} == {""}
 
 
+async def test_a_refresh_token_does_not_follow_a_redirect(
+    scripted: ScriptedRegistry, puller: ImagePuller
+) -> None:
+    stranger = ScriptedRegistry()
+    guarded(scripted, tokens={})
+    inner = scripted.fault
+
+    def away(request: web.Request) -> web.Response | None:
+        if request.path == "/token":
+            return web.Response(status=307, headers={"Location": f"http://{stranger.address}/token"})
+        found: web.Response | None = inner(request)
+        return found
+
+    scripted.fault = away
+    async with stranger.serve():
+        text = await refusal(puller, f"{scripted.address}/a:1", RegistryAuth(identity_token="refresh-me"))
+    assert "failed to fetch oauth token: unexpected status from POST request" in text
+    assert stranger.requests == []
+
+
+async def test_a_netrc_file_has_no_say(
+    scripted: ScriptedRegistry, puller: ImagePuller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds logins for packages; nodes know pull secrets only."""
+    (tmp_path / "netrc").write_text("default login somebody password of-packages\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    guarded(scripted, tokens={BASIC: "good"})
+    assert (await pull(puller, f"{scripted.address}/a:1", GOOD)).id == SMALL.config_digest
+    sent = {authorization for _, _, authorization in scripted.requests}
+    assert sent == {"", BASIC, "Bearer good"}
+
+
 # TLS
 
 

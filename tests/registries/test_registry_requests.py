@@ -341,6 +341,43 @@ async def test_a_refresh_token_does_not_follow_a_token_server_elsewhere() -> Non
     assert stranger.requests == []
 
 
+async def test_a_netrc_file_has_no_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: str, authority: Authority, shelf: Shelf
+) -> None:
+    """Packages come from the same host at many companies, with a login for pip that is none for images."""
+    (tmp_path / "netrc").write_text("default login somebody password of-packages\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    registry = ScriptedRegistry()
+    digest = registry.put("1", SMALL)
+    async with registry.serve(), client() as asking:
+        assert (await asking.resolve(parse_image_name(f"{registry.address}/a/b:1"))).digest == digest
+    assert {authorization for _, _, authorization in registry.requests} == {""}
+    async with client(authority) as asking:
+        name = parse_image_name(f"{locked}/team/small:1.2")
+        assert (await refusal(asking.resolve(name))).kind == "login"
+        assert (await asking.resolve(name, GOOD)).digest == shelf.digest
+
+
+async def test_a_redirect_takes_no_password_along() -> None:
+    storage = ScriptedRegistry()
+    registry = ScriptedRegistry()
+    digest = registry.put("1", SMALL)
+    storage.blobs.update(registry.blobs)
+
+    def fault(request: web.Request) -> web.Response | None:
+        if not request.headers.get("Authorization"):
+            return error(401, "UNAUTHORIZED", "who?", WWW_Authenticate='Basic realm="x"')
+        if "/blobs/" in request.path:
+            return web.Response(status=307, headers={"Location": f"http://{storage.address}{request.path}"})
+        return None
+
+    registry.fault = fault
+    async with registry.serve(), storage.serve(), client() as asking:
+        facts = await image_facts(asking, parse_image_name(f"{registry.address}/a/b:1"), GOOD)
+    assert facts.digest == digest
+    assert [authorization for _, _, authorization in storage.requests] == [""]
+
+
 async def test_logins_are_tried_in_turn(locked: str, authority: Authority, shelf: Shelf) -> None:
     async with client(authority) as asking:
         name = parse_image_name(f"{locked}/team/small:1.2")

@@ -21,6 +21,7 @@ import aiohttp
 import orjson
 from aiohttp.abc import AbstractResolver
 
+from podbay.aio.authorization import authorized_as
 from podbay.errors import RegistryError
 from podbay.registries.challenge import Challenge, read_challenges, token_address
 from podbay.registries.failures import from_answer, from_network, is_plain_http, refused_login, refused_token
@@ -192,13 +193,9 @@ class RegistryClient:
         self, method: str, name: ImageName, path: str, headers: Mapping[str, str], login: Login
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         authorization = self._authorized.get((name.registry, name.path, login), "")
-        sent = {
-            **headers,
-            **({"Authorization": authorization} if authorization else {}),
-        }
         middle = f"{name.path}/" if name.path else ""
         try:
-            response = await self._connect(method, name, f"/v2/{middle}{path}", sent)
+            response = await self._connect(method, name, f"/v2/{middle}{path}", headers, authorization)
         except _NETWORK as error:
             raise from_network(name.registry, error) from error
         try:
@@ -207,16 +204,16 @@ class RegistryClient:
             response.release()
 
     async def _connect(
-        self, method: str, name: ImageName, path: str, headers: Mapping[str, str]
+        self, method: str, name: ImageName, path: str, headers: Mapping[str, str], authorization: str
     ) -> aiohttp.ClientResponse:
         assert self._session is not None, "used outside its `async with` block"
         plain = name.registry in self._options.plain_http or is_loopback(name.host)
-        scheme = self._schemes.get(name.host, "https")
+        url = f"{self._schemes.get(name.host, 'https')}://{name.host}{path}"
         trust = await self._trust_of(name.host)
         self.requests += 1
         try:
             return await self._session.request(
-                method, f"{scheme}://{name.host}{path}", headers=headers, ssl=trust
+                method, url, headers=headers, ssl=trust, middlewares=(authorized_as(authorization, url),)
             )
         except aiohttp.ClientSSLError as error:
             if (
@@ -226,7 +223,10 @@ class RegistryClient:
             ):
                 raise
         self._schemes[name.host] = "http"
-        return await self._session.request(method, f"http://{name.host}{path}", headers=headers)
+        url = f"http://{name.host}{path}"
+        return await self._session.request(
+            method, url, headers=headers, middlewares=(authorized_as(authorization, url),)
+        )
 
     async def _trust_of(self, host: str) -> ssl.SSLContext:
         if host not in self._trust:
@@ -294,11 +294,14 @@ class RegistryClient:
                 "refresh_token": login.identity_token.reveal(),
                 "client_id": "podbay",
             }
-            async with self._session.post(url, data=form, ssl=trust, allow_redirects=False) as response:
+            nobody = (authorized_as("", url),)
+            async with self._session.post(
+                url, data=form, ssl=trust, allow_redirects=False, middlewares=nobody
+            ) as response:
                 yield response
             return
-        headers = {"Authorization": _basic(login)} if login.username else {}
-        async with self._session.get(url, params=query, headers=headers, ssl=trust) as response:
+        user = (authorized_as(_basic(login) if login.username else "", url),)
+        async with self._session.get(url, params=query, ssl=trust, middlewares=user) as response:
             yield response
 
     async def _still_refused(

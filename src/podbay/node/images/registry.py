@@ -18,6 +18,7 @@ from pathlib import Path
 import aiohttp
 import orjson
 
+from podbay.aio.authorization import authorized_as
 from podbay.errors import PullError
 from podbay.node.images.challenge import Challenge, parse_challenges, token_url
 from podbay.node.images.manifest import ACCEPTED_TYPES
@@ -158,12 +159,17 @@ class Repository:
         )
 
     async def _send(self, method: str, path: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        sent = {**headers, **({"Authorization": self._authorization} if self._authorization else {})}
         url = ""
         for scheme in list(self._schemes):
             url = f"{scheme}://{self._reference.host}/v2/{self._reference.path}/{path}"
             try:
-                response = await self._session.request(method, url, headers=sent, ssl=self._tls)
+                response = await self._session.request(
+                    method,
+                    url,
+                    headers=headers,
+                    ssl=self._tls,
+                    middlewares=(authorized_as(self._authorization, url),),
+                )
             except aiohttp.ClientConnectorCertificateError as error:
                 raise PullError("ErrImagePull", network_words(method, url, error)) from error
             except aiohttp.ClientSSLError as error:
@@ -240,11 +246,18 @@ class Repository:
                 "service": challenge.parameters.get("service", ""),
                 "scope": challenge.parameters.get("scope") or f"repository:{self._reference.path}:pull",
             }
-            async with self._session.post(url.partition("?")[0], data=form, ssl=self._tls) as response:
+            # Not after a redirect: the token in the form would go along.
+            async with self._session.post(
+                url.partition("?")[0],
+                data=form,
+                ssl=self._tls,
+                allow_redirects=False,
+                middlewares=(authorized_as("", url),),
+            ) as response:
                 yield response
             return
-        headers = {"Authorization": _basic(self._auth)} if self._auth.username else {}
-        async with self._session.get(url, headers=headers, ssl=self._tls) as response:
+        user = (authorized_as(_basic(self._auth) if self._auth.username else "", url),)
+        async with self._session.get(url, ssl=self._tls, middlewares=user) as response:
             yield response
 
 
