@@ -8,6 +8,7 @@ change what it gives for an identity: pods that run during an upgrade must be fo
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -41,6 +42,10 @@ ALREADY_CHECKED_LABEL: Final = "already_checked"
 """Upstream's mark ("True") on a pod that was processed to its end and kept (spec 20)."""
 
 _PREFIX: Final = "podbay.dev/"
+_IDENTITY: Final = tuple(
+    _PREFIX + name
+    for name in ("deployment", "dag-id", "run-id", "task-id", "map-index", "try-number", "incarnation")
+)
 _HASH_LENGTH: Final = 16
 # No vowels, no 0/1/3: hashes must not spell words or be misread (the alphabet of Kubernetes' own random names).
 _ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
@@ -134,18 +139,29 @@ def identity_annotations(identity: TaskIdentity) -> dict[str, str]:
 
 def identity_of(pod: Object) -> TaskIdentity | None:
     """The identity that a pod carries; None when it carries none, or one that is not whole."""
-    given = annotations_of(pod)
+    given = annotations_of(pod).get
+    try:
+        return _read_identity(*(given(name) for name in _IDENTITY))
+    except TypeError:  # no strings, of which some cannot be remembered
+        return None
+
+
+# Whoever looks through all pods for its own reads each one's identity, and each task does.
+@functools.lru_cache(maxsize=20_000)
+def _read_identity(
+    deployment: str, dag_id: str, run_id: str, task_id: str, index: str, number: str, incarnation: str | None
+) -> TaskIdentity | None:
     try:
         return TaskIdentity(
-            deployment=given[_PREFIX + "deployment"],
-            dag_id=given[_PREFIX + "dag-id"],
-            run_id=given[_PREFIX + "run-id"],
-            task_id=given[_PREFIX + "task-id"],
-            map_index=int(given[_PREFIX + "map-index"]),
-            try_number=int(given[_PREFIX + "try-number"]),
-            incarnation=int(given.get(_PREFIX + "incarnation", "0")),
+            deployment=deployment,
+            dag_id=dag_id,
+            run_id=run_id,
+            task_id=task_id,
+            map_index=int(index),
+            try_number=int(number),
+            incarnation=0 if incarnation is None else int(incarnation),
         )
-    except (KeyError, TypeError, ValueError, InvalidInputError):
+    except (TypeError, ValueError, InvalidInputError):
         return None
 
 
