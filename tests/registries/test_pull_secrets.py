@@ -32,7 +32,7 @@ from podbay.kube.config import Impersonation, SecretText
 from podbay.kube.kubeconfig import load_kubeconfig
 from podbay.objects.resource import GVR
 from podbay.registries.client import ClientOptions, RegistryClient
-from podbay.registries.cronjob import RefreshJob, refresh_objects
+from podbay.registries.cronjob import RefreshJob, refresh_objects, schedule_for
 from podbay.registries.logins import KeyedLogin, Login
 from podbay.registries.minting import Minted
 from podbay.registries.pull_secrets import (
@@ -254,6 +254,13 @@ def test_the_cronjob() -> None:
         "registry-x",
     ]
     assert pod["containers"][0]["envFrom"] == [{"secretRef": {"name": "aws"}}]
+    assert cron["spec"]["schedule"] == schedule_for(["ecr"]) == "17 */2 * * *"
+    # Google's tokens live for an hour, and one CronJob may see to several clouds.
+    assert schedule_for(["google"]) == schedule_for(["ecr", "azure"]) == "*/10 * * * *"
+    _, account, _, _, cron = refresh_objects(replace(job, azure_client="c-1", role_arn=""))
+    assert account["metadata"]["annotations"] == {"azure.workload.identity/client-id": "c-1"}
+    template = cron["spec"]["jobTemplate"]["spec"]["template"]
+    assert template["metadata"]["labels"] == {"azure.workload.identity/use": "true"}
     for wrong in (
         replace(job, own_namespace="n-1"),
         replace(job, secrets=[]),

@@ -95,6 +95,10 @@ def test_from_the_first_login_to_its_end(desk: Desk, locked: str, authority: Aut
     assert (row["registries"], row["users"], row["in_file"]) == (locked, USER, True)
     assert "ServiceAccount" in desk("plan")
     desk("apply", "--yes")
+    # An image of another registry would carry the password there.
+    other = ("--image", f"{shelf.address}/team/small:1.2")
+    said = desk("registry", "add", locked, "-u", USER, *other, *trust, stdin=PASSWORD, code=1)
+    assert f"is not at {locked}; name an image that this login is for" in said
     # A wrong password does not take the place of the right one.
     desk("registry", "add", locked, "-u", USER, *trust, stdin="wrong", code=1)
     said = desk("registry", "test", *trust, "--image", image)
@@ -183,8 +187,9 @@ def test_pinning(desk: Desk, locked: str, authority: Authority, shelf: Shelf) ->
 
 def test_words_that_are_refused(desk: Desk) -> None:
     assert "by one of --username" in desk("registry", "add", "ghcr.io", code=1)
+    assert "; here --cloud fits" in desk("registry", "add", ECR, code=1)
     assert "the password is empty" in desk("registry", "add", "ghcr.io", "-u", "x", code=1)
-    assert "neither Amazon's nor Google's" in desk("registry", "add", "ghcr.io", "--cloud", code=1)
+    assert "none of Amazon's, Google's and Azure's" in desk("registry", "add", "ghcr.io", "--cloud", code=1)
     nowhere = unreachable()
     assert "nothing listens there" in desk("registry", "add", nowhere, "-u", "x", stdin="y", code=1)
     said = desk("registry", "add", nowhere, "-u", "x", "--unproven", stdin="y")
@@ -225,6 +230,9 @@ def test_ecr_from_a_laptop(desk: Desk) -> None:
             "CronJob",
         ]
         assert listed[2]["rules"][0]["resourceNames"] == [row["name"]]
+        assert listed[4]["spec"]["schedule"] == "17 */2 * * *"
+        words = ("registry", "cronjob", "--image", "podbay:1", "--name")
+        assert "has no Secret other with a cloud's login" in desk(*words, "other", code=1)
         wanted = ("--account", "210987654321", "--cluster-id", "abc")
         assert "ECR has no repository" in desk("registry", "policy", "ecr", "show", "desk/tool", code=1)
         ecr = boto3.client(

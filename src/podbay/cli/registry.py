@@ -64,7 +64,7 @@ def add(
     cloud: Annotated[
         bool,
         typer.Option(
-            "--cloud", help="A token of the cloud (ECR, Artifact Registry), kept fresh by `refresh`."
+            "--cloud", help="A token of the cloud (Amazon, Google, Azure), kept fresh by `refresh`."
         ),
     ] = False,
     name: SecretName = None,
@@ -132,6 +132,7 @@ async def _tell_of_nodes(api: KubeClient, source: str) -> None:
     own, fix = {
         "ecr": ("aws://", "podbay aws node-role ROLE"),
         "google": ("gce://", "podbay registry policy google IMAGE"),
+        "azure": ("azure://", "az aks update --attach-acr REGISTRY …"),
     }[source]
     if nodes and all(str((each.get("spec") or {}).get("providerID") or "").startswith(own) for each in nodes):
         errors.print(
@@ -148,15 +149,17 @@ def _made(place: str, username: str | None, docker_config: Path | None, *, cloud
     from podbay.registries.minting import cloud_of, mint
     from podbay.registries.pull_secrets import PullSecret
 
-    ways = [username is not None, docker_config is not None, cloud]
-    if sum(ways) != 1:
-        raise InvalidInputError("say whose login it is by one of --username, --docker-config and --cloud")
     registry, path = registry_host(place)
+    if sum([username is not None, docker_config is not None, cloud]) != 1:
+        hint = "; here --cloud fits" if cloud_of(registry) else ""
+        raise InvalidInputError(
+            f"say whose login it is by one of --username, --docker-config and --cloud{hint}"
+        )
     if cloud:
         source = cloud_of(registry)
         if source is None:
             raise InvalidInputError(
-                f"{registry} is neither Amazon's nor Google's; give --username or --docker-config"
+                f"{registry} is none of Amazon's, Google's and Azure's; give --username or --docker-config"
             )
         minted = asyncio.run(mint(source, registry))
         return PullSecret(
@@ -202,18 +205,27 @@ def _password(registry: str, username: str) -> str:
 
 
 def _prove(made: PullSecret, image: str | None, ca_file: Path | None, plain_http: bool) -> None:
+    from podbay.registries.facts import with_any_login
+    from podbay.registries.image_name import parse_image_name
+    from podbay.registries.logins import fitting
+
+    wanted = parse_image_name(image) if image is not None else None
+    logins = fitting(made.logins, wanted) if wanted is not None else []
+    if wanted is not None and not logins:
+        # Asking for it would give the login to another registry.
+        raise InvalidInputError(
+            f"--image {image} is not at {made.places}; name an image that this login is for"
+        )
+
     async def work() -> None:
         async with _client(made, ca_file, plain_http) as client:
             for each in made.logins:
-                asked = await client.log_in(each.registry, each.login)
-                if not asked:
+                if not await client.log_in(each.registry, each.login):
                     errors.print(
                         f"note: {each.registry} asks nobody for a login; this proves nothing", markup=False
                     )
-                if image is not None:
-                    from podbay.registries.image_name import parse_image_name
-
-                    await client.resolve(parse_image_name(image), each.login)
+            if wanted is not None:
+                await with_any_login(client, wanted, logins)
 
     asyncio.run(work())
 

@@ -12,9 +12,12 @@ import typer
 from podbay.cli.deployment_file import FileOption, OutputOption, on_cluster, placed
 from podbay.cli.output import Output, console, errors, errors_as_sentences, print_json, printable
 from podbay.cli.target import ClusterOption, NamespaceOption, choose, connect
+from podbay.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from podbay.deployment.model import Deployment
     from podbay.kube.client import KubeClient
+    from podbay.registries.pull_secrets import PullSecret
     from podbay.registries.refresh import Refreshed
 
 # Functions import what they need, as in cluster.py.
@@ -134,41 +137,54 @@ def cronjob(
     job_namespace: Annotated[
         str, typer.Option(help="Where it runs, apart from the pods.")
     ] = "podbay-registry",
-    schedule: Annotated[str, typer.Option(help="As in crontab.")] = "17 */2 * * *",
+    schedule: Annotated[
+        str, typer.Option(help="As in crontab; as often as the logins need when absent.")
+    ] = "",
     cloud_secret: Annotated[
         str, typer.Option(help="Secret there with AWS_ACCESS_KEY_ID and the like, outside of the cloud.")
     ] = "",
     role_arn: Annotated[str, typer.Option(help="AWS role of its service account (EKS).")] = "",
     google_account: Annotated[str, typer.Option(help="Google account of its service account (GKE).")] = "",
+    azure_client: Annotated[str, typer.Option(help="Client id of its service account (AKS).")] = "",
     output: OutputOption = Output.text,
 ) -> None:
     """Print the manifests of a CronJob that refreshes in the cluster: podbay registry cronjob … | kubectl apply -f -"""
     with errors_as_sentences():
         from podbay.pods.render import render
-        from podbay.registries.cronjob import RefreshJob, refresh_objects
-        from podbay.registries.minting import CLOUDS
-        from podbay.registries.pull_secrets import list_pull_secrets
+        from podbay.registries.cronjob import RefreshJob, refresh_objects, schedule_for
 
         deployment = placed(file, cluster)
-        names = name or [
-            each.name
-            for each in on_cluster(
-                cluster, deployment, lambda api: list_pull_secrets(api, deployment.namespace)
-            )
-            if each.source in CLOUDS
-        ]
+        chosen = _of_clouds(deployment, cluster, name)
         job = RefreshJob(
             namespace=deployment.namespace,
-            secrets=names,
+            secrets=[each.name for each in chosen],
             image=image,
             own_namespace=job_namespace,
-            schedule=schedule,
+            schedule=schedule or schedule_for(each.source for each in chosen),
             cloud_secret=cloud_secret,
             role_arn=role_arn,
             google_account=google_account,
+            azure_client=azure_client,
         )
         objects = refresh_objects(job)
         if output is Output.json:
             print_json({"apiVersion": "v1", "kind": "List", "items": objects})
         else:
             sys.stdout.write("---\n".join(render(each, reveal=True) for each in objects))
+
+
+def _of_clouds(deployment: Deployment, cluster: str | None, names: list[str] | None) -> list[PullSecret]:
+    """The Secrets that can be renewed, all or these. Raises InvalidInputError for one that is not there or cannot."""
+    from podbay.registries.minting import CLOUDS
+    from podbay.registries.pull_secrets import list_pull_secrets
+
+    found = on_cluster(
+        cluster, deployment, lambda api: list_pull_secrets(api, deployment.namespace, names or ())
+    )
+    renewed = {each.name: each for each in found if each.source in CLOUDS}
+    for each in names or ():
+        if each not in renewed:
+            raise InvalidInputError(
+                f"namespace {deployment.namespace} has no Secret {each} with a cloud's login: podbay registry list"
+            )
+    return [renewed[each] for each in names or renewed]

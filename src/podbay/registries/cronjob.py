@@ -6,7 +6,7 @@ may read and change the named Secrets of the deployment and nothing else. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,15 +14,18 @@ from podbay.errors import InvalidInputError
 from podbay.objects.meta import Object
 from podbay.objects.names import dns1123_label_errors
 
-__all__ = ["RefreshJob", "refresh_objects"]
+__all__ = ["RefreshJob", "refresh_objects", "schedule_for"]
 
 _NAME: Final = "podbay-registry-refresh"
 _RBAC: Final = "rbac.authorization.k8s.io"
+_SCHEDULES: Final = {"ecr": "17 */2 * * *"}
+"""By the source of a login: Amazon's live for twelve hours, Google's for one and Azure's for three."""
+_OFTEN: Final = "*/10 * * * *"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshJob:
-    """What to refresh, by which image (Podbay with the extra aws or gcp), and when (cron, in the cluster's time zone)."""
+    """What to refresh, by which image (Podbay with the cloud's extra), and when (cron, in the cluster's time zone)."""
 
     namespace: str
     """Of the deployment, where the Secrets are."""
@@ -37,12 +40,20 @@ class RefreshJob:
     """AWS role of the service account (IRSA)."""
     google_account: str = ""
     """Google service account of the service account (workload identity)."""
+    azure_client: str = ""
+    """Client id of the service account's identity in Azure (workload identity)."""
+
+
+def schedule_for(sources: Iterable[str]) -> str:
+    """How often to look, so that every login is renewed long before its end."""
+    schedules = {_SCHEDULES.get(each, _OFTEN) for each in sources}
+    return schedules.pop() if len(schedules) == 1 else _OFTEN
 
 
 def refresh_objects(job: RefreshJob) -> list[Object]:
     """Namespace, ServiceAccount, Role, RoleBinding, CronJob. Raises InvalidInputError."""
     if not job.secrets:
-        raise InvalidInputError("no Secret to refresh: add one first, podbay registry add … --ecr")
+        raise InvalidInputError("no Secret to refresh: add one first, podbay registry add REGISTRY --cloud")
     if job.own_namespace == job.namespace or dns1123_label_errors(job.own_namespace):
         raise InvalidInputError(
             f"--job-namespace {job.own_namespace}: give another namespace than the pods', where a cloud's credentials are safe"
@@ -89,6 +100,8 @@ def _account(job: RefreshJob) -> Object:
         annotations["eks.amazonaws.com/role-arn"] = job.role_arn
     if job.google_account:
         annotations["iam.gke.io/gcp-service-account"] = job.google_account
+    if job.azure_client:
+        annotations["azure.workload.identity/client-id"] = job.azure_client
     if annotations:
         account["metadata"]["annotations"] = annotations
     return account
@@ -147,13 +160,17 @@ def _spec(job: RefreshJob) -> dict[str, Any]:
         "containers": [_container(job)],
         "volumes": [{"name": "tmp", "emptyDir": {}}],
     }
+    template: dict[str, Any] = {"spec": pod}
+    if job.azure_client:
+        # Azure's webhook mounts the token into pods that ask for it.
+        template["metadata"] = {"labels": {"azure.workload.identity/use": "true"}}
     return {
         "schedule": job.schedule,
         "concurrencyPolicy": "Forbid",
         "startingDeadlineSeconds": 600,
         "successfulJobsHistoryLimit": 1,
         "failedJobsHistoryLimit": 3,
-        "jobTemplate": {"spec": {"backoffLimit": 4, "activeDeadlineSeconds": 300, "template": {"spec": pod}}},
+        "jobTemplate": {"spec": {"backoffLimit": 4, "activeDeadlineSeconds": 300, "template": template}},
     }
 
 

@@ -61,7 +61,7 @@ class ImageFacts:
 
 
 async def with_any_login(
-    client: RegistryClient, name: ImageName, logins: Sequence[Login], cache: ContentCache
+    client: RegistryClient, name: ImageName, logins: Sequence[Login], cache: ContentCache | None = None
 ) -> ImageFacts:
     """The facts by the first login that works, as a kubelet tries them; without any, as nobody. Raises RegistryError."""
     *first, last = logins or (ANONYMOUS,)

@@ -18,7 +18,7 @@ from podbay.errors import RegistryError
 from podbay.registries.image_name import ImageName
 from podbay.registries.logins import Login
 
-__all__ = ["error_codes", "from_answer", "from_network", "refused_login", "refused_token"]
+__all__ = ["error_codes", "from_answer", "from_network", "refused_login", "refused_token", "registry_words"]
 
 _WORDS_MAX: Final = 300
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -33,7 +33,8 @@ def error_codes(body: bytes) -> dict[str, str]:
         return {}
 
 
-def _said(body: bytes) -> str:
+def registry_words(body: bytes) -> str:
+    """What a registry says in its error answer, cut and on one line; empty for what is none."""
     words = "; ".join(text or code for code, text in error_codes(body).items())
     return _CONTROL.sub(" ", words)[:_WORDS_MAX]
 
@@ -48,7 +49,7 @@ def from_answer(
     name: ImageName, what: str, status: int, body: bytes, *, login: Login, again: str = ""
 ) -> RegistryError:
     """An answer that is no success. `what` is a tag, digest or "" for the repository; `again` is Retry-After."""
-    codes, said = error_codes(body), _said(body)
+    codes, said = error_codes(body), registry_words(body)
     tail = f" The registry says: {said}" if said else ""
     if status == 429:
         when = f" Try again in {again} s." if again.isdigit() else ""
@@ -103,7 +104,7 @@ def refused_login(registry: str, login: Login, path: str = "", said: str = "") -
 
 def refused_token(registry: str, path: str, login: Login, body: bytes) -> RegistryError:
     """The registry takes the login, and its token does not open the repository."""
-    said = _said(body)
+    said = registry_words(body)
     tail = f" The registry says: {said}" if said else ""
     return RegistryError(
         "denied",

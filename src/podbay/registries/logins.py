@@ -20,6 +20,7 @@ from podbay.kube.config import SecretText
 from podbay.registries.image_name import HUB, HUB_KEY, ImageName, registry_host
 
 __all__ = [
+    "ACR_USER",
     "ANONYMOUS",
     "DockerConfig",
     "KeyedLogin",
@@ -29,7 +30,7 @@ __all__ = [
     "to_docker_config",
 ]
 
-_ACR_USER: Final = "00000000-0000-0000-0000-000000000000"
+ACR_USER: Final = "00000000-0000-0000-0000-000000000000"
 """Azure takes a refresh token as the password of this user."""
 _NOTHING: Final = SecretText("")
 _TOKEN_USER: Final = "<token>"
@@ -161,7 +162,7 @@ def for_kubelets(keyed: KeyedLogin) -> Login:
     if not login.identity_token:
         return login
     if keyed.registry.endswith((".azurecr.io", ".azurecr.cn", ".azurecr.us")):
-        return Login(_ACR_USER, login.identity_token)
+        return Login(ACR_USER, login.identity_token)
     raise InvalidInputError(
         f"{keyed.registry}: this login is an OAuth refresh token, which nodes cannot use. "
         "Make an access token or a robot account there, and add it by user name and password."
