@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -200,14 +201,87 @@ def test_merging_keeps_what_is_there() -> None:
     assert len(merge_policy(None, [ROLE])["Statement"]) == 1
 
 
-def test_a_policy_that_locks_its_owner_out() -> None:
-    deny = {"Sid": "No", "Effect": "Deny", "Principal": "*", "Action": "ecr:*"}
-    with pytest.raises(
-        InvalidInputError, match="forbids everybody, the owner too, to change this policy again"
-    ):
-        merge_policy({"Version": "2012-10-17", "Statement": [deny]}, [ROLE])
-    narrow = {**deny, "Action": "ecr:DeleteRepository"}
-    assert merge_policy({"Version": "2012-10-17", "Statement": [narrow]}, [ROLE])
+def test_what_was_added_to_our_statement_by_hand_stays() -> None:
+    gone, service = "AROAEXAMPLEOFAGONEROLE", {"Service": "lambda.amazonaws.com"}
+    by_hand = {
+        "Sid": SID,
+        "Effect": "Allow",
+        "Principal": {"AWS": gone, **service},
+        "Action": "ecr:BatchGetImage",
+        "Condition": {"StringEquals": {"aws:PrincipalOrgID": "o-1"}},
+    }
+    merged = merge_policy({"Version": "2012-10-17", "Statement": [by_hand]}, [ROLE])
+    (statement,) = merged["Statement"]
+    assert statement["Principal"] == {"AWS": [gone, ROLE], **service}
+    assert statement["Action"] == ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+    assert statement["Condition"] == by_hand["Condition"]
+    assert merge_policy(merged, [ROLE]) == merged
+    # Nothing is promised on the ground of a condition.
+    assert check_policy(merged, [ROLE])
+    assert merge_policy(merged, [ROLE], replace=True)["Statement"] == [pull_statement([ROLE])]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"Principal": "*"}, "lets the whole world pull already; --replace"),
+        ({"Principal": {"AWS": "*"}}, "lets the whole world pull already; --replace"),
+        ({"Principal": {"AWS": [ROLE, "*"]}}, "lets the whole world pull already; --replace"),
+        ({"Effect": "Deny"}, "--replace makes it anew"),
+        ({"NotAction": "ecr:*"}, "--replace makes it anew"),
+    ],
+)
+def test_a_statement_of_our_name_that_is_not_extended(more: dict[str, Any], words: str) -> None:
+    there = {"Version": "2012-10-17", "Statement": [{**pull_statement([ROLE]), **more}]}
+    with pytest.raises(InvalidInputError, match=re.escape(words)):
+        merge_policy(there, [ROLE])
+    assert merge_policy(there, [ROLE], replace=True)["Statement"] == [pull_statement([ROLE])]
+
+
+OWNER = root_arn(ACCOUNT)
+STRANGER = root_arn("210987654321")
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"Principal": {"AWS": "*"}},
+        {"Principal": {"AWS": [STRANGER, OWNER]}},
+        {"Principal": {"AWS": ACCOUNT}},
+        {"Action": "ecr:Set*"},
+        {"Action": ["ecr:BatchGetImage", "ecr:DeleteRepositoryPolicy"]},
+        {"Action": None, "NotAction": list(PULL_ACTIONS)},
+        {"Principal": None, "NotPrincipal": {"AWS": STRANGER}},
+    ],
+)
+def test_a_policy_that_locks_its_owner_out(more: dict[str, Any]) -> None:
+    deny = {"Sid": "No", "Effect": "Deny", "Principal": "*", "Action": "ecr:*", **more}
+    there = {
+        "Version": "2012-10-17",
+        "Statement": [{key: value for key, value in deny.items() if value is not None}],
+    }
+    words = "statement No forbids everybody, the owner too, to change this policy again"
+    with pytest.raises(InvalidInputError, match=words):
+        merge_policy(there, [ROLE], owner=ACCOUNT)
+    assert any(words in each for each in check_policy(there, [ROLE], owner=ACCOUNT))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"Action": "ecr:DeleteRepository"},
+        {"Principal": {"AWS": STRANGER}},
+        {"Condition": {"Bool": {"aws:SecureTransport": "false"}}},
+        {"Action": None, "NotAction": "ecr:*"},
+        {"Principal": None, "NotPrincipal": {"AWS": [STRANGER, OWNER]}},
+    ],
+)
+def test_a_policy_that_forbids_others(more: dict[str, Any]) -> None:
+    deny = {"Sid": "No", "Effect": "Deny", "Principal": "*", "Action": "ecr:*", **more}
+    statement = {key: value for key, value in deny.items() if value is not None}
+    merged = merge_policy({"Version": "2012-10-17", "Statement": [statement]}, [ROLE], owner=ACCOUNT)
+    assert merged["Statement"] == [statement, pull_statement([ROLE])]
 
 
 def test_checking() -> None:
@@ -236,18 +310,32 @@ async def test_a_policy_on_a_repository(aws: Aws) -> None:
     await aws.do(AwsCall("ecr", "create-repository", {"repositoryName": "team/tool"}, REGION))
     place = repository_of(f"{HOST}/team/tool:1", "")
     assert place == (ACCOUNT, REGION, "team/tool")
-    assert await current_policy(aws, place) is None
+    assert (await current_policy(aws, place)).policy is None
     apply = {"version": "2008-10-17", "replace": False}
     shown = await apply_policy(aws, place, [ROLE], dry_run=True, **apply)  # type: ignore[arg-type]
-    assert str(shown).startswith(
+    assert str(shown.call).startswith(
         f"aws ecr set-repository-policy --registry-id {ACCOUNT} --repository-name team/tool"
     )
-    assert await current_policy(aws, place) is None
-    assert await apply_policy(aws, place, [ROLE], dry_run=False, **apply)  # type: ignore[arg-type]
+    assert (await current_policy(aws, place)).policy is None
+    done = await apply_policy(aws, place, [ROLE], dry_run=False, **apply)  # type: ignore[arg-type]
+    assert (done.call, done.problems) == (shown.call, ())
     found = await current_policy(aws, place)
-    assert found is not None
-    assert found["Statement"][0]["Sid"] == SID
-    assert await apply_policy(aws, place, [ROLE], dry_run=False, **apply) is None  # type: ignore[arg-type]
+    assert found.policy is not None
+    assert (found.policy["Version"], found.policy["Statement"][0]["Sid"]) == ("2008-10-17", SID)
+    again = await apply_policy(aws, place, [ROLE], dry_run=False, **apply)  # type: ignore[arg-type]
+    assert again.call is None
+    # Somebody denies what we allow: that is said, and who owns the repository comes from ECR.
+    forbidden = {"Sid": "No", "Effect": "Deny", "Principal": {"AWS": ROLE}, "Action": "ecr:BatchGetImage"}
+    text = json.dumps({**found.policy, "Statement": [*found.policy["Statement"], forbidden]})
+    call = AwsCall(
+        "ecr", "set-repository-policy", {"repositoryName": "team/tool", "policyText": text}, REGION
+    )
+    await aws.do(call)
+    own = ("", REGION, "team/tool")
+    denied = await apply_policy(aws, own, [ROLE], dry_run=True, **apply)  # type: ignore[arg-type]
+    assert denied.call is None
+    assert denied.problems == (f"{ROLE} may not pull: ecr:BatchGetImage is not allowed",)
+    assert (await current_policy(aws, own)).owner == ACCOUNT
     with pytest.raises(InvalidInputError, match="no repository team/none"):
         await current_policy(aws, ("", REGION, "team/none"))
 

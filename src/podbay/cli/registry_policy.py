@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from podbay.cli.output import console, errors_as_sentences, print_json
+from podbay.cli.output import console, errors, errors_as_sentences, print_json
 from podbay.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def show(repository: RepositoryName, region: Region = "") -> None:
         from podbay.registries.amazon.repository import current_policy
         from podbay.registries.amazon.session import Aws
 
-        found = asyncio.run(current_policy(Aws(), _repository(repository, region)))
+        found = asyncio.run(current_policy(Aws(), _repository(repository, region))).policy
         if found is None:
             console.print("It has no policy: only its own account may pull.")
         else:
@@ -112,7 +112,8 @@ def check(
         from podbay.registries.amazon.session import Aws
 
         wanted = _principals(principal, account, cluster_id)
-        problems = check_policy(asyncio.run(current_policy(Aws(), _repository(repository, region))), wanted)
+        found = asyncio.run(current_policy(Aws(), _repository(repository, region)))
+        problems = check_policy(found.policy, wanted, owner=found.owner)
         for each in problems or [f"{who} may pull" for who in wanted]:
             console.print(each, markup=False)
     if problems:
@@ -139,13 +140,15 @@ def apply(
 
         place, wanted = _repository(repository, region), _principals(principal, account, cluster_id)
         work = apply_policy(Aws(), place, wanted, version=policy_version, replace=replace, dry_run=dry_run)
-        call = asyncio.run(work)
-        if call is None:
-            console.print("They may pull already: nothing to do.")
+        change = asyncio.run(work)
+        if change.call is None:
+            console.print("Our statement is as wanted: nothing to do.")
         elif dry_run:
-            sys.stdout.write(f"{call}\n")
+            sys.stdout.write(f"{change.call}\n")
         else:
             console.print(f"Set the policy of {place[2]}.", markup=False)
+        for each in change.problems:
+            errors.print(f"note: {each}", markup=False)
 
 
 @app.command()

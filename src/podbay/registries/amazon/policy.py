@@ -101,37 +101,63 @@ def merge_policy(
     *,
     version: str = VERSIONS[1],
     replace: bool = False,
+    owner: str = "",
 ) -> dict[str, Any]:
-    """The policy with our statement, everything else as it was; principals are added to it, or `replace` its own.
+    """The policy with our statement, everything else as it was; the statement that is there is extended, or `replace`d.
 
-    Raises InvalidInputError for principals that are nobody or everybody, and for a policy that would lock its owner out.
+    `owner` is the repository's account, where it is known. Raises InvalidInputError for principals that are nobody or
+    everybody, for a statement that cannot be extended, and for a policy that would lock its owner out.
     """
     if version not in VERSIONS:
         raise InvalidInputError(f"--policy-version {version}: one of {', '.join(VERSIONS)}")
     merged: dict[str, Any] = (
         copy.deepcopy(dict(existing)) if existing else {"Version": version, "Statement": []}
     )
+    ours = pull_statement(principals)
     kept: list[dict[str, Any]] = []
-    before: list[str] = []
+    place: int | None = None
     for statement in merged["Statement"]:
         if statement.get("Sid") != SID:
             kept.append(statement)
-        elif not replace:
-            before += _aws(statement)
-    wanted = pull_statement([*before, *principals])
-    places = [number for number, each in enumerate(merged["Statement"]) if each.get("Sid") == SID]
-    kept.insert(places[0] if places else len(kept), wanted)
+            continue
+        place = len(kept) if place is None else place
+        if not replace:
+            ours = _extended(statement, ours)
+    kept.insert(len(kept) if place is None else place, ours)
     merged["Statement"] = kept
-    for problem in _lock_outs(merged):
+    for problem in _lock_outs(merged, owner):
         raise InvalidInputError(problem)
     return merged
 
 
-def check_policy(policy: Mapping[str, Any] | None, principals: Sequence[str]) -> list[str]:
+def _extended(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """A statement of our Sid that is there, with what it lacks; what somebody added to it by hand stays."""
+    if before.get("Effect") != "Allow" or "NotPrincipal" in before or "NotAction" in before:
+        raise InvalidInputError(
+            f"the repository's statement {SID} is not one that allows named principals; --replace makes it anew"
+        )
+    if any("*" in each for each in _principals(before)):
+        raise InvalidInputError(
+            f"the repository's statement {SID} lets the whole world pull already; --replace leaves the named ones only"
+        )
+    statement = copy.deepcopy(dict(before))
+    # Who is there already may be the id that AWS leaves of a role that is gone: nothing to judge here.
+    named = list(dict.fromkeys([*_aws(before), *_aws(wanted)]))
+    if named != _aws(before):
+        statement["Principal"] = {**statement["Principal"], "AWS": named[0] if len(named) == 1 else named}
+    lacking = [each for each in PULL_ACTIONS if not _acts(before, each)]
+    if lacking:
+        statement["Action"] = [*_list(before.get("Action")), *lacking]
+    return statement
+
+
+def check_policy(
+    policy: Mapping[str, Any] | None, principals: Sequence[str], *, owner: str = ""
+) -> list[str]:
     """What keeps these principals from pulling, and what lets too many, one sentence each."""
     if policy is None:
         return [f"{each} may not pull: the repository has no policy" for each in principals]
-    found = [*_lock_outs(policy), *_open_doors(policy)]
+    found = [*_lock_outs(policy, owner), *_open_doors(policy)]
     for principal in principals:
         pull_statement([principal])
         lacking = [each for each in PULL_ACTIONS if not _allowed(policy, principal, each)]
@@ -143,7 +169,7 @@ def check_policy(policy: Mapping[str, Any] | None, principals: Sequence[str]) ->
 def _allowed(policy: Mapping[str, Any], principal: str, action: str) -> bool:
     allowed = False
     for statement in policy["Statement"]:
-        if not _covers(statement, principal, action):
+        if not (_names(statement, principal) and _acts(statement, action)):
             continue
         if statement.get("Effect") == "Deny":
             return False
@@ -152,47 +178,59 @@ def _allowed(policy: Mapping[str, Any], principal: str, action: str) -> bool:
     return allowed
 
 
-def _covers(statement: Mapping[str, Any], principal: str, action: str) -> bool:
-    named = _principals(statement)
+def _names(statement: Mapping[str, Any], principal: str) -> bool:
+    """Whether a statement is about a principal, by itself or by its account."""
     root = re.sub(r":(?:iam|sts)::([0-9]{12}):.*", r":iam::\1:root", principal)
-    account = root.split(":")[4]
-    who = "*" in named or bool({principal, root, account} & set(named))
-    return who and any(
-        fnmatch.fnmatchcase(action.lower(), each.lower()) for each in _list(statement.get("Action"))
-    )
+    names = {"*", principal, root, root.split(":")[4]}
+    if "NotPrincipal" in statement:
+        return not names & set(_listed(statement["NotPrincipal"]))
+    return bool(names & set(_principals(statement)))
+
+
+def _acts(statement: Mapping[str, Any], action: str) -> bool:
+    """Whether a statement is about an action."""
+    patterns = _list(statement.get("NotAction" if "NotAction" in statement else "Action"))
+    found = any(fnmatch.fnmatchcase(action.lower(), each.lower()) for each in patterns)
+    return found != ("NotAction" in statement)
 
 
 def _open_doors(policy: Mapping[str, Any]) -> Iterator[str]:
     for statement in policy["Statement"]:
-        if (
-            statement.get("Effect") == "Allow"
-            and "*" in _principals(statement)
-            and not statement.get("Condition")
-        ):
-            yield f"statement {statement.get('Sid') or '(without Sid)'} allows everybody in the world; name principals"
+        everybody = "NotPrincipal" in statement or "*" in _principals(statement)
+        if statement.get("Effect") == "Allow" and everybody and not statement.get("Condition"):
+            yield f"statement {_sid(statement)} allows everybody in the world; name principals"
 
 
-def _lock_outs(policy: Mapping[str, Any]) -> Iterator[str]:
+def _lock_outs(policy: Mapping[str, Any], owner: str) -> Iterator[str]:
+    # An account that nobody names stands for the owner where it is not known.
+    root = f"arn:aws:iam::{owner or '000000000000'}:root"
     for statement in policy["Statement"]:
-        if (
-            statement.get("Effect") != "Deny"
-            or "*" not in _principals(statement)
-            or statement.get("Condition")
-        ):
+        if statement.get("Effect") != "Deny" or statement.get("Condition"):
             continue
-        if any(_covers(statement, "arn:aws:iam::000000000000:root", each) for each in _OWNER_ACTIONS):
-            sid = statement.get("Sid") or "(without Sid)"
-            yield f"statement {sid} forbids everybody, the owner too, to change this policy again; take it out first"
+        if not owner and "NotPrincipal" in statement:
+            continue
+        if _names(statement, root) and any(_acts(statement, each) for each in _OWNER_ACTIONS):
+            yield (
+                f"statement {_sid(statement)} forbids everybody, the owner too, to change this policy again; "
+                "take it out first"
+            )
+
+
+def _sid(statement: Mapping[str, Any]) -> str:
+    return str(statement.get("Sid") or "(without Sid)")
 
 
 def _principals(statement: Mapping[str, Any]) -> list[str]:
-    principal = statement.get("Principal")
-    return ["*"] if principal == "*" else _aws(statement)
+    return _listed(statement.get("Principal"))
 
 
 def _aws(statement: Mapping[str, Any]) -> list[str]:
     principal = statement.get("Principal")
     return _list(principal.get("AWS")) if isinstance(principal, dict) else []
+
+
+def _listed(principal: Any) -> list[str]:
+    return ["*"] if principal == "*" else _aws({"Principal": principal})
 
 
 def _list(value: Any) -> list[str]:
