@@ -42,7 +42,10 @@ from podbay.deployment.showing import shown
 from podbay.errors import ApiError, ConflictError
 from podbay.kube.client import KubeClient
 from podbay.objects.meta import annotations_of, labels_of
+from podbay.objects.resource import GVR
 from podbay.testing import Environment
+
+REVIEWS = GVR("authorization.k8s.io", "v1", "subjectaccessreviews")
 
 
 async def test_everything_is_made_and_nothing_again(kube: KubeClient) -> None:
@@ -63,6 +66,38 @@ async def test_who_may_lend_may_make_secrets_and_read_none(kube: KubeClient) -> 
         role = await kube.get(ROLES, f"{wanted.namespace}-pod-launcher", namespace=wanted.namespace)
         of_secrets = [rule["verbs"] for rule in role["rules"] if "secrets" in rule["resources"]]
         assert of_secrets == [["create"]]
+
+
+async def test_who_may_measure_may_list_metrics_and_nothing_else_of_them(
+    kube: KubeClient,
+) -> None:
+    wanted = deployment("airflow: {usage_every: 15s}")
+    async with applied(kube, wanted):
+        launcher = await kube.get(ROLES, f"{wanted.namespace}-pod-launcher", namespace=wanted.namespace)
+        assert launcher["rules"] == LAUNCHER_RULES, "its verbs stay exact"
+        role = await kube.get(ROLES, f"{wanted.namespace}-usage-reader", namespace=wanted.namespace)
+        assert role["rules"] == [{"apiGroups": ["metrics.k8s.io"], "resources": ["pods"], "verbs": ["list"]}]
+        account = f"system:serviceaccount:{wanted.namespace}:{wanted.namespace}-airflow"
+        for group, verb, allowed in (
+            ("metrics.k8s.io", "list", True),
+            ("metrics.k8s.io", "get", False),
+            ("", "list", True),
+            ("", "update", False),
+        ):
+            attributes = {"namespace": wanted.namespace, "group": group, "resource": "pods", "verb": verb}
+            review = {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SubjectAccessReview",
+                "spec": {"user": account, "resourceAttributes": attributes},
+            }
+            answer = await kube.create(REVIEWS, review)
+            assert bool(answer["status"]["allowed"]) is allowed, attributes
+        without = deployment(namespace=wanted.namespace)
+        plan = await planned(kube, without)
+        assert {str(each): each.action for each in plan.work if "usage-reader" in str(each)} == {
+            f"Role {wanted.namespace}-usage-reader": "delete",
+            f"RoleBinding {wanted.namespace}-usage-reader": "delete",
+        }
 
 
 async def test_the_role_has_the_verbs_that_operators_need_and_no_other(kube: KubeClient) -> None:

@@ -44,6 +44,7 @@ pods:
   keep: on_failure
   keep_for: 7d
   security: restricted
+  retry_memory_factor: 1.5
 quota: {cpu: 10, memory: 20Gi, pods: 50}
 queues:
   gpu:
@@ -53,7 +54,7 @@ secrets: [MY_SECRET, OTHER_1]
 images: {airflow: "apache/airflow:3.3.2", etl: registry.example.com/etl:1}
 network: {ingress: deny, egress: deny, egress_to: [10.0.0.0/8]}
 prices: {cpu_hour: 0.04, memory_gib_hour: 0.005, currency: EUR}
-airflow: {service_accounts: [airflow/airflow-worker], in_namespace: true, take_over_upstream: true, lending: true}
+airflow: {service_accounts: [airflow/airflow-worker], in_namespace: true, take_over_upstream: true, lending: true, usage_every: 15s}
 admission_policy: off
 """
 
@@ -75,6 +76,7 @@ def test_every_field_has_a_meaning() -> None:
     assert found.airflow.service_accounts == (("airflow", "airflow-worker"),)
     assert found.network.egress_to == ("10.0.0.0/8",)
     assert found.prices.memory_gib_hour == 0.005
+    assert (found.pods.retry_memory_factor, found.airflow.usage_every) == (1.5, 15)
     assert found.admission_policy == "off"
 
 
@@ -190,6 +192,15 @@ WRONG: dict[str, tuple[str, str]] = {
         "name: a\nnetwork: {egress_to: [10.0.0.0/8]}",
         "only with network.egress: deny",
     ),
+    "a factor that would lessen": (
+        "name: a\npods: {retry_memory_factor: 0.5}",
+        "line 2: pods.retry_memory_factor: must be from 1 to 4",
+    ),
+    "a factor without measure": (
+        "name: a\npods: {retry_memory_factor: 10}",
+        "line 2: pods.retry_memory_factor: must be from 1 to 4",
+    ),
+    "a price below nothing": ("name: a\nprices: {cpu_hour: -1}", "prices.cpu_hour: must not be negative"),
     "a list for a mapping": ("name: a\npods: []", "line 2: pods: must be a mapping, not a list"),
     "a sentence": ("hello", "must be a mapping, not a string"),
 }

@@ -7,7 +7,8 @@ import pytest
 from podbay.deployment.handover import airflow_environment, helm_values
 from podbay.deployment.reading import parse_deployment
 
-TEXT = "name: etl\nnamespace: misty-harbor-4821\n"
+BASE = "name: etl\nnamespace: misty-harbor-4821\n"
+TEXT = BASE + "airflow: {usage_every: 15s}\n"
 
 
 @pytest.mark.parametrize("in_cluster", [True, False])
@@ -24,12 +25,18 @@ def test_airflow_understands_what_it_is_told(monkeypatch: pytest.MonkeyPatch, in
     assert conf.get("kubernetes_executor", "namespace") == "misty-harbor-4821"
     assert conf.get("podbay", "deployment") == "etl"
     assert conf.getboolean("podbay", "adopt_upstream_operators") is False
+    assert conf.getint("podbay", "usage_seconds") == 15
     hook = KubernetesHook(conn_id="kubernetes_default")
     assert hook.get_namespace() == "misty-harbor-4821"
     assert bool(hook._get_field("in_cluster")) is in_cluster
     assert hook._get_field("kube_config_path") == (None if in_cluster else "/x/kubeconfig")
     limits = hook.get_xcom_sidecar_container_resources()["limits"]
     assert limits == {"cpu": "50m", "memory": "32Mi"}
+
+
+def test_what_the_file_does_not_say_is_left_to_airflow_itself() -> None:
+    told = airflow_environment(parse_deployment(BASE), "/x/podbay.yaml", in_cluster=True)
+    assert "AIRFLOW__PODBAY__USAGE_SECONDS" not in told
 
 
 def test_the_chart_gets_the_same_variables_and_the_file_itself() -> None:

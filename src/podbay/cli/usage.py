@@ -15,6 +15,7 @@ import typer
 from podbay.cli.airflow_login import UrlOption, UserOption, airflow_login
 from podbay.cli.deployment_file import FileOption, OutputOption, load
 from podbay.cli.output import Output, console, errors, errors_as_sentences, print_json, print_table, run
+from podbay.cli.usage_proposals import show_proposals
 from podbay.errors import AirflowApiError, InvalidInputError
 
 if TYPE_CHECKING:
@@ -39,6 +40,15 @@ def usage(
     since: Annotated[str, typer.Option(help="Runs of this time: 12h, 7d, 4w.")] = "24h",
     by: Annotated[str, typer.Option(help="task or dag.")] = "task",
     dag: Annotated[str, typer.Option("--dag", help="Of this DAG alone.")] = "",
+    propose: Annotated[
+        bool,
+        typer.Option("--propose", help="Propose what tasks should request, by what they were seen to use."),
+    ] = False,
+    diff: Annotated[bool, typer.Option("--diff", help="Proposals as diffs of container_resources.")] = False,
+    least: Annotated[
+        int | None,
+        typer.Option("--runs", min=1, help="Runs that a proposal needs at least; 5 when absent."),
+    ] = None,
     chart: Annotated[Path | None, typer.Option("--chart", help="Write bars into this SVG file.")] = None,
     output: OutputOption = Output.text,
 ) -> None:
@@ -50,9 +60,17 @@ def usage(
 
         if by not in ("task", "dag"):
             raise InvalidInputError(f"--by {by}: say task or dag")
-        prices = load(file).prices if file.exists() else Prices()
+        if (diff or least is not None) and not propose:
+            raise InvalidInputError("--diff and --runs go with --propose")
+        if propose and (by != "task" or chart is not None):
+            raise InvalidInputError("--propose is about tasks, and has no chart; leave --by and --chart out")
+        deployment = load(file) if file.exists() else None
+        prices = deployment.prices if deployment is not None else Prices()
         begin = datetime.now(UTC) - timedelta(hours=_hours(since))
         spent, missing = run(_read(airflow_login(airflow_url, airflow_user), begin, dag))
+        if propose:
+            show_proposals(spent, deployment, output, least=least, diff=diff, since=since)
+            return
         found = usage_by("dag" if by == "dag" else "task", spent, prices)
         if chart is not None:
             title = f"Requested by task pods, last {since}"
@@ -113,7 +131,8 @@ async def _spent(api: AirflowApi, gate: asyncio.Semaphore, entry: dict[str, Any]
     if status == 404:
         # Cleared meanwhile.
         return None
-    return spent_in(entry["dag_id"], entry["task_id"], _good(status, body)["value"])
+    value = _good(status, body)["value"]
+    return spent_in(entry["dag_id"], entry["task_id"], value, when=str(entry.get("timestamp") or ""))
 
 
 async def _ask(api: AirflowApi, path: str) -> Any:

@@ -1,7 +1,8 @@
 """Who may do what in the namespace: service accounts, the role of those who launch pods, and its binding. Pure.
 
-The verbs are exactly those of spec 78: what the upstream operator and Podbay's engine need, and nothing else; only where podbay.yaml says
-`airflow.lending` they may make Secrets, too.
+The verbs are exactly those of spec 78: what the upstream operator and Podbay's engine need, and nothing else; only where
+podbay.yaml says `airflow.lending` they may make Secrets, too, and only where it says `airflow.usage_every` they may see
+what pods use, by a role of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from typing import Any, Final
 from podbay.deployment.model import ENV_SECRETS, Deployment
 from podbay.objects.meta import Object
 
-__all__ = ["LAUNCHER_RULES", "access_objects", "launcher_account", "launcher_rules"]
+__all__ = ["LAUNCHER_RULES", "access_objects", "launcher_account", "launcher_rules", "usage_rules"]
+
+_RBAC: Final = "rbac.authorization.k8s.io"
 
 LAUNCHER_RULES: Final[list[dict[str, Any]]] = [
     {
@@ -27,10 +30,22 @@ LAUNCHER_RULES: Final[list[dict[str, Any]]] = [
 LENDING_RULE: Final[dict[str, Any]] = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}
 """To make Secrets, and not to read any: `lend_connections` and `lend_variables`."""
 
+USAGE_RULE: Final[dict[str, Any]] = {
+    "apiGroups": ["metrics.k8s.io"],
+    "resources": ["pods"],
+    "verbs": ["list"],
+}
+"""One list for all pods of the namespace (airflow/sampling.py)."""
+
 
 def launcher_rules(deployment: Deployment) -> list[dict[str, Any]]:
     """What those who launch pods may do."""
     return [*LAUNCHER_RULES, LENDING_RULE] if deployment.airflow.lending else LAUNCHER_RULES
+
+
+def usage_rules(deployment: Deployment) -> list[dict[str, Any]]:
+    """What they may do besides, to measure what pods use."""
+    return [USAGE_RULE] if deployment.airflow.usage_every else []
 
 
 def launcher_account(deployment: Deployment) -> str:
@@ -39,21 +54,30 @@ def launcher_account(deployment: Deployment) -> str:
 
 
 def access_objects(deployment: Deployment) -> list[Object]:
-    """Secret, ServiceAccounts, Role and RoleBinding."""
-    rbac = "rbac.authorization.k8s.io"
-    name = f"{deployment.namespace}-pod-launcher"
+    """Secret, ServiceAccounts, Roles and RoleBindings."""
     return [
         # Without data: values come from `podbay secrets set`, which is another field manager, so applying keeps them.
         _object("v1", "Secret", ENV_SECRETS, deployment, type="Opaque"),
         *(_task_account(each, deployment) for each in deployment.service_accounts),
         _object("v1", "ServiceAccount", launcher_account(deployment), deployment),
-        _object(f"{rbac}/v1", "Role", name, deployment, rules=launcher_rules(deployment)),
+        *_granted("pod-launcher", launcher_rules(deployment), deployment),
+        *_granted("usage-reader", usage_rules(deployment), deployment),
+    ]
+
+
+def _granted(name: str, rules: list[dict[str, Any]], deployment: Deployment) -> list[Object]:
+    """A Role and its RoleBinding to those who launch pods; nothing without rules."""
+    if not rules:
+        return []
+    name = f"{deployment.namespace}-{name}"
+    return [
+        _object(f"{_RBAC}/v1", "Role", name, deployment, rules=rules),
         _object(
-            f"{rbac}/v1",
+            f"{_RBAC}/v1",
             "RoleBinding",
             name,
             deployment,
-            roleRef={"apiGroup": rbac, "kind": "Role", "name": name},
+            roleRef={"apiGroup": _RBAC, "kind": "Role", "name": name},
             subjects=[
                 {"kind": "ServiceAccount", "namespace": namespace, "name": account}
                 for namespace, account in _launchers(deployment)

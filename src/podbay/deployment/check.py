@@ -14,7 +14,7 @@ from podbay.objects.quantity import Quantity
 from podbay.pods.problems import Problem
 from podbay.pods.resources import all_containers
 
-__all__ = ["check_pod", "pod_totals"]
+__all__ = ["ceilings", "check_pod", "pod_totals"]
 
 _ARCHITECTURE: Final = "kubernetes.io/arch"
 _ZERO: Final = Quantity(0)
@@ -63,6 +63,17 @@ def pod_totals(pod: Object, part: str = "limits") -> dict[str, Quantity]:
                 amount = _ZERO
             alone[name] = max(alone[name], sidecars[name] + amount)
     return {name: max(total[name] + sidecars[name], alone[name]) for name in names}
+
+
+def ceilings(deployment: Deployment, resource: str) -> list[tuple[Quantity, str]]:
+    """What no pod may have more of, each with the field that says so: the maximum, and the whole quota."""
+    found = [
+        (deployment.pods.maximum.quantities().get(resource), "pods.maximum"),
+        (getattr(deployment.quota, resource, None), "quota"),
+    ]
+    return [
+        (bound, f"{field}.{resource} ({canonical(bound)})") for bound, field in found if bound is not None
+    ]
 
 
 def _amount(container: Mapping[str, Any], part: str, name: str) -> Quantity:

@@ -11,7 +11,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
-from podbay.deployment.access import launcher_rules
+from podbay.deployment.access import launcher_rules, usage_rules
 from podbay.deployment.apply import Writer
 from podbay.deployment.model import Deployment
 from podbay.deployment.observe import observe, together
@@ -96,8 +96,9 @@ def judge_clock(date: str, now: datetime) -> Finding:
 async def _permissions(api: Patient, deployment: Deployment) -> list[Finding]:
     """Verb by verb: what launching pods needs in the namespace, and what applying needs."""
     launching = [
-        (deployment.namespace, "", *_split(resource), verb)
-        for rule in launcher_rules(deployment)
+        (deployment.namespace, group, *_split(resource), verb)
+        for rule in (*launcher_rules(deployment), *usage_rules(deployment))
+        for group in rule["apiGroups"]
         for resource in rule["resources"]
         for verb in rule["verbs"]
     ]
@@ -147,7 +148,8 @@ def _permission(purpose: str, denied: Sequence[tuple[str, ...]], asked: int) -> 
     if not denied:
         return Finding("permissions", "ok", f"{purpose}: all {asked} verbs")
     said = ", ".join(
-        f"{verb} {'/'.join(filter(None, (resource, sub)))}" for _, _, resource, sub, verb in denied
+        f"{verb} {'/'.join(filter(None, (resource, sub)))}{f'.{group}' if group else ''}"
+        for _, group, resource, sub, verb in denied
     )
     return Finding(
         "permissions",

@@ -45,6 +45,8 @@ VERSION: Final = 1
 _SYSTEM_NAMESPACES: Final = ("default", "kube-system", "kube-public", "kube-node-lease")
 _PLATFORM_VARIABLES: Final = ("AIRFLOW__KUBERNETES__NAMESPACE", "AIRFLOW__CORE__EXECUTOR")
 _NAME_MAX: Final = 40
+MOST_MEMORY_FACTOR: Final = 4
+"""Of one retry: more is a slip, for three retries would make 64 times of it."""
 
 
 def _name_errors(text: str) -> Sequence[str]:
@@ -154,6 +156,11 @@ _PODS: Final = Struct(
             Choice(("privileged", "baseline", "restricted")),
             "Pod Security Standard that the namespace enforces.",
         ),
+        Entry(
+            "retry_memory_factor",
+            Number(1, MOST_MEMORY_FACTOR),
+            "After a try that was killed for its memory the next one gets so many times as much; 1: as much.",
+        ),
     ),
 )
 _QUOTA: Final = Struct(
@@ -198,6 +205,7 @@ _AIRFLOW: Final = Struct(
         Entry("in_namespace", Switch(), "Airflow's own pods run in the deployment's namespace."),
         Entry("take_over_upstream", Switch(), "Run the upstream operator's tasks on Podbay's engine."),
         Entry("lending", Switch(), "Tasks may lend Airflow connections and variables to their pods."),
+        Entry("usage_every", Duration(), "How often it is looked what pods use; never when absent."),
     ),
 )
 

@@ -42,6 +42,7 @@ def airflow_environment(
         extra |= {"kube_config_path": kubeconfig} if kubeconfig else {}
         extra |= {"cluster_context": context} if context else {}
     connection = {"conn_type": "kubernetes", "extra": extra}
+    usage = {"AIRFLOW__PODBAY__USAGE_SECONDS": str(deployment.airflow.usage_every)}
     return {
         # What DAGs read with conf.get("kubernetes", "NAMESPACE"); stock Airflow has no such key.
         "AIRFLOW__KUBERNETES__NAMESPACE": deployment.namespace,
@@ -49,6 +50,8 @@ def airflow_environment(
         "AIRFLOW__PODBAY__DEPLOYMENT": deployment.name,
         "AIRFLOW__PODBAY__ADOPT_UPSTREAM_OPERATORS": str(deployment.airflow.take_over_upstream),
         "AIRFLOW_CONN_KUBERNETES_DEFAULT": orjson.dumps(connection).decode(),
+        # Only where the file says so: else an administrator's own setting stays.
+        **(usage if deployment.airflow.usage_every else {}),
         FILE_VARIABLE: file,
     }
 

@@ -142,19 +142,26 @@ class Whole:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number that is not negative."""
+    """A number within bounds; by default any that is not negative."""
+
+    least: float = 0.0
+    most: float | None = None
 
     def read(self, value: Any, path: str, problems: list[Problem]) -> float | None:
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             problems.append(Problem(path, f"must be a number, not {kind_of(value)}"))
             return None
-        if value < 0:
-            problems.append(Problem(path, "must not be negative"))
+        if value < self.least or (self.most is not None and value > self.most):
+            bounds = (
+                f"be from {self.least:g} to {self.most:g}" if self.most is not None else "not be negative"
+            )
+            problems.append(Problem(path, f"must {bounds}"))
             return None
         return float(value)
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "number", "minimum": 0}
+        most = {} if self.most is None else {"maximum": self.most}
+        return {"type": "number", "minimum": self.least, **most}
 
 
 @dataclass(frozen=True, slots=True)

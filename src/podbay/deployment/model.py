@@ -102,6 +102,8 @@ class PodRules:
     keep_for: int = 24 * 3600
     """Seconds that a kept pod stays at most."""
     security: SecurityLevel = "baseline"
+    retry_memory_factor: float = 1.0
+    """After a try that was killed for its memory the next one gets so many times as much (raising.py); 1: as much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +156,8 @@ class AirflowSettings:
     """Tasks of the upstream operator run on Podbay's engine (design D3b)."""
     lending: bool = False
     """Those who launch pods may make Secrets, for connections and variables that tasks lend to their pods."""
+    usage_every: int = 0
+    """Seconds between two looks at what pods use, for which those who launch pods may list their metrics; 0: never."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
 
 from podbay.deployment.model import Prices
+from podbay.deployment.rightsizing import Run, Size
 from podbay.errors import InvalidInputError
 from podbay.lifecycle.checkpoint import Checkpoint
-from podbay.lifecycle.outcome import Receipt
+from podbay.lifecycle.outcome import Outcome, Receipt
+from podbay.objects.quantity import Quantity
 
 __all__ = ["By", "Spent", "Usage", "Used", "price_of", "spent_in", "usage_by", "usage_json"]
 
@@ -44,6 +47,8 @@ class Spent:
     receipt: Receipt
     used: Used | None = None
     """None where nobody has measured it."""
+    run: Run | None = None
+    """What of it can be learnt for the task's size; None where Airflow has not kept that."""
 
 
 @dataclass(slots=True)
@@ -89,18 +94,53 @@ class Usage:
             self.peak_memory = max(self.peak_memory, spent.used.peak)
 
 
-def spent_in(dag: str, task: str, value: Any) -> Spent | None:
-    """What a checkpoint tells, as Airflow has it; None where no pod ran, or not to an end, or it is another version's."""
+def spent_in(dag: str, task: str, value: Any, *, when: str = "") -> Spent | None:
+    """What a checkpoint tells, as Airflow has it since `when`; None where no pod ran, or not to an end, or it is another
+    version's."""
     try:
         data = orjson.loads(value) if isinstance(value, str) else value
         outcome = Checkpoint.from_json(data["state"]).outcome
         told = data.get("used")
         used = Used(float(told["cpu"]), int(told["memory"]), int(told["peakMemory"])) if told else None
+        run = _run(dag, task, when, data, outcome) if outcome is not None and data.get("made") else None
     except (InvalidInputError, orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError):
         return None
     if outcome is None or not outcome.uid or outcome.receipt.held is None:
         return None
-    return Spent(dag, task, outcome.uid, outcome.receipt, used)
+    return Spent(dag, task, outcome.uid, outcome.receipt, used, run)
+
+
+def _run(dag: str, task: str, when: str, data: Mapping[str, Any], outcome: Outcome) -> Run:
+    """Raises ValueError, TypeError and the like for what is none."""
+    made, main = data["made"], (data.get("used") or {}).get("main")
+    requests, limits = _size(made["requests"]), _size(made["limits"])
+    # A receipt counts what all containers requested together.
+    others = Size(
+        max(0, round(outcome.receipt.cpu * 1000) - (requests.cpu or 0)),
+        max(0, outcome.receipt.memory - (requests.memory or 0)),
+    )
+    seen = Size(ceil(float(main["peakCpu"]) * 1000), int(main["peakMemory"])) if main else None
+    written = Quantity.from_json(made["written"]).value() if made.get("written") else None
+    killed = outcome.kind == "oom_killed"
+    return Run(
+        dag=dag,
+        task=task,
+        when=when,
+        requests=requests,
+        limits=limits,
+        written=written,
+        others=others,
+        seen=seen,
+        killed=killed,
+    )
+
+
+def _size(resources: Mapping[str, Any]) -> Size:
+    found = {name: Quantity.from_json(each) for name, each in resources.items()}
+    return Size(
+        found["cpu"].milli_value() if "cpu" in found else None,
+        found["memory"].value() if "memory" in found else None,
+    )
 
 
 def usage_by(by: By, spent: Iterable[Spent], prices: Prices) -> list[Usage]:

@@ -12,7 +12,17 @@ from typing import Any, Final
 from podbay.objects.meta import Object
 from podbay.objects.quantity import Quantity
 
-__all__ = ["all_containers", "is_guaranteed", "raise_requests", "with_default_size"]
+__all__ = [
+    "MEMORY_RAISED_ANNOTATION",
+    "all_containers",
+    "is_guaranteed",
+    "main_container",
+    "raise_requests",
+    "with_default_size",
+]
+
+MEMORY_RAISED_ANNOTATION: Final = "podbay.dev/memory-raised-from"
+"""On a pod that was given more than its author wrote: what that was."""
 
 _QOS_RESOURCES: Final = ("cpu", "memory")
 _RAISED: Final = ("cpu", "memory", "ephemeral-storage")
@@ -24,6 +34,13 @@ def all_containers(pod: Object) -> Iterator[tuple[str, Object]]:
     for field in ("initContainers", "containers"):
         for index, container in enumerate(spec.get(field) or ()):
             yield f"spec.{field}[{index}]", container
+
+
+def main_container(pod: Object, name: str) -> Object:
+    """The container of that name, else the first; empty for a pod without any."""
+    containers: list[Object] = (pod.get("spec") or {}).get("containers") or []
+    named = [each for each in containers if each.get("name") == name]
+    return (named or containers or [{}])[0]
 
 
 def with_default_size(container: Object, size: Mapping[str, Any]) -> None:
