@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from podbay.testing.requests import Requests
 
@@ -175,8 +176,8 @@ class Airflow:
 
     def worker_starts(self, dag: str, run_id: str) -> int:
         """How often a worker took up a task of the run: each is a process of its own."""
-        path = f"/api/v2/eventLogs?limit=1&event=running&dag_id={dag}&run_id={run_id}"
-        return int(self.call("GET", path)["total_entries"])
+        query = urlencode({"limit": 1, "event": "running", "dag_id": dag, "run_id": run_id})
+        return int(self.call("GET", f"/api/v2/eventLogs?{query}")["total_entries"])
 
     def log_times(self, dag: str, run_id: str, task: str) -> list[str]:
         """Stamps of the lines of a task's log."""
