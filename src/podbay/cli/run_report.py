@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from podbay.airflow.running.failures import Failure
@@ -18,6 +20,9 @@ __all__ = ["report_json", "report_text"]
 
 _MANY = 30
 """Task instances; of more only those that did not succeed are listed."""
+_MOST_LISTED = 200
+_MOST_EXPLAINED = 10
+"""Failures; of more only their kinds are told. `-o json` has all."""
 
 
 def report_text(picture: Picture, report: Report, home: AirflowHome) -> str:
@@ -25,17 +30,33 @@ def report_text(picture: Picture, report: Report, home: AirflowHome) -> str:
     lines = [""]
     rows = picture.sorted_rows()
     listed = rows if len(rows) <= _MANY else [row for row in rows if row.state != "success"]
+    succeeded = len(rows) - len(listed)
+    listed, more = listed[:_MOST_LISTED], listed[_MOST_LISTED:]
     width = max((len(row.name) for row in listed), default=0)
     for row in listed:
         tries = f", {row.try_number} tries" if row.try_number > 1 else ""
         lines.append(f"  {row.name:{width}}  {_state(row, report)}  {duration(row, time.time())}{tries}")
-    if len(listed) < len(rows):
-        lines.append(f"  and {len(rows) - len(listed)} more that succeeded")
-    for failure in report.failures:
+    counts = Counter(_state(row, report) for row in more)
+    lines += [f"  and {number} more: {state}" for state, number in counts.items()]
+    if succeeded:
+        lines.append(f"  and {succeeded} more that succeeded")
+    for failure in report.failures[:_MOST_EXPLAINED]:
         lines += ["", *_failure(failure)]
+    lines += _other_failures(report.failures[_MOST_EXPLAINED:])
     ends = {"success": "succeeded", "failed": "failed", "interrupted": "was ended"}
     lines += ["", f"The run {ends[report.state]} after {report.seconds:.1f} s. Logs: {home.logs}"]
     return "\n".join(lines) + "\n"
+
+
+def _other_failures(failures: Sequence[Failure]) -> list[str]:
+    kinds = Counter(
+        found.category
+        if (found := failure.diagnosis) is not None
+        else _cut(failure.error) or "no reason known"
+        for failure in failures
+    )
+    told = [f"  {number} x {kind}" for kind, number in kinds.most_common(_MOST_EXPLAINED)]
+    return ["", f"And {len(failures)} more failed (all of them: -o json):", *told] if failures else []
 
 
 def _state(row: Row, report: Report) -> str:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -24,6 +24,8 @@ __all__ = ["drive"]
 
 LOOK_SECONDS = 0.15
 """Between two looks at the database: one indexed query."""
+LOOK_PAUSE: Final = 4
+"""A look at thousands of tasks takes a moment, and is followed by a pause so many times as long."""
 CALLBACKS_LOOKS = 400
 """Looks to wait for the DAG processor to take up callbacks: a minute."""
 POOL_SLOTS = 128
@@ -130,7 +132,9 @@ def _start(dag: Any, order: dict[str, Any]) -> str:
 def _follow(dag_id: str, run_id: str, wire: _Wire, *, has_callbacks: bool) -> None:
     seen: dict[tuple[str, int], dict[str, Any]] = {}
     while True:
+        began = time.monotonic()
         state, tasks = _look(dag_id, run_id)
+        pause = max(LOOK_SECONDS, LOOK_PAUSE * (time.monotonic() - began))
         changed = [facts for facts in tasks if seen.get(_key(facts)) != facts]
         seen.update((_key(facts), facts) for facts in changed)
         for component in _also_needed(changed):
@@ -143,7 +147,7 @@ def _follow(dag_id: str, run_id: str, wire: _Wire, *, has_callbacks: bool) -> No
             wire.tell("ended", state=state)
             _until_end(wire)
             return
-        if wire.told(LOOK_SECONDS) == "end":
+        if wire.told(pause) == "end":
             wire.tell("marked", deferred=_mark_failed(dag_id, run_id))
             return
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Protocol, Self
+from typing import IO, Any, Final, Protocol, Self
 
 from podbay.airflow.running.connection import kubeconfig_of
 from podbay.airflow.running.failures import Failure, explain
@@ -39,6 +39,9 @@ from podbay.errors import InvalidInputError, PodbayError, StateError
 from podbay.kube.config import ClusterConfig
 
 __all__ = ["Listener", "Report", "RunRequest", "RunSession", "free_port"]
+
+ASKED_FAILURES: Final = 50
+"""Of so many failed tasks the cluster is asked for events; of more, a pod and a log must tell enough."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,7 +242,12 @@ class RunSession:
         client = self._cluster.client if self._cluster is not None else None
         failed = [row for row in self.picture.sorted_rows() if row.state == "failed"]
         logs, dags = self.home.logs, self._request.dags
-        return [await explain(self.picture, row, logs=logs, dags=dags, client=client) for row in failed]
+        return [
+            await explain(
+                self.picture, row, logs=logs, dags=dags, client=client if number < ASKED_FAILURES else None
+            )
+            for number, row in enumerate(failed)
+        ]
 
     # -- the end
 
