@@ -153,7 +153,9 @@ def show(title: str, facts: dict[str, dict[str, Any]], count: int) -> None:
             f"{(each['rss'] - each['base']) * 1024 / count:8.0f} {each['late']:12.3f} max {each['late_max']:.2f}"
         )
     ours = facts["ours"]
-    print(f"  requests of ours by verb: {', '.join(f'{verb} {n}' for verb, n in sorted(ours['verbs'].items()))}")
+    print(
+        f"  requests of ours by verb: {', '.join(f'{verb} {n}' for verb, n in sorted(ours['verbs'].items()))}"
+    )
     for who, each in facts.items():
         if who != "ours":
             ratios = [
