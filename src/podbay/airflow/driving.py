@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from podbay.airflow.building import Builder, Job, limits_of
 from podbay.airflow.calls import AirflowCalls
-from podbay.airflow.connection import ClusterChoice, choose_cluster
 from podbay.airflow.clouds import eks_cluster
+from podbay.airflow.connection import ClusterChoice, choose_cluster
 from podbay.airflow.ending import TaskEnd, end_of
 from podbay.airflow.lending import Lender
 from podbay.airflow.limits import Limiter
