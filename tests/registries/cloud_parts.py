@@ -24,6 +24,7 @@ from registry_parts import Authority
 
 from registries import ScriptedRegistry, error
 
+ACCOUNT, REGION = "123456789012", "eu-central-1"
 LIFE = 8.0
 """Seconds that a token says it lives. The registry takes it until the test ends it."""
 

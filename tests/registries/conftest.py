@@ -2,13 +2,48 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import images
 import pytest
+from cloud_parts import REGION
+from moto.server import ThreadedMotoServer
 from registry_parts import ARM, FOREIGN, SMALL, Authority, Shelf, htpasswd, serve, tls
 
 import registries
+from podbay.registries.amazon.session import Aws
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """AWS as far as moto knows it, its managed policies too. All of moto's servers of a process share what there is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        urllib.request.urlopen(f"http://{host}:{port}/moto-api/reset", data=b"").close()
+        yield f"http://{host}:{port}"
+        server.stop()
+
+
+@pytest.fixture
+def aws(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Aws:
+    """An identity whose clients ask moto, and the environment that says so."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": moto,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }.items():
+        monkeypatch.setenv(name, value)
+    return Aws()
 
 
 @pytest.fixture(scope="session")

@@ -1,25 +1,19 @@
-"""Amazon against moto's server over HTTP: tokens, repository policies, node roles, the CloudFormation template."""
+"""Amazon against moto's server over HTTP: tokens and repository policies."""
 
 from __future__ import annotations
 
-import ast
 import base64
 import json
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from moto.server import ThreadedMotoServer
+from cloud_parts import ACCOUNT, REGION
 
 from podbay.errors import CredentialError, InvalidInputError, RegistryError
 from podbay.registries.amazon.ecr import ecr_host, is_ecr, mint_token
-from podbay.registries.amazon.node_role import INLINE_NAME, cloudformation_template, grant_calls, pull_policy
 from podbay.registries.amazon.policy import (
     PULL_ACTIONS,
     SID,
@@ -34,35 +28,8 @@ from podbay.registries.amazon.repository import apply_policy, current_policy, re
 from podbay.registries.amazon.session import Aws, AwsCall
 from registries import ScriptedRegistry
 
-ACCOUNT = "123456789012"
-REGION = "eu-central-1"
 HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/EKS-NodeInstanceRole-abc"
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def aws(moto: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Aws:
-    for name, value in {
-        "AWS_ENDPOINT_URL": moto,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
-        "AWS_CONFIG_FILE": str(tmp_path / "config"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "credentials"),
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }.items():
-        monkeypatch.setenv(name, value)
-    return Aws()
 
 
 @pytest.mark.parametrize(
@@ -105,6 +72,28 @@ async def test_a_token_in_amazon_s_words(aws: Aws, monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{registry.address}")
         token = await mint_token(Aws(), HOST)
     assert (token.login.password.reveal(), token.expires) == ("with:colons", ends)
+
+
+@pytest.mark.parametrize(
+    ("host", "scope"),
+    [
+        (HOST, "eu-central-1/ecr"),
+        (HOST.replace(REGION, "ap-south-1"), "ap-south-1/ecr"),
+        ("public.ecr.aws", "us-east-1/ecr-public"),
+    ],
+)
+async def test_a_token_is_had_where_the_registry_is(
+    aws: Aws, monkeypatch: pytest.MonkeyPatch, host: str, scope: str
+) -> None:
+    data = {"authorizationToken": base64.b64encode(b"AWS:word").decode(), "expiresAt": 1_900_000_000.0}
+    told = data if host == "public.ecr.aws" else [data]
+    registry = ScriptedRegistry(fault=lambda _: web.json_response({"authorizationData": told}))
+    async with registry.serve():
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{registry.address}")
+        token = await mint_token(Aws(), host)
+    assert (token.login.password.reveal(), token.expires.year) == ("word", 2030)
+    (_, _, signature) = registry.requests[0]
+    assert f"/{scope}/aws4_request" in signature
 
 
 async def test_an_answer_without_a_token(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,60 +327,3 @@ async def test_a_policy_on_a_repository(aws: Aws) -> None:
     assert (await current_policy(aws, own)).owner == ACCOUNT
     with pytest.raises(InvalidInputError, match="no repository team/none"):
         await current_policy(aws, ("", REGION, "team/none"))
-
-
-# Roles of nodes
-
-
-async def test_roles_of_nodes(aws: Aws) -> None:
-    trust = '{"Version":"2012-10-17","Statement":[]}'
-    for role in ("node-a", "node-b"):
-        await aws.do(AwsCall("iam", "create-role", {"RoleName": role, "AssumeRolePolicyDocument": trust}))
-    # moto knows AWS's managed policies only when told to load them.
-    for name in ("AmazonEC2ContainerRegistryReadOnly",):
-        await aws.do(
-            AwsCall("iam", "create-policy", {"PolicyName": name, "PolicyDocument": json.dumps(pull_policy())})
-        )
-    custom = await grant_calls(aws, ["node-a", "node-b", "node-a"], "custom")
-    assert [each.parameters["RoleName"] for each in custom] == ["node-a", "node-b"]
-    assert str(custom[0]).startswith(
-        f"aws iam put-role-policy --role-name node-a --policy-name {INLINE_NAME} --policy-document"
-    )
-    await aws.do(custom[0])
-    (left,) = await grant_calls(aws, ["node-a", "node-b"], "custom")
-    assert left.parameters["RoleName"] == "node-b"
-    (managed,) = await grant_calls(aws, ["node-a"], "read-only")
-    assert str(managed) == (
-        "aws iam attach-role-policy --role-name node-a "
-        "--policy-arn arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryReadOnly"
-    )
-    with pytest.raises(InvalidInputError, match="IAM has no role node-c"):
-        await grant_calls(aws, ["node-c"], "pull-only")
-    with pytest.raises(InvalidInputError, match="not its ARN"):
-        await grant_calls(aws, [ROLE], "pull-only")
-
-
-@pytest.mark.parametrize("choice", ["custom", "read-only", "pull-only"])
-async def test_the_template_is_deployed_and_linted(aws: Aws, choice: str, tmp_path: Path) -> None:
-    text = cloudformation_template(choice)  # type: ignore[arg-type]
-    path = tmp_path / "node-role.yaml"
-    path.write_text(text)
-    linted = subprocess.run(
-        [Path(sys.executable).with_name("cfn-lint"), "--regions", REGION, "--", path],
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-    assert linted.returncode == 0, linted.stdout
-    if choice != "custom":
-        return
-    stack = {"StackName": "nodes", "TemplateBody": text, "Capabilities": ["CAPABILITY_NAMED_IAM"]}
-    await aws.do(AwsCall("cloudformation", "create-stack", stack, REGION))
-    described = await aws.do(AwsCall("cloudformation", "describe-stacks", {"StackName": "nodes"}, REGION))
-    outputs = {each["OutputKey"]: each["OutputValue"] for each in described["Stacks"][0]["Outputs"]}
-    assert outputs["NodeRoleArn"].endswith("role/k8s-node-ecr-pull")
-    role = await aws.do(
-        AwsCall("iam", "get-role-policy", {"RoleName": "k8s-node-ecr-pull", "PolicyName": INLINE_NAME})
-    )
-    # moto keeps what a template says in Python's words.
-    assert ast.literal_eval(str(role["PolicyDocument"])) == pull_policy()

@@ -1,0 +1,181 @@
+"""Who this process is for AWS, and roles of nodes: against moto's STS, IAM and CloudFormation over HTTP."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cloud_parts import ACCOUNT, REGION
+
+from podbay.errors import InvalidInputError
+from podbay.registries.amazon.ecr import mint_token
+from podbay.registries.amazon.node_role import INLINE_NAME, cloudformation_template, grant_calls, pull_policy
+from podbay.registries.amazon.session import Aws, AwsCall
+
+OTHER = "210987654321"
+HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+PROGRAM = Path(sys.executable).with_name("podbay")
+TRUST = '{"Version":"2012-10-17","Statement":[]}'
+
+
+# Identities, which boto3 finds by itself
+
+
+async def caller(aws: Aws) -> dict[str, Any]:
+    return await aws.do(AwsCall("sts", "get-caller-identity", {}, REGION))
+
+
+async def test_a_service_account_of_eks(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What EKS puts into a pod: a role, and a token in a file; no key."""
+    (tmp_path / "token").write_text("of-the-service-account")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ROLE_ARN", f"arn:aws:iam::{ACCOUNT}:role/refresher")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    aws = Aws()
+    assert (await caller(aws))["Arn"].startswith(f"arn:aws:sts::{ACCOUNT}:assumed-role/refresher/")
+    assert (await mint_token(aws, HOST)).login.username == "AWS"
+
+
+async def test_a_role_of_another_account(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cross account from a laptop: a profile that assumes a role there."""
+    profile = f"[profile there]\nrole_arn = arn:aws:iam::{OTHER}:role/puller\nsource_profile = here\n"
+    (tmp_path / "config").write_text(profile)
+    keys = "[here]\naws_access_key_id = testing\naws_secret_access_key = testing\n"
+    (tmp_path / "credentials").write_text(keys)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_PROFILE", "there")
+    aws = Aws()
+    assert (await caller(aws))["Account"] == OTHER
+    assert (await mint_token(aws, HOST.replace(ACCOUNT, OTHER))).login.username == "AWS"
+
+
+# Roles of nodes
+
+
+async def make_roles(aws: Aws, *names: str) -> None:
+    for name in names:
+        await aws.do(AwsCall("iam", "create-role", {"RoleName": name, "AssumeRolePolicyDocument": TRUST}))
+
+
+async def attached(aws: Aws, role: str) -> list[str]:
+    found = await aws.do(AwsCall("iam", "list-attached-role-policies", {"RoleName": role}))
+    return [each["PolicyName"] for each in found["AttachedPolicies"]]
+
+
+async def test_roles_that_are_none(aws: Aws) -> None:
+    with pytest.raises(InvalidInputError, match="IAM has no role absent"):
+        await grant_calls(aws, ["absent"], "pull-only")
+    with pytest.raises(InvalidInputError, match="not its ARN"):
+        await grant_calls(aws, [f"arn:aws:iam::{ACCOUNT}:role/x"], "pull-only")
+
+
+async def test_a_role_with_many_policies(aws: Aws) -> None:
+    """AWS tells them page by page."""
+    await make_roles(aws, "crowded")
+    for number in range(120):
+        policy = {"PolicyName": f"aaa-{number:03}", "PolicyDocument": json.dumps(pull_policy())}
+        arn = (await aws.do(AwsCall("iam", "create-policy", policy)))["Policy"]["Arn"]
+        await aws.do(AwsCall("iam", "attach-role-policy", {"RoleName": "crowded", "PolicyArn": arn}))
+    (call,) = await grant_calls(aws, ["crowded"], "read-only")
+    await aws.do(call)
+    assert await grant_calls(aws, ["crowded"], "read-only") == []
+
+
+def podbay(*words: str) -> str:
+    done = subprocess.run([PROGRAM, *words], capture_output=True, text=True, check=False, env={**os.environ})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+async def test_node_role_by_command(aws: Aws) -> None:
+    await make_roles(aws, "node-a", "node-b")
+    arn = "arn:aws:iam::aws:policy/AmazonEC2ContainerRegistryReadOnly"
+    calls = [
+        f"aws iam attach-role-policy --role-name {role} --policy-arn {arn}" for role in ("node-a", "node-b")
+    ]
+    words = ("aws", "node-role", "node-a", "node-b", "node-a")
+    assert podbay(*words, "--dry-run").splitlines() == calls
+    assert await attached(aws, "node-a") == []
+    assert podbay(*words).splitlines() == calls
+    assert (
+        await attached(aws, "node-a")
+        == await attached(aws, "node-b")
+        == ["AmazonEC2ContainerRegistryReadOnly"]
+    )
+    assert "nothing to do" in podbay(*words)
+    said = podbay("aws", "node-role", "node-a", "--policy", "pull-only")
+    assert said.strip().endswith("policy/AmazonEC2ContainerRegistryPullOnly")
+    assert len(await attached(aws, "node-a")) == 2
+    said = podbay("aws", "node-role", "node-b", "--partition", "aws-cn", "--dry-run")
+    assert "--policy-arn arn:aws-cn:iam::aws:policy/" in said
+
+
+async def test_a_custom_policy_by_command(aws: Aws) -> None:
+    await make_roles(aws, "node-c")
+    words = ("aws", "node-role", "node-c", "--policy", "custom")
+    dry = podbay(*words, "--dry-run")
+    assert dry.startswith(
+        f"aws iam put-role-policy --role-name node-c --policy-name {INLINE_NAME} --policy-document"
+    )
+    assert podbay(*words) == dry
+    written = AwsCall("iam", "get-role-policy", {"RoleName": "node-c", "PolicyName": INLINE_NAME})
+    assert (await aws.do(written))["PolicyDocument"] == pull_policy()
+    # The seven actions of the source document.
+    assert sum(len(each["Action"]) for each in pull_policy()["Statement"]) == 7
+    assert "nothing to do" in podbay(*words)
+
+
+@pytest.mark.parametrize(
+    ("choice", "managed"),
+    [
+        ("custom", ""),
+        ("read-only", "AmazonEC2ContainerRegistryReadOnly"),
+        ("pull-only", "AmazonEC2ContainerRegistryPullOnly"),
+    ],
+)
+async def test_the_template_is_linted_and_deployed(
+    aws: Aws, choice: str, managed: str, tmp_path: Path
+) -> None:
+    text = cloudformation_template(choice)  # type: ignore[arg-type]
+    assert podbay("aws", "node-role", "--cloudformation", "--policy", choice) == text
+    path = tmp_path / "node-role.yaml"
+    path.write_text(text)
+    linted = subprocess.run(
+        [Path(sys.executable).with_name("cfn-lint"), "--regions", REGION, "--", path],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert linted.returncode == 0, linted.stdout
+    name = f"nodes-{choice}"
+    stack = {
+        "StackName": name,
+        "TemplateBody": text,
+        "Capabilities": ["CAPABILITY_NAMED_IAM"],
+        "Parameters": [{"ParameterKey": "RoleName", "ParameterValue": name}],
+    }
+    await aws.do(AwsCall("cloudformation", "create-stack", stack, REGION))
+    described = await aws.do(AwsCall("cloudformation", "describe-stacks", {"StackName": name}, REGION))
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in described["Stacks"][0]["Outputs"]}
+    assert outputs["NodeRoleArn"].endswith(f"role/{name}")
+    profile = outputs["NodeInstanceProfileArn"].rpartition("/")[2]
+    found = await aws.do(AwsCall("iam", "get-instance-profile", {"InstanceProfileName": profile}))
+    assert [each["RoleName"] for each in found["InstanceProfile"]["Roles"]] == [name]
+    if managed:
+        # moto leaves managed policies of templates out; cfn-lint knows the property.
+        role = yaml.safe_load(text)["Resources"]["NodeRole"]
+        arns = role["Properties"]["ManagedPolicyArns"]
+        assert arns == [{"Fn::Sub": f"arn:${{AWS::Partition}}:iam::aws:policy/{managed}"}]
+    else:
+        written = AwsCall("iam", "get-role-policy", {"RoleName": name, "PolicyName": INLINE_NAME})
+        # moto keeps what a template says in Python's words.
+        assert ast.literal_eval(str((await aws.do(written))["PolicyDocument"])) == pull_policy()
