@@ -117,6 +117,56 @@ async def test_a_token_of_the_metadata_server(tmp_path: Path, monkeypatch: pytes
     assert token.expires is not None
 
 
+@pytest.mark.parametrize("impersonated", [False, True])
+async def test_a_token_by_workload_identity(
+    impersonated: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Federation: the token of another identity provider is exchanged, perhaps for that of a service account."""
+    asked: list[tuple[str, dict[str, Any], str]] = []
+
+    async def exchange(request: web.Request) -> web.Response:
+        asked.append(("exchange", dict(await request.post()), ""))
+        kind = "urn:ietf:params:oauth:token-type:access_token"
+        told = {"access_token": "federated", "issued_token_type": kind, "token_type": "Bearer"}
+        return web.json_response(
+            {**told, "access_token": "federated" if impersonated else WORD, "expires_in": 3600}
+        )
+
+    async def impersonate(request: web.Request) -> web.Response:
+        asked.append(("impersonate", await request.json(), request.headers["Authorization"]))
+        return web.json_response({"accessToken": WORD, "expireTime": "2030-01-01T00:00:00Z"})
+
+    app = web.Application()
+    app.router.add_post("/exchange", exchange)
+    app.router.add_post("/v1/{account:.*}", impersonate)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    place = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    (tmp_path / "token").write_text("of-the-cluster")
+    pool = "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/pool/providers/cluster"
+    target = "projects/-/serviceAccounts/puller@proj.iam.gserviceaccount.com:generateAccessToken"
+    about = {
+        "type": "external_account",
+        "audience": pool,
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": f"{place}/exchange",
+        "credential_source": {"file": str(tmp_path / "token")},
+        **({"service_account_impersonation_url": f"{place}/v1/{target}"} if impersonated else {}),
+    }
+    (tmp_path / "federated.json").write_text(json.dumps(about))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "federated.json"))
+    monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "proj")
+    try:
+        token = await mint_google_token()
+    finally:
+        await runner.cleanup()
+    assert (token.login.username, token.login.password.reveal()) == ("oauth2accesstoken", WORD)
+    assert token.expires is not None
+    assert (asked[0][1]["subject_token"], asked[0][1]["audience"]) == ("of-the-cluster", pool)
+    assert [each[2] for each in asked[1:]] == (["Bearer federated"] if impersonated else [])
+
+
 async def test_an_account_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "nowhere.json"))
     with pytest.raises(CredentialError, match=r"nowhere\.json"):
