@@ -36,6 +36,7 @@ pods:
   memory_per_cpu: 2Gi
   architectures: [amd64, arm64]
   service_account: tasks
+  service_account_annotations: {eks.amazonaws.com/role-arn: "arn:aws:iam::111122223333:role/tasks"}
   allowed_service_accounts: [etl]
   persistent_volumes: true
   protected_labels: {team: data, example.com/cost: "42"}
@@ -69,6 +70,7 @@ def test_every_field_has_a_meaning() -> None:
     assert found.pods.keep_for == 7 * 86400
     assert found.pods.protected_labels == {"team": "data", "example.com/cost": "42"}
     assert found.service_accounts == ("tasks", "etl")
+    assert set(found.pods.service_account_annotations) == {"eks.amazonaws.com/role-arn"}
     assert found.quota.pods == 50
     assert found.queues["gpu"].tolerations == (
         {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
@@ -163,6 +165,10 @@ WRONG: dict[str, tuple[str, str]] = {
     "a label with blanks": (
         "name: a\npods: {protected_labels: {team: a b}}",
         "pods.protected_labels[team]: ",
+    ),
+    "an annotation of no such name": (
+        "name: a\npods: {service_account_annotations: {role arn: x}}",
+        "pods.service_account_annotations[role arn]: as a key: ",
     ),
     "a number as label": (
         "name: a\npods: {protected_labels: {team: 42}}",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from podbay.deployment.model import ENV_SECRETS, Deployment
-from podbay.objects.meta import Object
+from podbay.objects.meta import Object, metadata_of
 
 __all__ = ["LAUNCHER_RULES", "access_objects", "launcher_account", "launcher_rules", "usage_rules"]
 
@@ -96,6 +96,9 @@ def _task_account(name: str, deployment: Deployment) -> Object:
     if deployment.pods.pull_secrets:
         # The service account admission gives them to every pod, whoever makes it.
         account["imagePullSecrets"] = [{"name": each} for each in deployment.pods.pull_secrets]
+    annotations = dict(deployment.pods.service_account_annotations)
+    if annotations and name == deployment.service_account:
+        metadata_of(account)["annotations"] = annotations
     return account
 
 

@@ -145,6 +145,11 @@ _PODS: Final = Struct(
         ),
         Entry("service_account", _OBJECT_NAME, "Of pods that name none; default <namespace>-kpo."),
         Entry("allowed_service_accounts", ListOf(_OBJECT_NAME), "Others that pods may name."),
+        Entry(
+            "service_account_annotations",
+            MapOf(Text(), _label_errors),
+            "On that service account, such as eks.amazonaws.com/role-arn: the cloud's role of the pods.",
+        ),
         Entry("persistent_volumes", Switch(), "Whether pods may use PersistentVolumeClaims."),
         Entry("protected_labels", MapOf(_LABEL_VALUE, _label_errors), "Labels that every task pod has."),
         Entry("priority_class", _OBJECT_NAME, "Of pods that name none; must exist in the cluster."),

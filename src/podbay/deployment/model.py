@@ -87,6 +87,8 @@ class PodRules:
     """Values of kubernetes.io/arch that pods may run on; none: any."""
     service_account: str = ""
     """Of pods that name none. Empty: `<namespace>-kpo` (spec 76)."""
+    service_account_annotations: Mapping[str, str] = field(default_factory=dict)
+    """On that service account: by them a cloud knows which of its roles the pods have (workload identity)."""
     allowed_service_accounts: tuple[str, ...] = ()
     """Besides `service_account`."""
     persistent_volumes: bool = False
