@@ -42,6 +42,7 @@ pods:
   protected_labels: {team: data, example.com/cost: "42"}
   priority_class: batch
   pull_secrets: [registry]
+  pull_secrets_by_image: {"ghcr.io/team/*": [team]}
   keep: on_failure
   keep_for: 7d
   security: restricted
@@ -71,6 +72,7 @@ def test_every_field_has_a_meaning() -> None:
     assert found.pods.protected_labels == {"team": "data", "example.com/cost": "42"}
     assert found.service_accounts == ("tasks", "etl")
     assert set(found.pods.service_account_annotations) == {"eks.amazonaws.com/role-arn"}
+    assert found.pods.all_pull_secrets == ("registry", "team")
     assert found.quota.pods == 50
     assert found.queues["gpu"].tolerations == (
         {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},

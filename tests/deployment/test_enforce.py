@@ -10,7 +10,9 @@ from deployment_parts import a_pod, deployment, size
 
 from podbay.deployment.check import check_pod, pod_totals
 from podbay.deployment.enforce import enforce, pod_defaults
+from podbay.deployment.image_patterns import complete_name
 from podbay.deployment.model import Deployment
+from podbay.errors import InvalidInputError
 from podbay.objects.meta import Object
 from podbay.pods.build import build
 from podbay.pods.problems import Problem
@@ -116,6 +118,70 @@ def test_pull_secrets_are_added_to_the_pods_own() -> None:
     wanted = deployment("pods: {pull_secrets: [registry, other]}")
     made = enforce(a_pod(imagePullSecrets=[{"name": "own"}, {"name": "other"}]), wanted)
     assert made.pod["spec"]["imagePullSecrets"] == [{"name": "own"}, {"name": "other"}, {"name": "registry"}]
+
+
+def test_pull_secrets_come_by_image() -> None:
+    wanted = deployment(
+        """
+pods:
+  pull_secrets: [registry]
+  pull_secrets_by_image:
+    "ghcr.io/team/*": [team, both]
+    "docker.io/library/*": [hub, both]
+    "ghcr.io/other/tool:2*": [other]
+images: {tool: ghcr.io/team/tool:1}
+"""
+    )
+
+    def secrets(*images: str, init: str = "") -> list[str]:
+        pod = a_pod(containers=[{"name": f"c{at}", "image": each} for at, each in enumerate(images)])
+        if init:
+            pod["spec"]["initContainers"] = [{"name": "init", "image": init}]
+        made = enforce(pod, wanted).pod
+        assert enforce(made, wanted).pod == made
+        return [each["name"] for each in made["spec"]["imagePullSecrets"]]
+
+    assert secrets("quay.io/x") == ["registry"]
+    assert secrets("ghcr.io/team/deep/tool:1") == ["registry", "team", "both"]
+    assert secrets("tool") == ["registry", "team", "both"]
+    assert secrets("busybox", "ghcr.io/team/x@sha256:1") == ["registry", "team", "both", "hub"]
+    assert secrets("quay.io/x", init="index.docker.io/busybox") == ["registry", "hub", "both"]
+    assert secrets("ghcr.io/other/tool:2.1") == ["registry", "other"]
+    assert secrets("ghcr.io/other/tool:1") == ["registry"]
+    assert wanted.pods.all_pull_secrets == ("registry", "team", "both", "hub", "other")
+    elsewhere = enforce(a_pod(), wanted, in_cluster=False).pod
+    assert "imagePullSecrets" not in elsewhere["spec"]
+
+
+@pytest.mark.parametrize(
+    ("image", "name", "tag"),
+    [
+        ("busybox", "docker.io/library/busybox", "latest"),
+        ("team/x:1", "docker.io/team/x", "1"),
+        ("index.docker.io/busybox", "docker.io/library/busybox", "latest"),
+        ("localhost:5000/x", "localhost:5000/x", "latest"),
+        ("localhost/x", "localhost/x", "latest"),
+        ("a.example:5000/x/y:2@sha256:0", "a.example:5000/x/y", "2"),
+        ("a.example/x@sha256:0", "a.example/x", ""),
+    ],
+)
+def test_complete_names(image: str, name: str, tag: str) -> None:
+    assert complete_name(image) == (name, tag)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("ghcr.io", "must be REGISTRY/PATH"),
+        ("ghcr.io/", "must be REGISTRY/PATH"),
+        ("ghcr.io/a b", "must be REGISTRY/PATH"),
+        ("team/*", "on Docker Hub: docker.io/team/*"),
+    ],
+)
+def test_patterns_that_fit_nothing(pattern: str, words: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        deployment(f'pods: {{pull_secrets_by_image: {{"{pattern}": [x]}}}}')
+    assert words in str(caught.value)
 
 
 def test_one_architecture_is_a_node_selector() -> None:

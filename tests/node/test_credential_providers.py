@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -103,6 +104,61 @@ async def test_who_is_asked_and_which_login_fits(plugin: Plugin) -> None:
     assert await providers.logins("docker.io/library/x") == ([], [])
     assert len(plugin.asked) == 1
     assert WORD not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "repository", "asked"),
+    [
+        ("*.dkr.ecr.*.amazonaws.com", "1.dkr.ecr.eu-central-1.amazonaws.com/team/x", True),
+        ("*.dkr.ecr.*.amazonaws.com", "dkr.ecr.eu-central-1.amazonaws.com/x", False),
+        ("*.dkr.ecr.*.amazonaws.com", "1.dkr.ecr.eu-central-1.amazonaws.com.cn/x", False),
+        ("*.registry.test", "a.b.registry.test/x", False),
+        ("prefix*.registry.test", "prefix-1.registry.test/x", True),
+        ("registry.test", "registry.test:5000/x", False),
+        ("registry.*:5000", "registry.test:5000/x", True),
+        ("registry.*", "registry.test:5000/x", False),
+        ("registry.test:5000/team", "registry.test:5000/team/x", True),
+        ("registry.test:5000/team", "registry.test:5000/other/team", False),
+        ("index.docker.io", "docker.io/library/x", True),
+    ],
+)
+async def test_patterns_of_images(plugin: Plugin, pattern: str, repository: str, asked: bool) -> None:
+    plugin.answer({})
+    providers = plugin.load(VirtualClock(), matchImages=[pattern])
+    await providers.logins(repository)
+    assert bool(plugin.asked) == asked
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1", "v1alpha1"])
+async def test_a_provider_is_spoken_to_in_its_version(plugin: Plugin, version: str) -> None:
+    protocol = f"credentialprovider.kubelet.k8s.io/{version}"
+    plugin.answer({"*.registry.test": login("u")}, apiVersion=protocol)
+    providers = plugin.load(VirtualClock(), apiVersion=protocol)
+    assert [each.username for each in (await providers.logins("a.registry.test/x"))[0]] == ["u"]
+    assert plugin.asked[0][0]["apiVersion"] == protocol
+    # One that answers in another version is not believed.
+    other = "v1beta1" if version == "v1" else "v1"
+    plugin.answer({"*.registry.test": login("u")}, apiVersion=f"credentialprovider.kubelet.k8s.io/{other}")
+    found, complaints = await providers.logins("b.registry.test/x")
+    assert (found, protocol in complaints[0]) == ([], True)
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1", "v1alpha1"])
+def test_versions_of_the_file(plugin: Plugin, version: str) -> None:
+    path = plugin.config()
+    path.write_text(path.read_text().replace("kubelet.config.k8s.io/v1", f"kubelet.config.k8s.io/{version}"))
+    (found,) = parse_provider_config(path.read_text(), "x")
+    assert found.name == "tests-provider"
+    with pytest.raises(InvalidInputError, match="apiVersion: one of"):
+        parse_provider_config(path.read_text().replace(f"k8s.io/{version}", "k8s.io/v9", 1), "x")
+
+
+async def test_many_pulls_at_once_ask_once(plugin: Plugin) -> None:
+    plugin.answer({"*.registry.test": login("u")})
+    providers = plugin.load(VirtualClock())
+    answers = await asyncio.gather(*(providers.logins("a.registry.test/x") for _ in range(5)))
+    assert [[each.username for each in found] for found, _ in answers] == [["u"]] * 5
+    assert len(plugin.asked) == 1
 
 
 @pytest.mark.parametrize(

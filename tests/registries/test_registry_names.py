@@ -15,7 +15,7 @@ from podbay.errors import CredentialError, InvalidInputError
 from podbay.kube.config import SecretText
 from podbay.registries.challenge import read_challenges
 from podbay.registries.credential_helper import ask_helper, login_of
-from podbay.registries.file_entry import with_pull_secret, without_pull_secret
+from podbay.registries.file_entry import with_pull_secret, with_secret_for_images, without_pull_secret
 from podbay.registries.image_name import parse_image_name, registry_host
 from podbay.registries.logins import KeyedLogin, Login, fitting, parse_docker_config, to_docker_config
 
@@ -107,6 +107,23 @@ def test_a_docker_config_and_what_kubelets_get() -> None:
     with pytest.raises(InvalidInputError, match="nodes cannot use") as caught:
         to_docker_config([KeyedLogin("reg.example", "", Login(identity_token=SecretText(WORD)))])
     assert WORD not in str(caught.value)
+
+
+def test_logins_for_many_hosts_as_kubelets_read_them() -> None:
+    auths = {"*.corp.example": entry("all"), "reg.*:5000": entry("port"), "reg.example": entry("one")}
+    logins = parse_docker_config(json.dumps({"auths": auths}), "Secret x").logins
+
+    def users(image: str) -> list[str]:
+        return [each.username for each in fitting(logins, parse_image_name(image))]
+
+    assert users("a.corp.example/x") == ["all"]
+    assert users("a.b.corp.example/x") == []
+    assert users("reg.example:5000/x") == ["port"]
+    assert users("reg.example/x") == ["one"]
+    assert [each.is_pattern for each in logins] == [True, True, False]
+    assert parse_docker_config(to_docker_config(logins), "Secret x").logins == logins
+    with pytest.raises(InvalidInputError, match="write its host"):
+        registry_host("*.corp.example")
 
 
 @pytest.mark.parametrize(
@@ -206,6 +223,37 @@ def test_the_file_names_a_secret_and_forgets_it(rest: str) -> None:
     assert parse_deployment(removed).pods.pull_secrets == ()
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "",
+        "pods:\n  # sizes\n  keep: always  # yes\nquota: {cpu: 1}\n",
+        'pods:\n  pull_secrets_by_image:\n    "ghcr.io/a/*": [one]  # first\n  keep: always\n',
+        'pods:\n  pull_secrets_by_image:\n    "ghcr.io/team/*": [one]  # first\n',
+        "pods:\n  pull_secrets: [two]\n  pull_secrets_by_image:\n    ghcr.io/team/*:\n      - one  # first\n\nquota: {cpu: 1}\n",
+    ],
+)
+def test_the_file_names_a_secret_for_images_and_forgets_it(rest: str) -> None:
+    before = parse_deployment(HEAD + rest).pods
+    added = with_secret_for_images(HEAD + rest, "registry-x", "ghcr.io/team/*")
+    after = parse_deployment(added).pods
+    there = before.pull_secrets_by_image.get("ghcr.io/team/*", ())
+    wanted = {**before.pull_secrets_by_image, "ghcr.io/team/*": (*there, "registry-x")}
+    assert after.pull_secrets_by_image == wanted
+    assert (after.pull_secrets, after.keep) == (before.pull_secrets, before.keep)
+    for comment in ("# mine", "# sizes", "# yes", "# first"):
+        assert (comment in added) == (comment in HEAD + rest)
+    # In both places at once.
+    both = with_pull_secret(added, "registry-x")
+    assert parse_deployment(without_pull_secret(both, "registry-x")).pods.all_pull_secrets == (
+        before.all_pull_secrets
+    )
+
+
 def test_a_file_of_one_line_is_left_to_its_owner() -> None:
     with pytest.raises(InvalidInputError, match=r"add `x` under pods\.pull_secrets yourself"):
         with_pull_secret(HEAD + "pods: {keep: always}\n", "x")
+    words = r'add `"a.b/\*": \[x\]` under pods\.pull_secrets_by_image yourself'
+    for rest in ("pods: {keep: always}\n", "pods:\n  pull_secrets_by_image: {}\n"):
+        with pytest.raises(InvalidInputError, match=words):
+            with_secret_for_images(HEAD + rest, "x", "a.b/*")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,14 +13,13 @@ import typer
 from podbay.cli import registry_images, registry_pin, registry_policy, registry_refresh
 from podbay.cli.deployment_file import FileOption, OutputOption, on_cluster, placed
 from podbay.cli.output import Output, console, errors, errors_as_sentences, print_json, print_table
+from podbay.cli.registry_login import made_login, prove
 from podbay.cli.target import ClusterOption
 from podbay.errors import InvalidInputError, PodbayError, StateError
 
 if TYPE_CHECKING:
     from podbay.deployment.model import Deployment
     from podbay.kube.client import KubeClient
-    from podbay.registries.client import RegistryClient
-    from podbay.registries.logins import KeyedLogin
     from podbay.registries.pull_secrets import PullSecret
 
 # Functions import what they need, as in cluster.py.
@@ -77,21 +74,26 @@ def add(
     attach: Annotated[
         bool, typer.Option(help="Name the Secret in the file, so that every pod has it.")
     ] = True,
+    images: Annotated[
+        list[str] | None,
+        typer.Option("--for", help="Only for pods with such an image: ghcr.io/team/*; may be repeated."),
+    ] = None,
 ) -> None:
     """Give the deployment a login. What was there stays until the registry has taken the new one."""
     with errors_as_sentences():
         from podbay.registries.pull_secrets import secret_name_for
 
         deployment = placed(file, cluster)
-        made = _made(place, username, docker_config, cloud=cloud)
+        _refuse_patterns(images or [], attach=attach)
+        made = made_login(place, username, docker_config, cloud=cloud)
         if not unproven:
-            _prove(made, image, ca_file, plain_http)
+            prove(made, image, ca_file, plain_http)
         chosen = name or secret_name_for(made.logins[0].place)
         replaced = _store(deployment, cluster, replace(made, name=chosen))
         proven = " without a proof" if unproven else ""
         console.print(f"Secret {chosen} {'is replaced' if replaced else 'is made'}{proven}.", markup=False)
         if attach:
-            _attach(file, deployment, chosen)
+            _attach(file, deployment, chosen, images or [])
         if made.expires is not None:
             errors.print(
                 f"note: it ends at {_moment(made.expires)}; keep it fresh: podbay registry refresh, or podbay registry cronjob",
@@ -141,110 +143,44 @@ async def _tell_of_nodes(api: KubeClient, source: str) -> None:
         )
 
 
-def _made(place: str, username: str | None, docker_config: Path | None, *, cloud: bool) -> PullSecret:
-    """The Secret as it is to be, without a name."""
-    from podbay.kube.config import SecretText
-    from podbay.registries.image_name import registry_host
-    from podbay.registries.logins import KeyedLogin, Login
-    from podbay.registries.minting import cloud_of, mint
-    from podbay.registries.pull_secrets import PullSecret
+def _refuse_patterns(patterns: list[str], *, attach: bool) -> None:
+    """Before anything is asked or written."""
+    from podbay.deployment.image_patterns import pattern_errors
 
-    registry, path = registry_host(place)
-    if sum([username is not None, docker_config is not None, cloud]) != 1:
-        hint = "; here --cloud fits" if cloud_of(registry) else ""
-        raise InvalidInputError(
-            f"say whose login it is by one of --username, --docker-config and --cloud{hint}"
+    if patterns and not attach:
+        raise InvalidInputError("--for says in the file which pods have the Secret; leave out --no-attach")
+    for each in patterns:
+        for problem in pattern_errors(each):
+            raise InvalidInputError(f"--for {each}: {problem}")
+
+
+def _attach(file: Path, deployment: Deployment, name: str, patterns: list[str]) -> None:
+    from podbay.registries.file_entry import (
+        with_pull_secret,
+        with_secret_for_images,
+        without_pull_secret,
+    )
+
+    text = before = file.read_text()
+    rules = deployment.pods
+    if patterns:
+        there = [each for each, names in rules.pull_secrets_by_image.items() if name in names]
+        if name in rules.pull_secrets:
+            # It was every pod's until now.
+            text, there, patterns = without_pull_secret(text, name), [], [*there, *patterns]
+        for each in dict.fromkeys(patterns):
+            if each not in there:
+                text = with_secret_for_images(text, name, each)
+        where = (
+            f"pods.pull_secrets_by_image: pods of Airflow with an image like {' or '.join(patterns)} have it"
         )
-    if cloud:
-        source = cloud_of(registry)
-        if source is None:
-            raise InvalidInputError(
-                f"{registry} is none of Amazon's, Google's and Azure's; give --username or --docker-config"
-            )
-        minted = asyncio.run(mint(source, registry))
-        return PullSecret(
-            name="", logins=(KeyedLogin(registry, path, minted.login),), source=source, expires=minted.expires
-        )
-    if docker_config is not None:
-        return PullSecret(
-            name="", logins=tuple(_of_docker(docker_config, registry, path)), source="docker-config"
-        )
-    login = Login(username or "", SecretText(_password(registry, username or "")))
-    return PullSecret(name="", logins=(KeyedLogin(registry, path, login),))
-
-
-def _of_docker(path: Path, registry: str, prefix: str) -> list[KeyedLogin]:
-    from podbay.registries.credential_helper import login_of
-    from podbay.registries.logins import for_kubelets, parse_docker_config
-
-    file = path.expanduser()
-    config = parse_docker_config(file.read_bytes(), str(file))
-    found = asyncio.run(login_of(config, registry))
-    if not found:
-        known = ", ".join(sorted({each.registry for each in config.logins})) or "none"
-        raise InvalidInputError(
-            f"{file} has no login for {registry}: docker login {registry}. It has: {known}"
-        )
-    return [
-        replace(each, path=prefix or each.path, login=for_kubelets(each))
-        for each in found
-        if not prefix or each.path in ("", prefix)
-    ]
-
-
-def _password(registry: str, username: str) -> str:
-    if sys.stdin.isatty():
-        text = getpass.getpass(f"Password or token of {username} at {registry} (not shown): ")
     else:
-        text = (
-            sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
-        )
-    if not text:
-        raise InvalidInputError("the password is empty; type it, or write it to stdin")
-    return text
-
-
-def _prove(made: PullSecret, image: str | None, ca_file: Path | None, plain_http: bool) -> None:
-    from podbay.registries.facts import with_any_login
-    from podbay.registries.image_name import parse_image_name
-    from podbay.registries.logins import fitting
-
-    wanted = parse_image_name(image) if image is not None else None
-    logins = fitting(made.logins, wanted) if wanted is not None else []
-    if wanted is not None and not logins:
-        # Asking for it would give the login to another registry.
-        raise InvalidInputError(
-            f"--image {image} is not at {made.places}; name an image that this login is for"
-        )
-
-    async def work() -> None:
-        async with _client(made, ca_file, plain_http) as client:
-            for each in made.logins:
-                if not await client.log_in(each.registry, each.login):
-                    errors.print(
-                        f"note: {each.registry} asks nobody for a login; this proves nothing", markup=False
-                    )
-            if wanted is not None:
-                await with_any_login(client, wanted, logins)
-
-    asyncio.run(work())
-
-
-def _client(secret: PullSecret, ca_file: Path | None, plain_http: bool) -> RegistryClient:
-    from podbay.registries.client import ClientOptions, RegistryClient
-
-    plain = frozenset(each.registry for each in secret.logins) if plain_http else frozenset()
-    return RegistryClient(ClientOptions(ca_file=ca_file, plain_http=plain))
-
-
-def _attach(file: Path, deployment: Deployment, name: str) -> None:
-    from podbay.registries.file_entry import with_pull_secret
-
-    if name not in deployment.pods.pull_secrets:
-        _rewrite(file, with_pull_secret(file.read_text(), name))
-        console.print(
-            f"{file} names it under pods.pull_secrets: every pod has it after podbay apply.", markup=False
-        )
+        if name not in rules.pull_secrets:
+            text = with_pull_secret(text, name)
+        where = "pods.pull_secrets: every pod has it after podbay apply"
+    if text != before:
+        _rewrite(file, text)
+        console.print(f"{file} names it under {where}.", markup=False)
 
 
 def _rewrite(file: Path, text: str) -> None:
@@ -263,7 +199,7 @@ def list_(file: FileOption = FILE, cluster: ClusterOption = None, output: Output
         found = on_cluster(
             cluster,
             deployment,
-            lambda api: list_pull_secrets(api, deployment.namespace, deployment.pods.pull_secrets),
+            lambda api: list_pull_secrets(api, deployment.namespace, deployment.pods.all_pull_secrets),
         )
         rows = [_row(each, deployment) for each in found]
         if output is Output.json:
@@ -278,11 +214,17 @@ def list_(file: FileOption = FILE, cluster: ClusterOption = None, output: Output
                     r["users"],
                     r["source"],
                     r["expires"] or "-",
-                    "yes" if r["in_file"] else "no",
+                    _where(r),
                 ]
                 for r in rows
             ]
             print_table(["NAME", "REGISTRY", "USER", "FROM", "ENDS", "IN FILE"], table)
+
+
+def _where(row: dict[str, Any]) -> str:
+    if not row["in_file"]:
+        return "no"
+    return f"for {', '.join(row['images'])}" if row["images"] else "yes"
 
 
 def _row(secret: PullSecret, deployment: Deployment) -> dict[str, Any]:
@@ -292,7 +234,12 @@ def _row(secret: PullSecret, deployment: Deployment) -> dict[str, Any]:
         "users": ", ".join(dict.fromkeys(each.login.username for each in secret.logins)),
         "source": secret.source,
         "expires": _moment(secret.expires) if secret.expires else None,
-        "in_file": secret.name in deployment.pods.pull_secrets,
+        "in_file": secret.name in deployment.pods.all_pull_secrets,
+        "images": [
+            pattern
+            for pattern, names in deployment.pods.pull_secrets_by_image.items()
+            if secret.name in names
+        ],
     }
 
 
@@ -312,7 +259,7 @@ def test_(
         from podbay.registries.pull_secrets import list_pull_secrets
 
         deployment = placed(file, cluster)
-        wanted = (*deployment.pods.pull_secrets, *(names or ()))
+        wanted = (*deployment.pods.all_pull_secrets, *(names or ()))
         found = on_cluster(
             cluster, deployment, lambda api: list_pull_secrets(api, deployment.namespace, wanted)
         )
@@ -354,6 +301,10 @@ async def _tests(
         for secret in secrets:
             for each in secret.logins:
                 subject = f"{secret.name} at {each.place}"
+                if each.is_pattern:
+                    message = "is for many registries; name an image of one: --image"
+                    rows.append({"subject": subject, "ok": True, "message": message})
+                    continue
                 try:
                     asked = await client.log_in(each.registry, each.login)
                     message = "the login is taken" if asked else "the registry asks nobody for a login"
@@ -380,7 +331,7 @@ def rm(
         chosen = secret_name_for(name) if "." in name or "/" in name else name
         there = on_cluster(cluster, deployment, lambda api: remove_pull_secret(api, deployment, chosen))
         console.print(f"Secret {chosen} {'is gone' if there else 'was not there'}.", markup=False)
-        if chosen in deployment.pods.pull_secrets:
+        if chosen in deployment.pods.all_pull_secrets:
             _rewrite(file, without_pull_secret(file.read_text(), chosen))
             console.print(
                 f"{file} does not name it any more; podbay apply takes it from new pods.", markup=False

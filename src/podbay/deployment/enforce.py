@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from podbay.deployment.check import check_pod
+from podbay.deployment.image_patterns import secrets_for
 from podbay.deployment.model import Deployment
 from podbay.objects.meta import Object, metadata_of
 from podbay.objects.quantity import Quantity
@@ -79,6 +80,7 @@ def enforce(
         return Enforced(made, tuple(notes))
     spec = made.setdefault("spec", {})
     _accounts(spec, deployment)
+    _pull_secrets(made, deployment)
     notes += _nodes(spec, deployment, queue)
     _sizes(made, deployment)
     if deployment.pods.requests == "follow-limits":
@@ -113,7 +115,6 @@ def _labels(pod: Object, deployment: Deployment) -> list[str]:
 
 
 def _accounts(spec: dict[str, Any], deployment: Deployment) -> None:
-    rules = deployment.pods
     # "default" is what Airflow's own pod templates say when nobody has chosen.
     if (
         spec.get("serviceAccountName") in (None, "", "default")
@@ -125,8 +126,15 @@ def _accounts(spec: dict[str, Any], deployment: Deployment) -> None:
         deployment.airflow.in_namespace or not spec.get("priorityClassName")
     ):
         spec["priorityClassName"] = deployment.task_priority_class
+
+
+def _pull_secrets(pod: Object, deployment: Deployment) -> None:
+    """Those of every pod, and those for the images that this one has; its own come first."""
+    spec, rules = pod["spec"], deployment.pods
+    images = [str(container.get("image") or "") for _, container in all_containers(pod)]
+    wanted = [*rules.pull_secrets, *secrets_for(images, rules.pull_secrets_by_image)]
     secrets = spec.get("imagePullSecrets") or []
-    missing = [each for each in rules.pull_secrets if {"name": each} not in secrets]
+    missing = [each for each in dict.fromkeys(wanted) if {"name": each} not in secrets]
     if missing:
         spec["imagePullSecrets"] = [*secrets, *({"name": each} for each in missing)]
 

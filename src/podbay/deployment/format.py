@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
+from podbay.deployment.image_patterns import pattern_errors
 from podbay.deployment.kinds import (
     Amount,
     Choice,
@@ -144,16 +145,21 @@ _PODS: Final = Struct(
             "Processors that pods may run on, such as amd64; unset: any.",
         ),
         Entry("service_account", _OBJECT_NAME, "Of pods that name none; default <namespace>-kpo."),
-        Entry("allowed_service_accounts", ListOf(_OBJECT_NAME), "Others that pods may name."),
         Entry(
             "service_account_annotations",
             MapOf(Text(), _label_errors),
             "On that service account, such as eks.amazonaws.com/role-arn: the cloud's role of the pods.",
         ),
+        Entry("allowed_service_accounts", ListOf(_OBJECT_NAME), "Others that pods may name."),
         Entry("persistent_volumes", Switch(), "Whether pods may use PersistentVolumeClaims."),
         Entry("protected_labels", MapOf(_LABEL_VALUE, _label_errors), "Labels that every task pod has."),
         Entry("priority_class", _OBJECT_NAME, "Of pods that name none; must exist in the cluster."),
         Entry("pull_secrets", ListOf(_OBJECT_NAME), "Secrets by which every pod may pull images."),
+        Entry(
+            "pull_secrets_by_image",
+            MapOf(ListOf(_OBJECT_NAME), pattern_errors),
+            "Image pattern, such as ghcr.io/team/*, to Secrets of pods with such an image.",
+        ),
         Entry("keep", Choice(("never", "on_failure", "always")), "Which finished pods stay."),
         Entry("keep_for", Duration(), "How long a kept pod stays at most."),
         Entry(

@@ -99,6 +99,8 @@ class PodRules:
     """Of pods that name none."""
     pull_secrets: tuple[str, ...] = ()
     """Secrets of type kubernetes.io/dockerconfigjson in the namespace, for every pod."""
+    pull_secrets_by_image: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Others of them for pods with an image of the pattern that is the key."""
     keep: Keep = "never"
     """Which finished pods stay."""
     keep_for: int = 24 * 3600
@@ -106,6 +108,12 @@ class PodRules:
     security: SecurityLevel = "baseline"
     retry_memory_factor: float = 1.0
     """After a try that was killed for its memory the next one gets so many times as much (raising.py); 1: as much."""
+
+    @property
+    def all_pull_secrets(self) -> tuple[str, ...]:
+        """Those of every pod, then those of pods with certain images, each once."""
+        by_image = (name for names in self.pull_secrets_by_image.values() for name in names)
+        return tuple(dict.fromkeys((*self.pull_secrets, *by_image)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,7 +128,7 @@ async def _references(api: Reader, deployment: Deployment) -> Mapping[Key, bool]
     """Whether what podbay.yaml names without making it is there: pull secrets and the priority class."""
     asked: dict[Key, Any] = {
         ("Secret", name): _get(api, SECRETS, name, deployment.namespace)
-        for name in deployment.pods.pull_secrets
+        for name in deployment.pods.all_pull_secrets
     }
     if deployment.pods.priority_class:
         name = deployment.pods.priority_class

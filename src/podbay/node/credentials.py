@@ -80,9 +80,16 @@ def matches(key: str, repository: str) -> bool:
     """Whether a login under this key, a pattern of host and beginning of the path, is for "registry/path"."""
     key_host, _, key_path = _normal(key).partition("/")
     host, _, path = repository.partition("/")
-    key_parts, parts = key_host.split("."), host.split(".")
-    if len(key_parts) != len(parts):
+    key_name, key_port = _split_port(key_host)
+    name, port = _split_port(host)
+    key_parts, parts = key_name.split("."), name.split(".")
+    if key_port != port or len(key_parts) != len(parts):
         return False
     if not all(fnmatch.fnmatchcase(part, pattern) for part, pattern in zip(parts, key_parts, strict=True)):
         return False
     return not key_path or path.startswith(key_path)
+
+
+def _split_port(host: str) -> tuple[str, str]:
+    name, _, port = host.rpartition(":")
+    return (name, port) if port.isdigit() else (host, "")

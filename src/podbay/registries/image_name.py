@@ -87,15 +87,19 @@ def _split(text: str) -> tuple[str, str]:
     return first, rest
 
 
-def registry_host(text: str) -> tuple[str, str]:
-    """(registry, path prefix or "") of what a person or a docker config calls a registry. Raises InvalidInputError."""
+def registry_host(text: str, *, patterns: bool = False) -> tuple[str, str]:
+    """(registry, path prefix or "") of what a person or a docker config calls a registry. Raises InvalidInputError.
+
+    With `patterns` parts of the host may be patterns, as kubelets read them in pull secrets.
+    """
     bare = text.strip().split("://", 1)[-1].rstrip("/")
     host, _, path = bare.partition("/")
     if host in _HUB_NAMES:
         return HUB, "" if path in ("v1", "v2") else path
     if path in ("v1", "v2"):
         path = ""
-    if not _HOST.fullmatch(host) or (path and not _PATH.fullmatch(path)):
+    known = _HOST.fullmatch(host.replace("*", "x") if patterns else host)
+    if not known or (path and not _PATH.fullmatch(path)):
         raise InvalidInputError(
             f"registry {text}: write its host, such as registry.example.com or ghcr.io/team"
         )

@@ -55,7 +55,7 @@ ANONYMOUS: Final = Login()
 
 @dataclass(frozen=True, slots=True)
 class KeyedLogin:
-    """A login and what it is for: a registry, perhaps only the repositories that begin with `path`."""
+    """A login and what it is for: a registry, or a pattern of some, perhaps only repositories that begin with `path`."""
 
     registry: str
     path: str
@@ -64,6 +64,11 @@ class KeyedLogin:
     @property
     def place(self) -> str:
         return f"{self.registry}/{self.path}" if self.path else self.registry
+
+    @property
+    def is_pattern(self) -> bool:
+        """For many hosts, as in *.example.com: nobody to log in to."""
+        return "*" in self.registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +109,7 @@ def parse_docker_config(text: bytes | str, source: str) -> DockerConfig:
         if login.is_anonymous:
             stored.append(key)
             continue
-        registry, path = registry_host(key)
+        registry, path = registry_host(key, patterns=True)
         logins.append(KeyedLogin(registry, path, login))
     helpers = {str(key): str(value) for key, value in _map(document, "credHelpers", source).items()}
     for name in (*helpers.values(), str(document.get("credsStore") or "")):
@@ -177,8 +182,14 @@ def fitting(logins: Sequence[KeyedLogin], image: ImageName) -> list[Login]:
 
 
 def _fits(keyed: KeyedLogin, image: ImageName) -> bool:
-    pattern, registry = keyed.registry.split("."), image.registry.split(".")
-    if len(pattern) != len(registry):
+    (name, port), (host, at) = _split_port(keyed.registry), _split_port(image.registry)
+    pattern, parts = name.split("."), host.split(".")
+    if port != at or len(pattern) != len(parts):
         return False
-    same = all(fnmatch.fnmatchcase(part, each) for part, each in zip(registry, pattern, strict=True))
-    return same and (not keyed.path or f"{image.path}".startswith(keyed.path))
+    same = all(fnmatch.fnmatchcase(part, each) for part, each in zip(parts, pattern, strict=True))
+    return same and (not keyed.path or image.path.startswith(keyed.path))
+
+
+def _split_port(host: str) -> tuple[str, str]:
+    name, _, port = host.rpartition(":")
+    return (name, port) if port.isdigit() else (host, "")

@@ -95,7 +95,7 @@ async def read_pull_secret(api: Reader, namespace: str, name: str) -> PullSecret
 
 async def logins_of(api: Reader, deployment: Deployment) -> list[KeyedLogin]:
     """All logins by which pods of the deployment pull."""
-    secrets = await list_pull_secrets(api, deployment.namespace, deployment.pods.pull_secrets)
+    secrets = await list_pull_secrets(api, deployment.namespace, deployment.pods.all_pull_secrets)
     return [login for each in secrets for login in each.logins]
 
 
