@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import http.server
 import itertools
 import json
 import os
 import pty
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -290,6 +292,57 @@ def test_the_doctor_says_what_to_do(shell: Shell, file: str, namespace: str) -> 
     after = shell("doctor", "-f", file).out
     assert f"{namespace} stands as podbay.yaml says, in {namespace}" in after
     assert "failed" not in after
+
+
+class _Health(http.server.BaseHTTPRequestHandler):
+    """An Airflow whose triggerer never ran."""
+
+    def do_GET(self) -> None:
+        healthy = {"status": "healthy"}
+        parts = dict.fromkeys(("metadatabase", "scheduler", "dag_processor"), healthy)
+        body = json.dumps({**parts, "triggerer": {"status": None}}).encode()
+        known = self.path == "/api/v2/monitor/health"
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Length", str(len(body) if known else 0))
+        self.end_headers()
+        if known:
+            self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_the_doctor_looks_at_triggerer_and_registries(cluster: Shell, file: str, namespace: str) -> None:
+    Path(file).write_text(Path(file).read_text() + "pods: {pull_secrets: [team]}\n")
+    cluster("apply", "-f", file)
+    # A port that nobody listens at.
+    login = {"auths": {"127.0.0.1:9": {"username": "u", "password": VALUE}}}
+    secret = {
+        "metadata": {"name": "team"},
+        "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": json.dumps(login)},
+    }
+    with cluster.api() as api:
+        assert api.call("POST", f"/api/v1/namespaces/{namespace}/secrets", secret)[0] == 201
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Health)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}"
+        ended = cluster("doctor", "-f", file, "--airflow-url", url, "-o", "json", code=1)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    found = {each["subject"]: each for each in ended.json()}
+    assert found["triggerer"]["verdict"] == "failed"
+    assert found["triggerer"]["message"].startswith("none has ever run")
+    assert found["scheduler"]["verdict"] == "ok"
+    assert found["registries"]["verdict"] == "failed"
+    assert "team at 127.0.0.1:9" in found["registries"]["message"]
+    assert VALUE not in ended.out + ended.err
+    away = cluster("doctor", "-f", file, "--airflow-url", "http://127.0.0.1:9", code=1)
+    assert "cannot be asked for" in away.out
 
 
 def test_what_kubectl_applied_is_taken_into_care(cluster: Shell, file: str, namespace: str) -> None:

@@ -1,25 +1,20 @@
-"""`podbay check` and `podbay doctor`: pods against a deployment, and a deployment against the world."""
+"""`podbay check`: podbay.yaml, and pods of manifests and DAG files against it and the cluster."""
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from podbay.cli.deployment_file import FileOption, OutputOption, in_file, on_cluster, placed
-from podbay.cli.output import Output, console, errors_as_sentences, print_json, print_table, run
+from podbay.cli.output import Output, console, errors_as_sentences, print_json
 from podbay.cli.target import ClusterOption
-from podbay.errors import InvalidInputError, PodbayError, RuntimeUnavailableError
+from podbay.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from podbay.deployment.cluster_check import ClusterVerdict
-    from podbay.deployment.doctor import Finding
     from podbay.deployment.model import Deployment
     from podbay.kube.client import KubeClient
     from podbay.objects.meta import Object
@@ -33,9 +28,8 @@ FILE = Path("podbay.yaml")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the program."""
+    """Add the command to the program."""
     app.command()(check)
-    app.command()(doctor)
 
 
 def check(
@@ -156,93 +150,3 @@ def _placed(what: dict[str, Any], text: str) -> str:
     """Where it is, as far as that is said: the task, the field."""
     task = f"{what['dag']}.{what['task']}" if what.get("task") else ""
     return ": ".join(each for each in (task, what.get("path") or "", text) if each)
-
-
-def doctor(
-    file: FileOption = FILE,
-    cluster: ClusterOption = None,
-    output: OutputOption = Output.text,
-) -> None:
-    """Look at everything a deployment needs, and say what to do about what is missing. Changes nothing."""
-    failed = False
-    with errors_as_sentences():
-        findings = [*_here(), *_there(file, cluster)]
-        failed = any(each.verdict == "failed" for each in findings)
-        if output is Output.json:
-            print_json(
-                [
-                    {"subject": f.subject, "verdict": f.verdict, "message": f.message, "fix": f.fix}
-                    for f in findings
-                ]
-            )
-        else:
-            print_table(["", "WHAT", "FOUND"], [[f.verdict, f.subject, f.message] for f in findings])
-            for each in findings:
-                if each.fix:
-                    console.print(f"{each.subject}: {each.fix}", markup=False)
-    if failed:
-        raise typer.Exit(1)
-
-
-def _here() -> list[Finding]:
-    """What of this machine matters: versions, Airflow, and an engine for the embedded cluster."""
-    from podbay import __version__
-    from podbay.deployment.doctor import Finding
-
-    python = ".".join(map(str, sys.version_info[:3]))
-    return [Finding("podbay", "ok", f"{__version__} on Python {python}"), _airflow(), _engine()]
-
-
-def _airflow() -> Finding:
-    from podbay.deployment.doctor import Finding
-
-    try:
-        version = metadata.version("apache-airflow")
-    except metadata.PackageNotFoundError:
-        return Finding(
-            "airflow",
-            "warning",
-            "is not installed here",
-            "For DAGs on this machine: pip install podbay[airflow]",
-        )
-    try:
-        provider = metadata.version("apache-airflow-providers-cncf-kubernetes")
-    except metadata.PackageNotFoundError:
-        fix = "Install apache-airflow-providers-cncf-kubernetes."
-        return Finding("airflow", "failed", f"{version} without its Kubernetes provider", fix)
-    if tuple(int(part) for part in version.split(".")[:2]) < (3, 3):
-        return Finding("airflow", "failed", f"{version} is too old", "Upgrade it to 3.3 or later.")
-    return Finding("airflow", "ok", f"{version} with cncf.kubernetes {provider}")
-
-
-def _engine() -> Finding:
-    from podbay.deployment.doctor import Finding
-    from podbay.node.choose import choose_runtime
-
-    nowhere = Path(tempfile.gettempdir())
-    try:
-        # Chosen and never opened: it only has to be there.
-        chosen = run(
-            choose_runtime("auto", node="doctor", directory=nowhere, environment=os.environ, home=Path.home())
-        )
-    except RuntimeUnavailableError as err:
-        message = "nothing runs containers on this machine; needed for the embedded cluster only"
-        return Finding("engine", "warning", message, f"{err}.")
-    engine = "runc" if type(chosen).__name__ == "RuncRuntime" else "a container engine answers"
-    return Finding("engine", "ok", engine)
-
-
-def _there(file: Path, cluster: str | None) -> list[Finding]:
-    from podbay.deployment.doctor import Finding, examine
-
-    try:
-        deployment = placed(file, cluster)
-    except PodbayError as err:
-        return [Finding("podbay.yaml", "failed", "cannot be used", str(err))]
-    found = [Finding("podbay.yaml", "ok", f"{deployment.name} in {deployment.namespace}")]
-    try:
-        return found + on_cluster(
-            cluster, deployment, lambda api: examine(api, deployment, datetime.now(UTC))
-        )
-    except PodbayError as err:
-        return [*found, Finding("cluster", "failed", "cannot be examined", str(err))]

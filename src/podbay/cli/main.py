@@ -12,6 +12,7 @@ from podbay.cli import (
     deploy_check,
     deploy_secrets,
     heal,
+    deploy_doctor,
     pod,
     pods,
     registry,
@@ -47,6 +48,7 @@ heal.register(app)
 app.command()(usage.usage)
 
 
+deploy_doctor.register(app)
 @app.callback(invoke_without_command=True)
 def root(
     version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),

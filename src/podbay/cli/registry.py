@@ -270,7 +270,7 @@ def test_(
             {"subject": f"Secret {each}", "ok": False, "message": "is not in the cluster"}
             for each in sorted(lacking)
         ]
-        rows += asyncio.run(_tests(chosen, images, ca_file, plain_http))
+        rows += asyncio.run(proofs(chosen, images, ca_file, plain_http=plain_http))
         failed = not all(each["ok"] for each in rows)
         if output is Output.json:
             print_json(rows)
@@ -285,8 +285,8 @@ def test_(
         raise typer.Exit(1)
 
 
-async def _tests(
-    secrets: list[PullSecret], images: list[str], ca_file: Path | None, plain_http: bool
+async def proofs(
+    secrets: list[PullSecret], images: list[str], ca_file: Path | None, *, plain_http: bool
 ) -> list[dict[str, object]]:
     from podbay.registries.client import ClientOptions, RegistryClient
     from podbay.registries.image_name import parse_image_name

@@ -1,11 +1,11 @@
 """Is the cluster ready for a deployment? One finding for each thing looked at; each failure with its fix.
 
-Looks and asks only; nothing is written. The parts of `podbay doctor` that need no cluster are in cli/deploy_doctor.py.
+Looks and asks only; nothing is written. What needs no cluster is in cli/deploy_doctor.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -21,7 +21,16 @@ from podbay.errors import ApiError
 from podbay.objects.meta import Object, labels_of
 from podbay.objects.resource import GVR
 
-__all__ = ["Finding", "Patient", "Verdict", "examine", "judge_clock", "judge_version"]
+__all__ = [
+    "Finding",
+    "Patient",
+    "Verdict",
+    "examine",
+    "judge_clock",
+    "judge_health",
+    "judge_proofs",
+    "judge_version",
+]
 
 Verdict: TypeAlias = Literal["ok", "warning", "failed"]
 _REVIEWS: Final = GVR("authorization.k8s.io", "v1", "selfsubjectaccessreviews")
@@ -91,6 +100,58 @@ def judge_clock(date: str, now: datetime) -> Finding:
             "Set it by NTP (timedatectl set-ntp true): tokens and signatures fail otherwise.",
         )
     return Finding("clock", "ok", f"{abs(seconds):.0f} s apart")
+
+
+_PARTS: Final = {
+    "triggerer": "Start it (airflow triggerer; triggerer.enabled in the chart): tasks in pods wait for it.",
+    "scheduler": "Start it (airflow scheduler): nothing begins without it.",
+    "dag_processor": "Start it (airflow dag-processor): DAG files are not read without it.",
+    "metadatabase": "Look at the log of the API server.",
+}
+
+
+def judge_health(url: str, body: Any) -> list[Finding]:
+    """What Airflow's own page of health says of its parts. Pure."""
+    if not isinstance(body, Mapping) or not isinstance(body.get("metadatabase"), Mapping):
+        message = f"{url} does not tell its health as an Airflow 3 does"
+        return [Finding("triggerer", "failed", message, "Correct --airflow-url.")]
+    findings = []
+    for name, fix in _PARTS.items():
+        part = body.get(name)
+        status = part.get("status") if isinstance(part, Mapping) else None
+        subject = name.replace("_", " ")
+        if status == "healthy":
+            findings.append(Finding(subject, "ok", f"healthy, at {url}"))
+        else:
+            said = f"{status or 'none has ever run'}, at {url}"
+            findings.append(Finding(subject, "failed", said, fix))
+    return findings
+
+
+def judge_proofs(rows: Sequence[Mapping[str, object]], ended: Sequence[str]) -> list[Finding]:
+    """Of registries: what became of logins and images that were tried, and Secrets whose time is over. Pure."""
+    if not rows:
+        return [Finding("registries", "ok", "no login and no image is named: pods pull as anybody may")]
+    findings = [
+        Finding(
+            "registries",
+            "failed",
+            f"{each['subject']}: {each['message']}",
+            "Look closer: podbay registry test",
+        )
+        for each in rows
+        if not each["ok"]
+    ]
+    findings += [
+        Finding(
+            "registries",
+            "failed",
+            f"the login of Secret {each} has ended",
+            "Renew it: podbay registry refresh",
+        )
+        for each in ended
+    ]
+    return findings or [Finding("registries", "ok", f"all {len(rows)} logins and images answer")]
 
 
 async def _permissions(api: Patient, deployment: Deployment) -> list[Finding]:
