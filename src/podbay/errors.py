@@ -10,6 +10,7 @@ PodbayError
 ├── StartError          a container could not be created or started; carries the runtime's words
 ├── UnreachableError    an API server could not be reached, or the connection broke before its answer was whole
 ├── CredentialError     no credentials for a cluster or a registry could be had: a plugin or file failed; names it
+├── NodegroupError      a node group of a cloud could not be made or deleted in time; names it
 ├── RegistryError       an image registry refused, failed or was not reached; names registry or image
 ├── AirflowApiError     Airflow's REST API refused, failed or was not reached; names what was asked
 └── ClosedError         a component was used before it was opened or after it was closed
@@ -29,6 +30,7 @@ __all__ = [
     "ConflictError",
     "CredentialError",
     "InvalidInputError",
+    "NodegroupError",
     "PodbayError",
     "PullError",
     "RegistryError",
@@ -120,6 +122,10 @@ class ConflictError(PodbayError):
 
 class StateError(PodbayError):
     """A state file or directory cannot be used as it is."""
+
+
+class NodegroupError(PodbayError):
+    """A node group of a cloud could not be made or deleted in time. The message names it and says what it costs."""
 
 
 class RuntimeUnavailableError(PodbayError):

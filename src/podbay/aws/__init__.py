@@ -7,3 +7,20 @@
 
 Calls of AWS go through registries/amazon/session.py. Needs the extra `aws` (boto3), loaded when first used.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    # For DAG files: podbay.aws.EksNodegroup. It stands where Airflow is known (docs/nodegroups.md).
+    if name == "EksNodegroup":
+        try:
+            return importlib.import_module("podbay.airflow.nodegroup").EksNodegroup
+        except ImportError as error:
+            raise ImportError(
+                f"podbay.aws.EksNodegroup needs Apache Airflow 3.3 or newer: pip install 'podbay[airflow,aws]' ({error})"
+            ) from error
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

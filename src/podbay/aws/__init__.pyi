@@ -1,0 +1,3 @@
+from podbay.airflow.nodegroup import EksNodegroup as EksNodegroup
+
+__all__ = ["EksNodegroup"]
