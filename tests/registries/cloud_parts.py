@@ -34,6 +34,8 @@ class Tokens:
     """Of one user. `refused` counts the requests with a token that is no more."""
 
     user: str
+    as_jwt: bool = False
+    """Whether a token tells its own end, as Azure's do."""
     minted: list[str] = field(default_factory=list)
     good: set[str] = field(default_factory=set)
     used: list[str] = field(default_factory=list)
@@ -41,7 +43,8 @@ class Tokens:
     refused: int = 0
 
     def mint(self) -> str:
-        self.minted.append(f"{self.user}-hidden-token-{len(self.minted) + 1}")
+        word = f"{self.user}-hidden-token-{len(self.minted) + 1}"
+        self.minted.append(jwt({"exp": int(time.time() + LIFE)}, word) if self.as_jwt else word)
         self.good.add(self.minted[-1])
         return self.minted[-1]
 
@@ -49,7 +52,9 @@ class Tokens:
         self.good -= set(tokens)
 
     def gate(self, request: web.Request) -> web.Response | None:
-        """The answer to whoever has no good token; None for the others."""
+        """The answer to whoever has no good token; None for the others. Azure's registries give tokens themselves."""
+        if self.as_jwt and request.path == "/oauth2/exchange":
+            return web.json_response({"refresh_token": self.mint()})
         kind, _, sent = request.headers.get("Authorization", "").partition(" ")
         user, _, password = base64.b64decode(sent).decode().partition(":")
         if kind != "Basic" or user != self.user or password not in self.good:
@@ -60,6 +65,14 @@ class Tokens:
         if "/manifests/" in request.path:
             self.used.append(password)
         return web.json_response({}) if request.path == "/v2/" else None
+
+
+def jwt(claims: dict[str, Any], signature: str) -> str:
+    """What is read of one: its claims."""
+    parts = [
+        base64.urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=").decode() for each in ({}, claims)
+    ]
+    return ".".join([*parts, signature])
 
 
 @asynccontextmanager
@@ -132,6 +145,26 @@ async def google(directory: Path, tokens: Tokens) -> AsyncIterator[Path]:
         path = directory / "account.json"
         path.write_text(json.dumps(about))
         yield path
+
+
+@asynccontextmanager
+async def entra() -> AsyncIterator[dict[str, str]]:
+    """The environment of a client whose secret Entra knows."""
+
+    async def token(request: web.Request) -> web.Response:
+        form = await request.post()
+        assert form["client_secret"] == "of-the-client"
+        return web.json_response({"access_token": "of-entra", "expires_in": 3600})
+
+    app = web.Application()
+    app.router.add_post("/tenant/oauth2/v2.0/token", token)
+    async with _served(app) as address:
+        yield {
+            "AZURE_AUTHORITY_HOST": address,
+            "AZURE_TENANT_ID": "tenant",
+            "AZURE_CLIENT_ID": "client",
+            "AZURE_CLIENT_SECRET": "of-the-client",
+        }
 
 
 @asynccontextmanager

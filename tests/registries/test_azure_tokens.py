@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
-from cloud_parts import proxy
+from cloud_parts import jwt, proxy
 from registry_parts import Authority
 
 from podbay.errors import CredentialError, RegistryError
@@ -26,13 +23,6 @@ WORD = "hidden-word-4711"
 ENDS = int(time.time()) + 3 * 3600
 
 
-def jwt(claims: dict[str, Any]) -> str:
-    parts = [
-        base64.urlsafe_b64encode(json.dumps(each).encode()).rstrip(b"=").decode() for each in ({}, claims)
-    ]
-    return ".".join([*parts, WORD])
-
-
 @dataclass
 class Cloud:
     """What its parts were asked, and answers other than good ones."""
@@ -41,7 +31,7 @@ class Cloud:
     refused: web.Response | None = None
     """Entra's or the metadata service's."""
     exchanged: web.Response | None = None
-    token: str = field(default_factory=lambda: jwt({"exp": ENDS}))
+    token: str = field(default_factory=lambda: jwt({"exp": ENDS}, WORD))
 
     async def answer(self, request: web.Request) -> web.Response:
         form = {key: str(value) for key, value in (await request.post()).items()}
