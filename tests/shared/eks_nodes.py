@@ -126,6 +126,10 @@ class EksNodes:
         self.counts[request.method] += 1
         if request.method == "POST":
             return await self._create(request, body, about[1])
+        if about[2] is None:
+            answer = await self._forward(request, body)
+            # moto's own fault: it has no answer for a cluster that is not there.
+            return answer if answer.status == 200 else _not_found(f"No cluster found for name: {about[1]}.")
         known = self.groups.get(about[2] or "")
         if known is None or known.status == "gone":
             return await self._forward(request, body)
@@ -226,6 +230,12 @@ class EksNodes:
         async with self._session.delete(url, headers=headers) as answer:
             await answer.read()
         group.status = "gone"
+
+
+def _not_found(message: str) -> web.Response:
+    return web.json_response(
+        {"message": message}, status=404, headers={"x-amzn-ErrorType": "ResourceNotFoundException"}
+    )
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import typer
 
 from podbay import __version__
 from podbay.cli import (
+    aws_nodegroups,
     cluster,
     connection,
     deploy,
@@ -42,6 +43,7 @@ deploy.register(app)
 app.add_typer(deploy_secrets.app, name="secrets")
 app.add_typer(registry.app, name="registry")
 app.add_typer(connection.app, name="connection")
+aws_nodegroups.register(registry_policy.aws_app)
 app.add_typer(registry_policy.aws_app, name="aws")
 deploy_check.register(app)
 heal.register(app)
