@@ -15,6 +15,7 @@ from airflow.triggers.base import StartTriggerArgs
 
 from podbay.airflow.describing import Description
 from podbay.airflow.ending import RETURN_VALUE
+from podbay.airflow.keeping import store_memory, stored_memory
 from podbay.airflow.parameters import PARAMETERS
 from podbay.airflow.placement import Placement
 from podbay.airflow.settings import Settings, read_settings
@@ -104,12 +105,15 @@ class PodTask:
 
     def execute(self, context: Any) -> Any:
         """Reached where the scheduler did not start the trigger, and in `dag.test()` and `airflow tasks test`."""
+        return self._podbay_begin(context, since=time.time())
+
+    def _podbay_begin(self, context: Any, *, since: float | None) -> Any:
         self.podbay_settle()
         description = self.podbay_description()
         placement = description.placement()
         if placement.where == "worker" or is_in_process():
             return self._podbay_here(context, description, placement)
-        return self._podbay_defer(context, description, placement)
+        return self._podbay_defer(context, description, placement, since)
 
     def _podbay_here(self, context: Any, description: Description, placement: Placement) -> Any:
         from podbay.airflow.worker import WorkerRun
@@ -121,9 +125,12 @@ class PodTask:
         if self._podbay_killed:
             run.kill(self._podbay_killed)
         end = run.run()
+        store_memory(context, end.memory)
         return self._podbay_ended(context, end.state, end.message, list(end.xcoms))
 
-    def _podbay_defer(self, context: Any, description: Description, placement: Placement) -> Any:
+    def _podbay_defer(
+        self, context: Any, description: Description, placement: Placement, since: float | None
+    ) -> Any:
         from podbay.airflow.triggers import PodTrigger
 
         limit = self._podbay_timeout
@@ -139,16 +146,20 @@ class PodTask:
                 reason="the scheduler did not start it elsewhere",
             )
         carried = description.rendered(placement, deadline=deadline, function=self.podbay_function())
-        carried = replace(carried, since=time.time())
+        carried = replace(carried, since=since, former=stored_memory(context))
         left = None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time())) + _GRACE
         self.defer(trigger=PodTrigger(spec=carried.to_text()), method_name=NEXT_METHOD, timeout=left)  # type: ignore[attr-defined]
         return None
 
     def finish(self, context: Any, event: Any = None) -> Any:
         """The short end on a worker, for what only a worker runs: callbacks, outlets, listeners, hooks."""
-        from podbay.airflow.triggers import end_of_event
+        from podbay.airflow.triggers import AGAIN, end_of_event
 
-        state, message, pushed = end_of_event(event)
+        if event == AGAIN:
+            # Handed over before, so that it may have a pod already.
+            return self._podbay_begin(context, since=None)
+        state, message, pushed, memory = end_of_event(event)
+        store_memory(context, memory)
         return self._podbay_ended(context, state, message, pushed)
 
     def _podbay_ended(self, context: Any, state: str, message: str, pushed: list[str]) -> Any:

@@ -9,7 +9,7 @@ import asyncio
 import importlib
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from podbay.airflow.ending import TaskEnd
     from podbay.airflow.work import TriggerWork
 
-__all__ = ["GRACE_SECONDS", "TRIGGER", "PodTrigger", "end_of_event", "event_of"]
+__all__ = ["AGAIN", "GRACE_SECONDS", "TRIGGER", "PodTrigger", "end_of_event", "event_of"]
 
 TRIGGER: Final = "podbay.airflow.triggers.PodTrigger"
 GRACE_SECONDS: Final = 60.0
 """The trigger ends a task whose time is up; only so much later does the scheduler, which takes a worker for it (T8)."""
+AGAIN: Final = {"state": "again"}
+"""Event: a worker is to begin the task anew, with the pod that it has."""
 HELD_SECONDS: Final = 5.0
 """Airflow fails a task that comes back to the executor before its first half was accounted for (docs/airflow.md)."""
 
@@ -70,9 +72,17 @@ class PodTrigger(BaseTrigger):
                 log=self.log,
                 timeout_after=self._deadline(),
             )
-            return event_of(await self._work.run(), carried, try_number=self._work.key.try_number)
-        except (PodbayError, TimeoutError) as error:
+            end = await self._work.run()
+            if end is None:
+                self.log.info("Its DAG has changed: a worker renders the parameters and hands it over again.")
+                return TriggerEvent(AGAIN)
+            return event_of(end, carried, try_number=self._work.key.try_number)
+        except PodbayError as error:
             self.log.error(str(error) or type(error).__name__)
+        except TimeoutError as error:
+            self.log.error(
+                str(error) or "Airflow has not answered this task; the log of the triggerer may say why."
+            )
         except Exception:
             self.log.exception("The task failed for a reason that nobody has thought of; please report it.")
         await self._give_up()
@@ -130,17 +140,18 @@ def event_of(end: TaskEnd, carried: Carried, *, try_number: int) -> TriggerEvent
     from podbay.airflow.ending import needs_worker
 
     if needs_worker(end, carried, try_number=try_number):
-        return TriggerEvent({"state": end.state, "message": end.message, "pushed": list(end.xcoms)})
+        said = {"state": end.state, "message": end.message, "pushed": list(end.xcoms)}
+        return TriggerEvent(said if end.memory is None else {**said, "memory": end.memory})
     if end.state == "success":
         return TaskSuccessEvent()
     return TaskSkippedEvent() if end.state == "skipped" else TaskFailedEvent()
 
 
-def end_of_event(event: Any) -> tuple[str, str, list[str]]:
-    """State, message and pushed XComs of a plain event. Raises InvalidInputError for what is none of ours."""
+def end_of_event(event: Any) -> tuple[str, str, list[str], Mapping[str, Any] | None]:
+    """State, message, pushed XComs and memory (TaskEnd) of a plain event. Raises InvalidInputError for what is none of ours."""
     try:
-        return event["state"], event["message"], event["pushed"]
-    except (TypeError, KeyError):
+        return event["state"], event["message"], event["pushed"], event.get("memory")
+    except (TypeError, KeyError, AttributeError):
         raise InvalidInputError(
             f"the task was resumed with {event!r}, which is no event of its trigger"
         ) from None

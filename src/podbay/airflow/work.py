@@ -11,8 +11,9 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from podbay.airflow.building import Job, with_function
 from podbay.airflow.calls import TaskKey, TriggererCalls, key_of
@@ -20,6 +21,7 @@ from podbay.airflow.carried import Carried
 from podbay.airflow.driving import TaskRun, checkpoint_key, checkpoint_of, incarnation_of
 from podbay.airflow.ending import TaskEnd
 from podbay.airflow.enforcing import current_deployment
+from podbay.airflow.keeping import former_of, former_of_kept, wants_memory
 from podbay.airflow.limits import Limiter
 from podbay.airflow.mutation import pod_mutation
 from podbay.airflow.portable import plain, revive
@@ -27,13 +29,19 @@ from podbay.airflow.rendering import render_parameters
 from podbay.airflow.settings import read_settings
 from podbay.airflow.tasklog import RecordBudget, TaskLog
 from podbay.airflow.triggers import GRACE_SECONDS
+from podbay.errors import InvalidInputError
 from podbay.kube.lease import lease
 from podbay.lifecycle.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from podbay.deployment.raising import FormerTry
 
 __all__ = ["TriggerWork"]
 
 YOUNG_SECONDS: Final = 3.0
 """A task handed over so lately had no earlier life: it would have had to run its pod to the end and lose its triggerer."""
+LATE_SECONDS: Final = GRACE_SECONDS / 2
+"""To learn what there is of a task whose time is up, before the scheduler takes it away."""
 UNKNOWN_UID: Final = "unknown"
 
 
@@ -82,45 +90,93 @@ class TriggerWork:
         """Rendered, as soon as they are."""
         return self.run_.job.given if self.run_ is not None else self.carried.parameters
 
-    async def run(self) -> TaskEnd:
-        """To the end of the task. Raises PodbayError and TimeoutError for what happens before there is a pod."""
+    async def run(self) -> TaskEnd | None:
+        """To the end of the task; None if a worker must begin it anew, because its DAG has changed since it began.
+
+        Raises PodbayError and TimeoutError for what happens before there is a pod.
+        """
         self.log.info(self.carried.reason)
-        async with asyncio.timeout(self._remaining(None)) as bound:
-            given = with_function(await self._rendered(), self.carried, self._shared.settings)
-            mutate = await asyncio.to_thread(pod_mutation, self.carried.queue)
-            deployment = await asyncio.to_thread(current_deployment)
-            job = Job(
-                key=self.key,
-                carried=self.carried,
-                given=given,
-                owner=self._owner,
-                settings=self._shared.settings,
-                airflow_version=_airflow_version(),
-                # In a triggerer a try ends by itself, which ends its pod, or by a user.
-                cleared=self.key.try_number - 1,
-                mutate=mutate,
-                deployment=deployment,
-            )
-            checkpoint = await self._earlier_life(job)
-            bound.reschedule(None)
+        left = self._remaining(None)
+        # Also when the task's time is up: an earlier life may have left a pod, which the engine then ends.
+        bound = asyncio.timeout(None if left is None else left + LATE_SECONDS)
+        try:
+            async with bound:
+                given = await self._given_now()
+                if given is None:
+                    return None
+                job = await self._job(given)
+                job = replace(job, former=await self._former(job), kept_by_worker=self.carried.rendered)
+                checkpoint = await self._earlier_life(job)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise InvalidInputError(
+                f"execution_timeout: the {self.carried.timeout:g} s of the task were over before its pod was made; "
+                "it waited for answers of Airflow"
+            ) from None
         self.run_ = run = TaskRun(job, self._shared.calls, self.log, self._shared.limiter)
         return await run.run(checkpoint=checkpoint, remaining=self._remaining(checkpoint))
 
+    async def _given_now(self) -> dict[str, Any] | None:
+        """Rendered parameters; None if those of a task that has a pod cannot be rendered any more. Raises InvalidInputError."""
+        try:
+            rendered = await self._rendered()
+            return rendered and with_function(rendered, self.carried, self._shared.settings)
+        except InvalidInputError as error:
+            # The texts are those of the DAG as it was, what they refer to is of the DAG as it is.
+            if self._is_young() or not await self._has_pod():
+                raise
+            self.log.warning(str(error))
+            return None
+
+    async def _job(self, given: Mapping[str, Any]) -> Job:
+        return Job(
+            key=self.key,
+            carried=self.carried,
+            given=given,
+            owner=self._owner,
+            settings=self._shared.settings,
+            airflow_version=_airflow_version(),
+            # In a triggerer a try ends by itself, which ends its pod, or by a user.
+            cleared=self.key.try_number - 1,
+            mutate=await asyncio.to_thread(pod_mutation, self.carried.queue),
+            deployment=await asyncio.to_thread(current_deployment),
+        )
+
+    async def _has_pod(self) -> bool:
+        """An earlier life of this try had one."""
+        return (
+            incarnation_of(await self._job(self.carried.parameters), await self._pulled("pod_name"))
+            is not None
+        )
+
+    async def _pulled(self, name: str) -> Any:
+        index = self.key.map_index if self.key.map_index >= 0 else None
+        return await self._shared.calls.pull(self.key, self.key.task_id, name, index)
+
+    async def _former(self, job: Job) -> FormerTry | None:
+        """What the try before has left about its memory: with a worker that began this one, or as an XCom."""
+        if self.key.try_number < 2 or not wants_memory(job.deployment):
+            return None
+        carried = former_of(self.carried.former)
+        return carried or former_of_kept(await self._pulled(checkpoint_key(self.key.try_number - 1)))
+
     async def _earlier_life(self, job: Job) -> Checkpoint | None:
         """What an earlier life of this try has left; each question costs the supervisor 20 ms, and an error in its log."""
-        key, calls = self.key, self._shared.calls
-        age = self._age()
-        if age is not None and age < YOUNG_SECONDS:
+        if self._is_young():
             return None
-        index = key.map_index if key.map_index >= 0 else None
-        name = await calls.pull(key, key.task_id, "pod_name", index)
+        name = await self._pulled("pod_name")
         incarnation = incarnation_of(job, name)
         if incarnation is None:
             return None
-        kept = await calls.pull(key, key.task_id, checkpoint_key(key.try_number), index)
-        saved = checkpoint_of(kept, key.try_number)
+        number = self.key.try_number
+        saved = checkpoint_of(await self._pulled(checkpoint_key(number)), number)
         # A pod that is not there any more must not be made a second time, even if nothing else is known of it.
         return saved or Checkpoint(incarnation=incarnation, pod=name, uid=UNKNOWN_UID)
+
+    def _is_young(self) -> bool:
+        age = self._age()
+        return age is not None and age < YOUNG_SECONDS
 
     def _age(self) -> float | None:
         """Seconds since the task was handed over."""
@@ -130,11 +186,14 @@ class TriggerWork:
             return None
         return self.carried.allowance - (self._timeout_after - datetime.now(UTC)).total_seconds()
 
-    async def _rendered(self) -> dict[str, Any]:
+    async def _rendered(self) -> dict[str, Any] | None:
         carried, ti = self.carried, self._ti
         self._ti = None
         if carried.rendered:
             return {name: plain(revive(value)) for name, value in carried.parameters.items()}
+        if not hasattr(ti, "get_template_context"):
+            # Airflow gives it to a trigger only if the DAG, as it is now, starts the task in the triggerer.
+            return None
         try:
             return await render_parameters(
                 carried.parameters,

@@ -1,0 +1,203 @@
+"""Our trigger on an event loop of the test, with what Airflow's supervisor would answer it: how it is killed, what it asks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+from airflow.sdk.execution_time import comms, task_runner
+from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
+from kubernetes.client import models as k8s
+
+from podbay import KubernetesPodOperator
+from podbay.airflow import rendering
+from podbay.airflow.calls import TaskKey
+from podbay.airflow.triggers import PodTrigger
+from podbay.errors import InvalidInputError
+from podbay.testing import Environment
+from podbay.testing.requests import Requests
+
+NAMESPACE = "scripted"
+SECONDS = 60
+
+
+class Supervisor:
+    """The other end of a triggerer's channel, for one run."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.state: str | None = "deferred"
+        """Of every task; None: Airflow does not answer."""
+        self.asked: Counter[str] = Counter()
+        self._kubeconfig = environment.kubeconfig
+        self._xcoms: dict[tuple[str, str], Any] = {}
+
+    async def asend(self, message: Any) -> Any:
+        if isinstance(message, comms.MaskSecret):
+            return None
+        self.asked[type(message).__name__] += 1
+        match message:
+            case comms.GetConnection():
+                extra = json.dumps({"kube_config_path": str(self._kubeconfig)})
+                others = dict.fromkeys(("host", "schema", "login", "password", "port"))
+                return comms.ConnectionResult(
+                    conn_id=message.conn_id, conn_type="kubernetes", extra=extra, **others
+                )
+            case comms.SetXCom():
+                self._xcoms[message.task_id, message.key] = message.value
+                return comms.OKResponse(ok=True)
+            case comms.GetXCom():
+                return comms.XComResult(
+                    key=message.key, value=self._xcoms.get((message.task_id, message.key))
+                )
+            case comms.GetTaskStates() if self.state is not None:
+                states = dict.fromkeys(message.task_ids or (), self.state)
+                return comms.TaskStatesResult(task_states={message.run_ids[0]: states})
+        raise OSError("no answer")
+
+
+@pytest.fixture
+def supervisor(cluster: Environment, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    found = Supervisor(cluster)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", found, raising=False)
+    return found
+
+
+def trigger_of(task_id: str, run_id: str, *, runs: float, **parameters: Any) -> PodTrigger:
+    """Of a task that a worker has handed over, its pod running for so long."""
+    with DAG("alone"):
+        task = KubernetesPodOperator(
+            task_id=task_id,
+            namespace=NAMESPACE,
+            image="example.com/task:1",
+            node_selector={"podbay.dev/scripted": "true"},
+            tolerations=[k8s.V1Toleration(key="podbay.dev/scripted", operator="Exists")],
+            annotations={"scripted.podbay.dev/run-seconds": str(runs)},
+            **parameters,
+        )
+    description = task.podbay_description()
+    # Whatever plugins of this machine listen to.
+    carried = replace(
+        description.rendered(description.placement(), deadline=None), finish="never", since=time.time()
+    )
+    trigger = PodTrigger(spec=carried.to_text())
+    trigger.task_instance = SimpleNamespace(
+        dag_id="alone", run_id=run_id, task_id=task_id, map_index=-1, try_number=1
+    )
+    return trigger
+
+
+async def event_of(trigger: PodTrigger) -> TriggerEvent:
+    return await anext(aiter(trigger.run()))
+
+
+def pods(kube: Requests, run_id: str) -> list[dict[str, Any]]:
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=dag_id%3Dalone,run_id%3D{run_id}"
+    status, found = kube.call("GET", path)
+    assert status == 200, found
+    return list(found["items"])
+
+
+@contextlib.asynccontextmanager
+async def running(kube: Requests, trigger: PodTrigger, run_id: str) -> AsyncIterator[None]:
+    """While its pod runs; then cancelled, as Airflow does before `on_kill`."""
+    task = asyncio.create_task(event_of(trigger))
+    async with asyncio.timeout(SECONDS):
+        while not [pod for pod in pods(kube, run_id) if pod["status"]["phase"] == "Running"]:
+            assert not task.done(), task
+            await asyncio.sleep(0.1)
+    yield
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@pytest.mark.parametrize(
+    ("state", "left"),
+    [
+        pytest.param("deferred", True, id="another-trigger-has-it"),
+        pytest.param("failed", False, id="marked"),
+        pytest.param(None, False, id="airflow-does-not-answer"),
+    ],
+)
+async def test_a_killed_trigger_leaves_the_pod_only_to_a_task_that_goes_on(
+    supervisor: Supervisor, kube: Requests, state: str | None, left: bool
+) -> None:
+    """What Airflow says decides while the pod still bears this trigger's own token."""
+    run_id = f"killed-{state}".lower()
+    trigger = trigger_of("killed", run_id, runs=600)
+    async with running(kube, trigger, run_id):
+        supervisor.state = state
+    await trigger.on_kill()
+    assert supervisor.asked["GetTaskStates"] == 1
+    alive = [pod for pod in pods(kube, run_id) if "deletionTimestamp" not in pod["metadata"]]
+    assert bool(alive) is left
+    if left:
+        # Airflow runs it once; a second call must not come to another end.
+        supervisor.state = "failed"
+        await trigger.on_kill()
+        assert len(pods(kube, run_id)) == 1
+        after = trigger_of("killed", run_id, runs=600)
+        async with running(kube, after, run_id):
+            pass
+        await after.on_kill()
+
+
+async def test_a_pod_that_is_to_be_kept_is_left_without_asking(
+    supervisor: Supervisor, kube: Requests
+) -> None:
+    trigger = trigger_of("kept", "kept", runs=2, on_kill_action="keep_pod")
+    async with running(kube, trigger, "kept"):
+        supervisor.state = "failed"
+    await trigger.on_kill()
+    assert supervisor.asked["GetTaskStates"] == 0
+    (pod,) = pods(kube, "kept")
+    assert "deletionTimestamp" not in pod["metadata"]
+
+
+async def test_tasks_ask_airflow_little(supervisor: Supervisor, kube: Requests) -> None:
+    """Each question takes the one supervisor 20 ms, for all tasks together (airflow.md T10)."""
+    triggers = [trigger_of(f"task-{number}", "many", runs=0.2) for number in range(10)]
+    async with asyncio.timeout(SECONDS):
+        events = await asyncio.gather(*map(event_of, triggers))
+    assert [type(event) for event in events] == [TaskSuccessEvent] * len(triggers)
+    assert supervisor.asked["GetConnection"] == 1
+    # Name and namespace of the pod, the checkpoint that knows its end, the image.
+    assert supervisor.asked.total() <= 1 + 4 * len(triggers), supervisor.asked
+
+
+async def test_a_template_that_is_never_answered_fails_its_task_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A question that the supervisor does not know gets no answer (airflow.md T1)."""
+    monkeypatch.setattr(rendering, "RENDER_SECONDS", 0.3)
+
+    class Silent:
+        def __getattr__(self, name: str) -> Any:
+            rendering.greenback.await_(asyncio.Event().wait())
+
+    context = {"var": Silent()}
+    with DAG("alone") as dag:
+        task = KubernetesPodOperator(task_id="asks", image="i")
+    ti = SimpleNamespace(
+        task=SimpleNamespace(dag=dag), get_template_context=lambda: context, task_id=task.task_id
+    )
+    key = TaskKey(dag_id="alone", run_id="asks", task_id="asks", map_index=-1, try_number=1)
+    with pytest.raises(InvalidInputError, match=r"not rendered within 0 s: .* use deferrable=False"):
+        async with asyncio.timeout(SECONDS):
+            await rendering.render_parameters(
+                {"image": "{{ var.nobody }}"},
+                expansion=None,
+                native=False,
+                ti=ti,
+                key=key,
+                calls=None,  # type: ignore[arg-type]
+            )
