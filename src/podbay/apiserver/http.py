@@ -120,7 +120,7 @@ class HttpServer:
             path, _, query = raw.raw_path.partition("?")
             request.path = _decode_path(path)
             request.query = parse_qs(query, keep_blank_values=True)
-            request.user = self._core.authenticator.authenticate(request.headers, _peer(raw))
+            request.user = await self._core.authenticator.identify(request.headers, _peer(raw))
             if request.path.startswith(EXTENSIONS):
                 response = await self._extend(raw, request)
             else:

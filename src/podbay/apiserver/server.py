@@ -39,6 +39,7 @@ from podbay.apiserver.request import Request, User
 from podbay.apiserver.result import PlainResult
 from podbay.apiserver.schema.types import Schema
 from podbay.apiserver.storage import Store
+from podbay.apiserver.token_webhook import TokenWebhook, WebhookTokens
 from podbay.apiserver.wire import serve_stream
 
 __all__ = ["ApiServer", "ServerOptions", "serve"]
@@ -53,7 +54,7 @@ class ServerOptions:
     """What a server needs from outside. Secrets stay out of its repr.
 
     state None keeps everything in memory; tls None serves plain HTTP (tests and benchmarks only).
-    static_tokens maps bearer tokens to users.
+    static_tokens maps bearer tokens to users; token_webhook judges tokens of others.
     """
 
     state: Path | None
@@ -63,6 +64,7 @@ class ServerOptions:
     signing_key: SigningKey = field(repr=False)
     verification_keys: Mapping[str, VerificationKey] = field(repr=False)
     static_tokens: Mapping[str, User] = field(default_factory=dict, repr=False)
+    token_webhook: TokenWebhook | None = None
     clock: Clock = field(default_factory=SystemClock)
 
 
@@ -109,6 +111,7 @@ def build_core(store: Store, options: ServerOptions) -> Core:
     )
     authorizer = Authorizer(reader)
     policies = ValidatingAdmissionPolicy(registry, authorizer)
+    webhook = WebhookTokens(options.token_webhook, options.clock) if options.token_webhook else None
     return Core(
         store=store,
         registry=registry,
@@ -118,7 +121,11 @@ def build_core(store: Store, options: ServerOptions) -> Core:
         admission=AdmissionChain(default_plugins(suffix=name_suffix, before_quota=(policies,))),
         field_manager=Ownership(schema),
         authorizer=authorizer,
-        authenticator=Authenticator(tokens=verifier, static_tokens=options.static_tokens),
+        authenticator=Authenticator(
+            tokens=verifier,
+            static_tokens=options.static_tokens,
+            elsewhere=webhook.check if webhook is not None else None,
+        ),
         token_issuer=TokenIssuer(options.signing_key, options.clock, new_uid),
     )
 

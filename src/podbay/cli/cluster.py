@@ -74,6 +74,15 @@ def start(
             file_okay=False,
         ),
     ] = None,
+    token_webhook: Annotated[
+        Path | None,
+        typer.Option(
+            "--authentication-token-webhook-config-file",
+            help="Kubeconfig of a server that judges tokens by TokenReviews, as kube-apiserver's.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     foreground: Annotated[bool, typer.Option("--foreground", "-f", help="Stay here until Ctrl-C.")] = False,
     output: OutputOption = Output.text,
 ) -> None:
@@ -82,7 +91,12 @@ def start(
         home = cluster_home(name)
         providers = _providers(provider_config, provider_directory)
         words = process.to_arguments(
-            host=host, port=port, nodes=nodes, runtime=runtime.value, providers=providers
+            host=host,
+            port=port,
+            nodes=nodes,
+            runtime=runtime.value,
+            providers=providers,
+            token_webhook=token_webhook,
         )
         if foreground:
             from podbay.embedded.arguments import command_of_own_user, parse_arguments

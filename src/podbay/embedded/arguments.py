@@ -12,6 +12,7 @@ from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.containers import as_root_of_namespace
 from podbay.embedded.home import cluster_home
 from podbay.embedded.nodes import NodeFactory, container_nodes, scripted_nodes
+from podbay.embedded.token_webhook import read_token_webhook
 
 if TYPE_CHECKING:
     from podbay.node.provider_config import Provider
@@ -29,7 +30,11 @@ def parse_arguments(words: Sequence[str]) -> ClusterOptions:
         nodes += container_nodes(home.directory, given.runtime, providers=_providers(given))
     if given.nodes is not None:
         nodes += scripted_nodes(given.nodes)
-    return ClusterOptions(home=home, host=given.host, port=given.port, nodes=nodes)
+    webhook = given.authentication_token_webhook_config_file
+    if webhook is not None:
+        # Read here, so that a wrong file is told before anything starts.
+        read_token_webhook(webhook)
+    return ClusterOptions(home=home, host=given.host, port=given.port, nodes=nodes, token_webhook=webhook)
 
 
 def command_of_own_user(words: Sequence[str], command: Sequence[str]) -> list[str] | None:
@@ -59,6 +64,7 @@ def _read(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--nodes", type=Path)
     parser.add_argument("--runtime", default="auto")
+    parser.add_argument("--authentication-token-webhook-config-file", type=Path)
     parser.add_argument("--image-credential-provider-config", type=Path)
     parser.add_argument("--image-credential-provider-bin-dir", type=Path)
     return parser.parse_args(words)

@@ -17,7 +17,7 @@ import ssl
 import tempfile
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,7 @@ from podbay.aio.informer import InformerSet
 from podbay.aio.tasks import TaskGroup
 from podbay.apiserver.request import User
 from podbay.apiserver.server import ApiServer, ServerOptions, serve
+from podbay.apiserver.token_webhook import TokenWebhook
 from podbay.embedded.bootstrap import bootstrap
 from podbay.embedded.controllers import ControllerOptions, LocalStorage, run_controllers, served_resources
 from podbay.embedded.home import ClusterHome
@@ -38,6 +39,7 @@ from podbay.embedded.pki import Pki
 from podbay.embedded.private_files import write_private
 from podbay.embedded.scheduler import SchedulerOptions, start_scheduler
 from podbay.embedded.severed import SeverableApi
+from podbay.embedded.token_webhook import read_token_webhook
 from podbay.errors import ApiError, ClosedError, InvalidInputError, StateError
 from podbay.objects.api import ClusterApi
 from podbay.objects.resource import GVR
@@ -56,7 +58,8 @@ ADMIN = User("kubernetes-admin", groups=("system:masters", "system:authenticated
 class ClusterOptions:
     """What a cluster is made of. port 0 takes the last port of this home when it is free, else any.
 
-    nodes are made at start by calling each factory; an empty tuple is a cluster without nodes.
+    nodes are made at start by calling each factory; an empty tuple is a cluster without nodes. token_webhook is the file
+    that names a server for tokens of others (token_webhook.py), whose answers count for token_webhook_seconds.
     """
 
     home: ClusterHome | None = None
@@ -64,6 +67,8 @@ class ClusterOptions:
     host: str = "127.0.0.1"
     port: int = 0
     nodes: Sequence[NodeFactory] = field(default_factory=default_nodes)
+    token_webhook: Path | None = None
+    token_webhook_seconds: float = 120.0
     clock: Clock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
@@ -194,6 +199,10 @@ class EmbeddedCluster:
         return self.home.directory
 
     def _server_options(self, pki: Pki) -> ServerOptions:
+        webhook: TokenWebhook | None = None
+        if self.options.token_webhook is not None:
+            found = read_token_webhook(self.options.token_webhook)
+            webhook = replace(found, remember_seconds=self.options.token_webhook_seconds)
         return ServerOptions(
             state=self.home.state if self.home is not None else None,
             host=self.options.host,
@@ -202,6 +211,7 @@ class EmbeddedCluster:
             signing_key=pki.signing_key,
             verification_keys=pki.verification_keys,
             static_tokens={self._token: ADMIN},
+            token_webhook=webhook,
             clock=self.options.clock,
         )
 

@@ -34,12 +34,20 @@ _LOG_TAIL = 2000
 
 
 def to_arguments(
-    *, host: str, port: int, nodes: Path | None, runtime: str, providers: tuple[Path, Path] | None = None
+    *,
+    host: str,
+    port: int,
+    nodes: Path | None,
+    runtime: str,
+    providers: tuple[Path, Path] | None = None,
+    token_webhook: Path | None = None,
 ) -> list[str]:
     """Words that parse_arguments turns into the same options; providers: the file that declares them, their directory."""
     words = ["--host", host, "--port", str(port), "--runtime", runtime]
     if nodes is not None:
         words += ["--nodes", str(nodes.absolute())]
+    if token_webhook is not None:
+        words += ["--authentication-token-webhook-config-file", str(token_webhook.absolute())]
     if providers is not None:
         config, directory = providers
         words += ["--image-credential-provider-config", str(config.absolute())]

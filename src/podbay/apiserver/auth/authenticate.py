@@ -11,13 +11,14 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from podbay.apiserver import status
 from podbay.apiserver.auth.certificates import CertificateSubject
 from podbay.apiserver.auth.tokens import TokenCheck, TokenVerifier
 from podbay.apiserver.request import ANONYMOUS, User
+from podbay.errors import ApiError
 
 __all__ = ["AUTHENTICATED", "UNAUTHENTICATED", "Authenticator", "fold_headers"]
 
@@ -42,11 +43,19 @@ def fold_headers(raw: Iterable[tuple[str, str]]) -> dict[str, str]:
 class Authenticator:
     """Turns credentials into a user.
 
-    static_tokens maps bearer tokens (the cluster's admin token) to users; only their digests are kept.
+    static_tokens maps bearer tokens (the cluster's admin token) to users; only their digests are kept. elsewhere judges
+    tokens that are none of ours.
     """
 
-    def __init__(self, *, tokens: TokenVerifier, static_tokens: Mapping[str, User]) -> None:
+    def __init__(
+        self,
+        *,
+        tokens: TokenVerifier,
+        static_tokens: Mapping[str, User],
+        elsewhere: Callable[[str], Awaitable[TokenCheck]] | None = None,
+    ) -> None:
         self._tokens = tokens
+        self._elsewhere = elsewhere
         self._static = [(_digest(token), _with_group(user)) for token, user in static_tokens.items()]
 
     def authenticate(self, headers: Mapping[str, str], certificate: CertificateSubject | None = None) -> User:
@@ -58,9 +67,7 @@ class Authenticator:
         user = certificate.user() if certificate is not None else None
         if user is not None:
             return _with_group(user)
-        token = _bearer_token(headers.get("authorization", ""))
-        if token is None and headers.get("upgrade", "").lower() == "websocket":
-            token = _websocket_token(headers.get("sec-websocket-protocol", ""))
+        token = _token(headers)
         if token is None:
             return ANONYMOUS
         check = self.check_token(token)
@@ -68,6 +75,21 @@ class Authenticator:
             # Why a token is refused is for TokenReview only; a stranger learns nothing.
             raise status.unauthorized()
         return check.user
+
+    async def identify(
+        self, headers: Mapping[str, str], certificate: CertificateSubject | None = None
+    ) -> User:
+        """As `authenticate`, and asks elsewhere about a token that does not hold here."""
+        try:
+            return self.authenticate(headers, certificate)
+        except ApiError:
+            token = _token(headers)
+            if self._elsewhere is None or not token:
+                raise
+            check = await self._elsewhere(token)
+            if check.user is None:
+                raise
+            return _with_group(check.user)
 
     def expire_tokens(self, now: float) -> None:
         """Let every service account token issued up to the second of `now` (Unix time) count as expired."""
@@ -100,6 +122,13 @@ def _with_group(user: User) -> User:
     if user.name == ANONYMOUS.name or AUTHENTICATED in user.groups or UNAUTHENTICATED in user.groups:
         return user
     return replace(user, groups=(*user.groups, AUTHENTICATED))
+
+
+def _token(headers: Mapping[str, str]) -> str | None:
+    token = _bearer_token(headers.get("authorization", ""))
+    if token is None and headers.get("upgrade", "").lower() == "websocket":
+        return _websocket_token(headers.get("sec-websocket-protocol", ""))
+    return token
 
 
 def _bearer_token(header: str) -> str | None:
