@@ -1,10 +1,17 @@
-"""A healer in a process of its own, with no patience: python healer_process.py KUBECONFIG NAMESPACE AIRFLOW_URL"""
+"""A healer in a process of its own: python healer_process.py KUBECONFIG NAMESPACE AIRFLOW_URL [RULES LOGS]
+
+RULES are fields of podbay.healer.rules.Rules as JSON; without them it has no patience. LOGS is Airflow's log folder. Each action is a line of JSON on
+its standard output.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import os
 import sys
+from pathlib import Path
 
 from podbay.aio.clock import SystemClock
 from podbay.healer.airflow_api import AirflowLogin
@@ -15,7 +22,7 @@ from podbay.healer.service import Service
 from podbay.kube.kubeconfig import load_kubeconfig
 from podbay.kube.lease import DeskOptions, LeaseDesk
 
-RULES = Rules(
+IMPATIENT = Rules(
     deployment="prod",
     young=0,
     finished=0,
@@ -28,18 +35,37 @@ RULES = Rules(
 )
 
 
-async def heal(kubeconfig: str, namespace: str, url: str) -> None:
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        if hasattr(record, "deed"):
+            fields = ("deed", "result", "check", "pod", "uid")
+            line = {"at": record.created, **{name: getattr(record, name) for name in fields}}
+            print(json.dumps({**line, "text": record.getMessage()}), flush=True)
+
+
+async def heal(kubeconfig: str, namespace: str, url: str, rules: str = "", logs: str = "") -> None:
+    log = logging.getLogger("podbay.healer")
+    log.setLevel(logging.INFO)
+    log.addHandler(_Lines())
     clock = SystemClock()
     desk = LeaseDesk(DeskOptions(clock=clock, linger_seconds=0.0))
+    chosen = Rules(**json.loads(rules)) if rules else IMPATIENT
     async with desk.lease(load_kubeconfig(kubeconfig)) as cluster:
         # A short lease: the next one takes over within seconds of a kill.
         leader = Leader(
             cluster.client, clock, namespace=namespace, name="healer", holder=str(os.getpid()), duration=8
         )
         login = AirflowLogin(url=url)
-        opening = reconciler_of(cluster, namespace, rules=RULES, login=login, clock=clock)
+        opening = reconciler_of(
+            cluster,
+            namespace,
+            rules=chosen,
+            login=login,
+            clock=clock,
+            logs=Path(logs) if logs else None,
+        )
         async with opening as reconciler:
-            await Service(reconciler, leader, clock, interval=0.1).run()
+            await Service(reconciler, leader, clock, interval=1.0 if rules else 0.1).run()
 
 
 if __name__ == "__main__":

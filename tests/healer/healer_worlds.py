@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from podbay.healer.rules import Rules
-from podbay.healer.world import AirflowAnswer, PodAt, TaskInstance, TaskKey, World
+from podbay.healer.world import AirflowAnswer, ClusterAt, PodAt, TaskInstance, TaskKey, World
 from podbay.objects.meta import Object
 from podbay.pods.build import build_pod
 from podbay.pods.identity import TaskIdentity, task_labels
@@ -113,5 +113,7 @@ def answer(*tasks: TaskInstance, absent: tuple[TaskKey, ...] = (), **fields: Any
 
 
 def world(*pods: Object, airflow: AirflowAnswer, seen: float = MOMENT - 5000, **fields: Any) -> World:
-    given: dict[str, Any] = {"now": NOW, "moment": MOMENT, **fields}
-    return World(pods=tuple(PodAt(each, seen) for each in pods), airflow=airflow, **given)
+    own = {name: fields.pop(name) for name in ("nodes", "secrets", "trouble") if name in fields}
+    cluster = ClusterAt(now=NOW, **own)
+    known = tuple(PodAt(each, seen, cluster) for each in pods)
+    return World(pods=known, clusters=(cluster,), airflow=airflow, **{"moment": MOMENT, **fields})

@@ -29,9 +29,10 @@ class ScriptedAirflow:
     broken: dict[str, int] = field(default_factory=dict)
     """A part of a path to the status it answers with."""
     hang: bool = False
-    drop_on_page: int = 0
-    """The page after which a task instance of an earlier one ends."""
+    ends_while_paging: tuple[str, str, str, int] | None = None
+    """A task instance that ends once the first page of a list was answered."""
     forget_cursor: bool = False
+    refuses_notes: bool = False
     requests: list[str] = field(default_factory=list)
     patched: list[tuple[str, Any]] = field(default_factory=list)
 
@@ -87,7 +88,10 @@ class ScriptedAirflow:
         body: dict[str, Any] = {"task_instances": page, "total_entries": len(found)}
         if not self.forget_cursor:
             body["next_cursor"] = page[-1]["id"] if len(later) > len(page) else None
-        return web.json_response(body)
+        answer = web.json_response(body)
+        if self.ends_while_paging is not None:
+            self.tasks[self.ends_while_paging]["state"] = "success"
+        return answer
 
     async def one(self, request: web.Request) -> web.Response:
         if refused := self._refuse(request):
@@ -102,8 +106,11 @@ class ScriptedAirflow:
             return web.json_response({"detail": detail}, status=404)
         if request.method == "PATCH":
             body = await request.json()
+            if self.refuses_notes and "new_state" not in body:
+                return web.json_response({"detail": "Forbidden"}, status=403)
             self.patched.append((info["task"], body))
-            task["state"] = body["new_state"]
+            task["state"] = body.get("new_state", task["state"])
+            task["note"] = body.get("note", task.get("note"))
         return web.json_response(task)
 
 

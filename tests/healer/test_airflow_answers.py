@@ -53,6 +53,17 @@ async def test_what_labels_leave_open_is_looked_for_among_the_ended(airflow: Scr
     assert any("updated_at_gte=" in each for each in airflow.requests)
 
 
+async def test_pages_that_change_while_they_are_read_lose_nobody(airflow: ScriptedAirflow) -> None:
+    """One of the first page ends, so all later ones move up by one place: by places one would be left out."""
+    airflow.page = 2
+    for number in range(6):
+        airflow.put("d", "r", f"t{number}", "running")
+    airflow.ends_while_paging = ("d", "r", "t0", -1)
+    found = await ask(airflow)
+    assert found.complete, found.trouble
+    assert {key.task_id for key in found.tasks} == {f"t{number}" for number in range(6)}
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 502, 302])
 @pytest.mark.parametrize("part", ["/version", "taskInstances?", "/auth/token"])
 async def test_a_refusal_leaves_no_answer(airflow: ScriptedAirflow, status: int, part: str) -> None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from healer_worlds import MOMENT, RULES, answer, identity, pod, stamp, task, upstream, world
+from healer_worlds import MOMENT, NOW, RULES, answer, identity, pod, stamp, task, upstream, world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from podbay.healer.decide import decide, questions
 from podbay.healer.rules import Rules
-from podbay.healer.world import FINISHED, AirflowAnswer, World, key_of
+from podbay.healer.world import FINISHED, AirflowAnswer, ClusterAt, World, key_of
 from podbay.lifecycle.hold import HELD_SINCE, HELD_UNTIL
 from podbay.objects.meta import uid_of
 from podbay.pods.identity import TaskIdentity
@@ -37,6 +37,8 @@ class Truth:
     mark: str
     is_live: bool
     seen: float
+    place: int
+    """Which of two clusters."""
 
     def make(self, uid: str) -> dict[str, Any]:
         labels: dict[str, str | None] = {}
@@ -78,6 +80,7 @@ truths = st.builds(
     mark=st.sampled_from(["", "", "", "", "kept", "held", "stripped", "left", "left, over"]),
     is_live=st.sampled_from([True, True, False]),
     seen=st.sampled_from([MOMENT - 5000, MOMENT - 5000, MOMENT - 0.5]),
+    place=st.sampled_from([0, 0, 1]),
 )
 
 
@@ -97,8 +100,16 @@ def scenes(draw: st.DrawFn) -> tuple[list[Truth], World, Rules]:
         for check in ("NoOwner", "OwnerCleared", "OwnerFinished")
     }
     pods = [each.make(f"u{n}") for n, each in enumerate(found)]
-    seen = world(*pods, airflow=airflow, noticed=noticed, trouble=draw(st.sampled_from(["", "", "", "410"])))
-    marked = tuple(replace(at, since=truth.seen) for at, truth in zip(seen.pods, found, strict=True))
+    seen = world(*pods, airflow=airflow, noticed=noticed)
+    clusters = tuple(
+        ClusterAt(name=name, now=NOW, trouble=draw(st.sampled_from(["", "", "", "410"])))
+        for name in ("first", "second")
+    )
+    marked = tuple(
+        replace(at, since=truth.seen, cluster=clusters[truth.place])
+        for at, truth in zip(seen.pods, found, strict=True)
+    )
+    seen = replace(seen, clusters=clusters)
     # Only with one Airflow in the namespace may a person say that there is only one.
     has_others = any(each.own.deployment == "other" for each in found)
     only = not has_others and draw(st.booleans())
@@ -125,7 +136,7 @@ def _answer(found: list[Truth], draw: st.DrawFn) -> AirflowAnswer:
 
 def is_wrong(truth: Truth, scene: list[Truth], seen: World, rules: Rules) -> bool:
     """Ending this pod would be wrong: the reference, which knows the truth."""
-    if not seen.airflow.complete or seen.trouble or truth.seen > seen.airflow.began_at:
+    if not seen.airflow.complete or seen.clusters[truth.place].trouble or truth.seen > seen.airflow.began_at:
         return True
     # What the engine left behind for a while may go after that, whatever its task does.
     is_left_over = truth.mark == "left, over" and not truth.is_live
@@ -146,6 +157,7 @@ def is_wrong(truth: Truth, scene: list[Truth], seen: World, rules: Rules) -> boo
     # Active: only a pod beside a later one of the task's present try may go.
     return not any(
         other is not truth
+        and not seen.clusters[other.place].trouble
         and key_of(other.own) == key_of(truth.own)
         and other.own.deployment == "prod"
         and other.is_live
@@ -174,7 +186,9 @@ def test_no_wrong_delete(scene: tuple[list[Truth], World, Rules]) -> None:
 def test_what_is_surely_orphaned_goes(scene: tuple[list[Truth], World, Rules]) -> None:
     """The other side: a healer that does nothing would pass the test above."""
     found, seen, rules = scene
-    whole = replace(seen, trouble="", airflow=replace(_whole(found), complete=True))
+    calm = tuple(replace(each, trouble="") for each in seen.clusters)
+    known = tuple(replace(at, cluster=calm[truth.place]) for at, truth in zip(seen.pods, found, strict=True))
+    whole = replace(seen, pods=known, clusters=calm, airflow=replace(_whole(found), complete=True))
     decision = decide(whole, rules)
     if decision.stopped:
         assert "is it the right one?" in decision.stopped
@@ -214,5 +228,6 @@ def _whole(found: list[Truth]) -> AirflowAnswer:
 def test_every_pod_that_the_list_leaves_open_is_asked_for(scene: tuple[list[Truth], World, Rules]) -> None:
     found, seen, rules = scene
     asked = questions(replace(seen, airflow=answer()), rules)
-    mine = {key_of(t.own) for t in found if t.own.deployment == "prod" and not t.is_upstream}
+    known = [t for t in found if not seen.clusters[t.place].trouble]
+    mine = {key_of(t.own) for t in known if t.own.deployment == "prod" and not t.is_upstream}
     assert mine == set(asked.tasks)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,42 +15,35 @@ import aiohttp
 import orjson
 import pytest
 import pytest_asyncio
+from healer_scene import LONG_AGO, RULES, Scene, opened_scene
 from patience import PATIENCE, eventually
-from scripted_airflow import ScriptedAirflow, scripted_airflow
 
 from podbay.aio.clock import SystemClock
 from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.nodes import one_scripted_node
-from podbay.errors import ApiError
+from podbay.errors import ApiError, PodbayError
 from podbay.healer import holding
 from podbay.healer.acting import Actor
-from podbay.healer.airflow_api import AirflowApi, AirflowLogin
 from podbay.healer.endpoint import serve
 from podbay.healer.events import history
 from podbay.healer.leader import Leader
 from podbay.healer.manifests import healer_objects
-from podbay.healer.reconciler import NODES, Reconciler, Round
-from podbay.healer.rules import Rules
+from podbay.healer.reconciler import NODES, Reconciler
 from podbay.healer.service import Service
-from podbay.kube.client import PODS, KubeClient
+from podbay.kube.client import PODS
 from podbay.kube.config import Impersonation
 from podbay.kube.kubeconfig import load_kubeconfig
 from podbay.kube.lease import DeskOptions, LeaseDesk, pods_of
-from podbay.kube.store import SharedStore
 from podbay.lifecycle.engine import PodRun
 from podbay.lifecycle.hold import held_until
 from podbay.lifecycle.plan import PodPlan
-from podbay.objects.meta import Object, name_of
+from podbay.objects.meta import name_of
 from podbay.objects.resource import GVR
 from podbay.pods.build import build_pod
 from podbay.pods.identity import TaskIdentity
 from podbay.pods.request import PodRequest
 from podbay.testing import Environment
 from podbay.testing.requests import Requests
-
-# Pods of these tests are seconds old.
-RULES = Rules(deployment="prod", young=0, finished=0, ended=0, absent=0, cleared=0, superseded=0)
-LONG_AGO = "2020-01-01T00:00:00Z"
 
 
 @pytest.fixture(scope="module")
@@ -60,61 +52,10 @@ def environment() -> Iterator[Environment]:
         yield found
 
 
-class Scene:
-    """A namespace with pods, an Airflow, and healers."""
-
-    def __init__(
-        self, client: KubeClient, store: SharedStore, airflow: ScriptedAirflow, namespace: str
-    ) -> None:
-        self.client, self.store, self.airflow, self.namespace = client, store, airflow, namespace
-        self.stack = AsyncExitStack()
-
-    async def pod(self, task_id: str, **more: Any) -> Object:
-        own = TaskIdentity(deployment="prod", dag_id="d", run_id="r:1+", task_id=task_id)
-        marks = {"scripted.podbay.dev/run-seconds": "3600"}
-        request = PodRequest(
-            identity=own, namespace=self.namespace, image="busybox", annotations=marks, **more
-        )
-        made = await self.client.create(PODS, build_pod(request), namespace=self.namespace)
-        await eventually(lambda: self._runs(name_of(made)))
-        return made
-
-    def _runs(self, name: str) -> bool:
-        found = self.store.get(self.namespace, name)
-        return found is not None and found["status"].get("phase") == "Running"
-
-    async def api(self) -> AirflowApi:
-        login = AirflowLogin(url=self.airflow.url)
-        return await self.stack.enter_async_context(AirflowApi(login, SystemClock()))
-
-    async def healer(self, rules: Rules = RULES) -> Reconciler:
-        return Reconciler(self.client, self.store, await self.api(), rules, SystemClock())
-
-    async def heal(self, rules: Rules = RULES, **more: Any) -> Round:
-        return await (await self.healer(rules)).round(**more)
-
-    def is_ending(self, pod: Object) -> bool:
-        found = self.store.get(self.namespace, name_of(pod))
-        return found is None or "deletionTimestamp" in found["metadata"]
-
-
 @pytest_asyncio.fixture
 async def scene(environment: Environment) -> AsyncIterator[Scene]:
-    namespace = f"h-{uuid.uuid4().hex[:8]}"
-    desk = LeaseDesk(DeskOptions(linger_seconds=0))
-    with Requests(environment.kubeconfig) as api:
-        api.create_namespace(namespace)
-        async with (
-            scripted_airflow() as airflow,
-            desk.lease(load_kubeconfig(environment.kubeconfig)) as cluster,
-            cluster.watch(pods_of(namespace)) as store,
-        ):
-            await store.wait_synced()
-            found = Scene(cluster.client, store, airflow, namespace)
-            async with found.stack:
-                yield found
-        await desk.aclose()
-        api.call("DELETE", f"/api/v1/namespaces/{namespace}")
+    async with opened_scene(environment) as opened:
+        yield opened
 
 
 async def test_a_namespace_without_task_pods_asks_airflow_nothing(scene: Scene) -> None:
@@ -225,6 +166,40 @@ async def test_nothing_happens_while_airflow_is_ill(scene: Scene, part: str) -> 
     assert last.decision.stopped
     assert last.done == ()
     assert not scene.is_ending(orphan)
+
+
+async def test_an_ill_cluster_costs_time_and_no_pod(scene: Scene, environment: Environment) -> None:
+    """Kubernetes refuses, drops answers, forgets the watch: rounds fail or wait, and afterwards only orphans are gone."""
+    busy = [await scene.pod(f"busy-{number}") for number in range(3)]
+    orphans = [await scene.pod(f"orphan-{number}") for number in range(3)]
+    for number in range(3):
+        scene.airflow.put("d", "r:1+", f"busy-{number}", "running")
+        scene.airflow.put("d", "r:1+", f"orphan-{number}", "failed", end_date=LONG_AGO)
+    match = {"agent": "podbay*"}
+    faults: list[dict[str, Any]] = [
+        {"do": "refuse", "status": 429, "retry_after": 1, "count": 3},
+        {"do": "refuse", "status": 500, "count": 3},
+        {"do": "refuse", "status": 503, "after": True, "count": 2, "match": {"verb": "delete"}},
+        {"do": "drop", "after": True, "count": 3},
+        {"do": "refuse", "status": 410, "count": 2, "match": {"verb": "watch"}},
+        {"do": "cut", "bytes": 0, "count": 2, "match": {"verb": "watch"}},
+    ]
+    healer = await scene.healer()
+    with Requests(environment.kubeconfig) as api:
+        for fault in faults:
+            fault = {**fault, "match": {**match, **fault.get("match", {})}}
+            code, answer = api.call("POST", "/podbay.dev/v1/faults", fault)
+            assert code < 300, answer
+            with suppress(PodbayError):
+                await healer.round()
+        api.call("DELETE", "/podbay.dev/v1/faults")
+    async with asyncio.timeout(PATIENCE):
+        while not all(scene.is_ending(each) for each in orphans):
+            await healer.round()
+            await asyncio.sleep(0.1)
+    assert not any(scene.is_ending(each) for each in busy)
+    told = {event["involvedObject"]["name"] for event in await history(scene.client, scene.namespace, "prod")}
+    assert told == {name_of(each) for each in orphans}
 
 
 async def test_a_vanished_pod_fails_its_task_if_that_is_wanted(scene: Scene) -> None:

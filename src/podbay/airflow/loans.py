@@ -12,7 +12,7 @@ from podbay.errors import InvalidInputError
 from podbay.objects.meta import Object, labels_of, name_of, namespace_of, uid_of
 from podbay.pods.identity import DEPLOYMENT_LABEL, TaskIdentity
 from podbay.pods.problems import Problem, kind_of
-from podbay.pods.secrets import SecretReference, attach_secrets
+from podbay.pods.secrets import LENT_PREFIX, SecretReference, attach_secrets
 
 __all__ = [
     "GATE",
@@ -27,7 +27,6 @@ __all__ = [
 
 GATE: Final = "podbay.dev/lending"
 _PREFIXES: Final = {"lend_connections": "AIRFLOW_CONN_", "lend_variables": "AIRFLOW_VAR_"}
-_SECRET_PREFIX: Final = "lent-"
 _NAME: Final = re.compile(r"[-._a-zA-Z0-9]{1,200}\Z")
 """What can be a part of a variable's name and of a key in a Secret."""
 
@@ -74,7 +73,7 @@ def with_loans(pod: Object, loans: list[Loan], container: str, identity: TaskIde
     """The pod with references to its own Secret, held back until that is there."""
     if not loans:
         return pod
-    secret = _SECRET_PREFIX + identity.digest()
+    secret = LENT_PREFIX + identity.digest()
     references = [
         SecretReference(deploy_type="env", deploy_target=each.variable, secret=secret, key=each.variable)
         for each in loans
@@ -115,7 +114,7 @@ def secret_name(pod: Object) -> str:
     for container in pod["spec"]["containers"]:
         for variable in container.get("env") or ():
             name = ((variable.get("valueFrom") or {}).get("secretKeyRef") or {}).get("name", "")
-            if name.startswith(_SECRET_PREFIX):
+            if name.startswith(LENT_PREFIX):
                 return str(name)
     raise InvalidInputError(
         f"pod {name_of(pod)} does not refer to what is to be lent to it; a mutation hook has taken that away"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -50,6 +52,16 @@ DeploymentOption = Annotated[
 ]
 
 
+ClustersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--cluster",
+        metavar="CONTEXT|KUBECONFIG",
+        help="A context or file of your own, or `current`; several times for a deployment with several clusters.",
+    ),
+]
+
+
 def register(parent: typer.Typer) -> None:
     """Add the commands to the program."""
     parent.add_typer(app, name="heal")
@@ -63,10 +75,18 @@ def heal(
     context: typer.Context,
     file: FileOption = FILE,
     deployment: DeploymentOption = None,
-    cluster: ClusterOption = None,
+    cluster: ClustersOption = None,
     namespace: NamespaceOption = None,
     airflow_url: UrlOption = "http://localhost:8080",
     airflow_user: UserOption = "",
+    airflow_logs: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            exists=True,
+            help="Airflow's base_log_folder: tasks' logs get a line of what was done.",
+        ),
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="One round.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done.")] = False,
     only_airflow: Annotated[
@@ -86,6 +106,12 @@ def heal(
     metrics_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Serve /metrics and /healthz on 127.0.0.1.")
     ] = None,
+    otlp: Annotated[
+        str,
+        typer.Option(
+            envvar="OTEL_EXPORTER_OTLP_ENDPOINT", help="Send traces and metrics there, by OTLP over HTTP."
+        ),
+    ] = "",
     output: OutputOption = Output.text,
 ) -> None:
     """Compare pods with Airflow's task instances and mend what is proven wrong; until Ctrl-C, or --once."""
@@ -96,7 +122,7 @@ def heal(
         from podbay.cli.healing import Healing, print_round
         from podbay.healer.rules import Rules
 
-        name, config = _where(file, deployment, cluster, namespace)
+        name, configs = _where(file, deployment, cluster, namespace)
         rules = Rules(
             deployment=name,
             only_airflow=only_airflow,
@@ -105,7 +131,9 @@ def heal(
             per_minute=per_minute,
         )
         login = airflow_login(airflow_url, airflow_user)
-        healing = Healing(config=config, rules=rules, login=login, dry_run=dry_run)
+        healing = Healing(
+            configs=configs, rules=rules, login=login, dry_run=dry_run, logs=airflow_logs, otlp=otlp
+        )
         if once:
             last = run(healing.once())
             print_round(last, output, dry_run=dry_run)
@@ -118,23 +146,27 @@ def heal(
 
 
 def _where(
-    file: Path, deployment: str | None, cluster: str | None, namespace: str | None
-) -> tuple[str, ClusterConfig]:
+    file: Path, deployment: str | None, clusters: Sequence[str] | None, namespace: str | None
+) -> tuple[str, list[ClusterConfig]]:
+    """Not by typer: it would cut $PODBAY_CLUSTER, a path, at its spaces."""
+    words: list[str | None] = list(dict.fromkeys(clusters or ())) or [
+        os.environ.get("PODBAY_CLUSTER") or None
+    ]
     if deployment is not None:
-        return deployment, choose(cluster, namespace)
+        return deployment, [choose(word, namespace) for word in words]
     if not file.exists():
         raise InvalidInputError(
             f"whose pods? {file} is not there; name the deployment: --deployment NAME -n NAMESPACE"
         )
-    found = placed(file, cluster)
-    return found.name, choose(cluster or found.cluster or None, namespace or found.namespace)
+    found = placed(file, words[0])
+    return found.name, [choose(word or found.cluster or None, namespace or found.namespace) for word in words]
 
 
 @app.command()
 def history(
     file: FileOption = FILE,
     deployment: DeploymentOption = None,
-    cluster: ClusterOption = None,
+    cluster: ClustersOption = None,
     namespace: NamespaceOption = None,
     output: OutputOption = Output.text,
 ) -> None:
@@ -142,13 +174,20 @@ def history(
     with errors_as_sentences():
         from podbay.healer.events import history as read
 
-        name, config = _where(file, deployment, cluster, namespace)
+        name, configs = _where(file, deployment, cluster, namespace)
 
         async def events() -> list[dict[str, Any]]:
-            async with connect(config) as leased:
-                return await read(leased.client, config.namespace, name)
+            from podbay.cli.healing import names_of
 
-        rows = [_event(event) for event in run(events())]
+            found = []
+            for where, config in zip(names_of(configs), configs, strict=True):
+                async with connect(config) as leased:
+                    found += [
+                        _event(event, where) for event in await read(leased.client, config.namespace, name)
+                    ]
+            return sorted(found, key=lambda row: str(row["time"]))
+
+        rows = run(events())
         if output is Output.json:
             print_json(rows)
         elif rows:
@@ -156,13 +195,16 @@ def history(
             keys = ("time", "pod", "action", "check", "count", "message")
             print_table(columns, [[str(row[key]) for key in keys] for row in rows])
         else:
-            errors.print(f"Nothing is on record in namespace {config.namespace}.", markup=False)
+            errors.print(f"Nothing is on record in namespace {configs[0].namespace}.", markup=False)
 
 
-def _event(event: dict[str, Any]) -> dict[str, Any]:
+def _event(event: dict[str, Any], where: str) -> dict[str, Any]:
+    about = event.get("involvedObject") or {}
+    name = str(about.get("name") or "")
+    what = name if about.get("kind") == "Pod" else f"{str(about.get('kind')).lower()} {name}"
     return {
         "time": event.get("lastTimestamp") or "",
-        "pod": (event.get("involvedObject") or {}).get("name") or "",
+        "pod": f"{where} {what}" if where else what,
         "action": event.get("action") or "",
         "check": event.get("reason") or "",
         "count": event.get("count") or 1,
@@ -183,6 +225,12 @@ def manifests(
             help="Secret with PODBAY_AIRFLOW_USER and PODBAY_AIRFLOW_PASSWORD, or PODBAY_AIRFLOW_TOKEN."
         ),
     ] = "podbay-healer-login",
+    with_secrets: Annotated[
+        bool,
+        typer.Option(
+            "--with-secrets", help="Also the right to list and delete Secrets, which is one to read them."
+        ),
+    ] = False,
     output: OutputOption = Output.text,
 ) -> None:
     """Print what runs the healer in a cluster, with the least rights. Needs no cluster."""
@@ -203,6 +251,7 @@ def manifests(
             image=image,
             airflow_url=airflow_url,
             login=login_secret,
+            with_secrets=with_secrets,
         )
         if output is Output.json:
             print_json({"apiVersion": "v1", "kind": "List", "items": objects})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -11,7 +12,11 @@ from podbay.errors import ApiError, PodbayError
 from podbay.healer.airflow_api import AirflowApi
 from podbay.healer.events import record, revoke
 from podbay.healer.restraint import Action
+from podbay.healer.sites import SECRETS
+from podbay.healer.telling import TaskTeller
 from podbay.kube.client import PODS, KubeClient
+from podbay.lifecycle.hold import HEALED
+from podbay.objects.meta import metadata_of, uid_of
 
 __all__ = ["Actor", "Done"]
 
@@ -26,15 +31,27 @@ class Done:
     result: Literal["done", "dropped", "failed"]
     """dropped: it was no longer right when it was to be done."""
     text: str = ""
+    began: datetime | None = None
+    seconds: float = 0.0
 
 
 class Actor:
     """Takes actions."""
 
-    def __init__(self, client: KubeClient, airflow: AirflowApi, deployment: str) -> None:
-        self._client = client
+    def __init__(
+        self,
+        client: KubeClient,
+        airflow: AirflowApi,
+        deployment: str,
+        *,
+        clients: Mapping[str, KubeClient] | None = None,
+        teller: TaskTeller | None = None,
+    ) -> None:
+        """clients: of several clusters, by the names that actions have."""
+        self._clients = clients or {"": client}
         self._airflow = airflow
         self._deployment = deployment
+        self._teller = teller or TaskTeller(airflow, None)
 
     async def take(self, action: Action, now: datetime) -> Done:
         """Do it, or say why not. Raises nothing of the cluster's or Airflow's."""
@@ -42,11 +59,14 @@ class Actor:
             done = await self._take(action, now)
         except PodbayError as error:
             done = Done(action, "failed", str(error))
+        if done.result == "done":
+            await self._teller.tell(action, now)
         _log.log(
             logging.WARNING if done.result == "failed" else logging.INFO,
-            "%s %s: pod %s/%s (%s): %s%s",
+            "%s %s: %s %s/%s (%s): %s%s",
             action.deed,
             done.result,
+            action.kind.lower(),
             action.namespace,
             action.name,
             action.check,
@@ -58,33 +78,40 @@ class Actor:
                 "check": action.check,
                 "pod": action.name,
                 "uid": action.uid,
+                "kind": action.kind,
+                "cluster": action.cluster,
             },
         )
         return done
 
     async def _take(self, action: Action, now: datetime) -> Done:
+        client = self._clients[action.cluster]
         if action.deed != "report":
-            changed = await self._changed(action)
+            changed = await self._changed(client, action)
             if changed:
                 return Done(action, "dropped", changed)
         # Before it is done: should this process die in between, the Event is what tells.
-        event = await record(self._client, action, self._deployment, now)
+        event = await record(client, action, self._deployment, now)
         if action.deed == "report":
             return Done(action, "done")
         try:
             if action.deed == "fail_task":
                 await self._airflow.fail(action.expected[0][0], f"Podbay's healer: {action.message}")
             else:
-                await self._delete(action)
+                await _delete(client, action)
         except PodbayError as error:
-            await revoke(self._client, action, event, str(error))
+            await revoke(client, action, event, str(error))
             if isinstance(error, ApiError) and error.code in (404, 409):
-                return Done(action, "dropped", "the pod has changed or is gone")
+                return Done(action, "dropped", f"the {action.kind.lower()} has changed or is gone")
             raise
         return Done(action, "done")
 
-    async def _changed(self, action: Action) -> str:
-        """What Airflow says now of the pod's task instances, if that is not what was judged."""
+    async def _changed(self, client: KubeClient, action: Action) -> str:
+        """What Airflow and the cluster say now, if that is not what was judged."""
+        if action.must_be_gone is not None and await _is_there(
+            client, action.namespace, *action.must_be_gone
+        ):
+            return f"pod {action.must_be_gone[0]} is there"
         for key, expected in action.expected:
             now = await self._airflow.look(key)
             before = None if expected is None else (expected.state, expected.try_number)
@@ -93,9 +120,37 @@ class Actor:
                 return f"task {key} has changed meanwhile"
         return ""
 
-    async def _delete(self, action: Action) -> None:
-        conditions = {"uid": action.uid, "resourceVersion": action.version}
-        options: dict[str, Any] = {"preconditions": conditions}
-        if action.deed == "force_delete":
-            options["gracePeriodSeconds"] = 0
-        await self._client.delete(PODS, action.name, namespace=action.namespace, options=options)
+
+async def _delete(client: KubeClient, action: Action) -> None:
+    version = action.version
+    if action.kind == "Pod":
+        version = await _say_why(client, action)
+    options: dict[str, Any] = {"preconditions": {"uid": action.uid, "resourceVersion": version}}
+    if action.deed == "force_delete":
+        options["gracePeriodSeconds"] = 0
+    resource = PODS if action.kind == "Pod" else SECRETS
+    await client.delete(resource, action.name, namespace=action.namespace, options=options)
+
+
+async def _say_why(client: KubeClient, action: Action) -> str:
+    """On the pod itself, for a task that waits for it; gives its new version. Raises ApiError 409 when it has changed."""
+    metadata = {"uid": action.uid, "resourceVersion": action.version}
+    patch = {"metadata": {**metadata, "annotations": {HEALED: f"{action.message} ({action.check})"}}}
+    try:
+        pod = await client.patch(PODS, action.name, patch, namespace=action.namespace)
+    except ApiError as error:
+        if error.code != 403:
+            raise
+        # Rights of an earlier version: to end the pod matters more.
+        return action.version
+    return str(metadata_of(pod).get("resourceVersion") or "")
+
+
+async def _is_there(client: KubeClient, namespace: str, name: str, uid: str) -> bool:
+    try:
+        pod = await client.get(PODS, name, namespace=namespace)
+    except ApiError as error:
+        if error.code == 404:
+            return False
+        raise
+    return uid_of(pod) == uid

@@ -43,6 +43,8 @@ ACTIVE: Final = (
 PAGE: Final = 100
 """Airflow's own limit by default ([api] maximum_page_limit); it cuts more without a word."""
 PAGES: Final = 1000
+NOTE_MAX: Final = 1000
+"""Characters of a note (PatchTaskInstanceBody)."""
 SECONDS: Final = 30.0
 LOOKUPS: Final = 8
 """At once; Airflow serves people as well."""
@@ -128,10 +130,26 @@ class AirflowApi:
 
     async def fail(self, key: TaskKey, note: str) -> None:
         """Set a task instance to failed. Raises AirflowApiError."""
-        body = {"new_state": "failed", "note": note[:1000]}
+        body = {"new_state": "failed", "note": note[:NOTE_MAX]}
         answer = await self._call("PATCH", _path(key), body)
         if answer.status != 200:
             raise AirflowApiError(f"Airflow does not set task {key} to failed: {_said(answer)}")
+
+    async def note(self, key: TaskKey, text: str) -> None:
+        """Add a line to the note of a task instance, after what others have written there. Raises AirflowApiError.
+
+        What does not fit any more is left out: the note is people's.
+        """
+        found = await self._call("GET", _path(key))
+        if found.status != 200 or not isinstance(found.body, dict):
+            raise AirflowApiError(f"Airflow does not tell of task {key}: {_said(found)}")
+        before = found.body.get("note") or ""
+        after = f"{before}\n{text}" if before else text
+        if len(after) > NOTE_MAX:
+            return
+        answer = await self._call("PATCH", _path(key), {"note": after})
+        if answer.status != 200:
+            raise AirflowApiError(f"Airflow does not take a note of task {key}: {_said(answer)}")
 
     async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and JSON of any other request. Raises AirflowApiError when there is no answer."""

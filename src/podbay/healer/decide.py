@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from podbay.healer.checks import CHECKS
+from podbay.healer.checks.leftover_secret import check_leftover, pod_of
 from podbay.healer.checks.lost_pod import check_lost
+from podbay.healer.checks.pull_secret import check_pull_secret
 from podbay.healer.facts import Case, Finding, PodFacts, facts_of, held_until
 from podbay.healer.restraint import Action, restrain
 from podbay.healer.rules import Rules
 from podbay.healer.world import TaskInstance, TaskKey, World, key_of
-from podbay.objects.meta import metadata_of
+from podbay.objects.meta import metadata_of, name_of, namespace_of, uid_of
 
 __all__ = ["Decision", "Questions", "decide", "questions"]
 
@@ -60,8 +62,9 @@ def questions(world: World, rules: Rules) -> Questions:
 
 def decide(world: World, rules: Rules) -> Decision:
     """Every action that is due, within the rules' bounds."""
-    if world.trouble:
-        return Decision(stopped=f"the pods are not known: {world.trouble}")
+    troubles = world.troubles
+    if troubles and len(troubles) == len(world.clusters):
+        return Decision(stopped=f"the pods are not known: {'; '.join(troubles)}")
     if not world.airflow.complete:
         return Decision(stopped=f"Airflow has not answered fully: {world.airflow.trouble or 'no answer'}")
     facts = facts_of(world, rules)
@@ -78,7 +81,10 @@ def decide(world: World, rules: Rules) -> Decision:
             continue
         case = Case(pod=pod, world=world, rules=rules, siblings=siblings)
         found += [(each, _action(each, case)) for each in _findings(case)]
-    found += _lost(world, rules, [pod for pod, _ in facts])
+    if not troubles:
+        # A pod may be where nothing is known now.
+        found += _lost(world, rules, [pod for pod, _ in facts])
+    found += _secrets(world, rules)
     due, waiting = [], []
     for finding, action in found:
         left = finding.grace - _age(finding, action.uid, world)
@@ -87,6 +93,7 @@ def decide(world: World, rules: Rules) -> Decision:
         else:
             waiting.append((action, left))
     actions, stopped = restrain(due, world, rules, running=running)
+    stopped = "; ".join(filter(None, [stopped, *(f"pods are not known of {each}" for each in troubles)]))
     noticed = frozenset((action.uid, action.check) for _, action in found)
     return Decision(actions=tuple(actions), waiting=tuple(waiting), stopped=stopped, noticed=noticed)
 
@@ -102,7 +109,7 @@ def _may_judge(pod: PodFacts, world: World, rules: Rules) -> bool:
     """It is old enough, nobody holds it, and Airflow was asked after it was seen."""
     if pod.age < rules.young or pod.since > world.airflow.began_at:
         return False
-    return not held_until(pod.pod, world.now)
+    return not held_until(pod.pod, pod.cluster.now)
 
 
 def _findings(case: Case) -> list[Finding]:
@@ -158,6 +165,7 @@ def _action(finding: Finding, case: Case) -> Action:
         uid=pod.view.uid,
         version=str(metadata_of(pod.pod).get("resourceVersion") or ""),
         is_running=_runs(pod),
+        cluster=pod.cluster.name,
         expected=_expected(pod),
     )
 
@@ -166,6 +174,34 @@ def _expected(pod: PodFacts) -> tuple[tuple[TaskKey, TaskInstance | None], ...]:
     if pod.owners:
         return tuple((owner.key, owner) for owner in pod.owners)
     return ((key_of(pod.identity), None),) if pod.identity is not None else ()
+
+
+def _secrets(world: World, rules: Rules) -> list[tuple[Finding, Action]]:
+    """Secrets that Podbay has made for pods, or to pull their images with."""
+    pods = {uid_of(each.pod) for each in world.pods}
+    found = []
+    known = [each for each in world.clusters if not each.trouble]
+    for cluster, secret in [(each, secret) for each in known for secret in each.secrets]:
+        for finding in (
+            check_leftover(secret, pods=pods, now=cluster.now, rules=rules),
+            check_pull_secret(secret, now=cluster.now, rules=rules),
+        ):
+            if finding is None:
+                continue
+            action = Action(
+                deed=finding.deed,
+                check=finding.check,
+                message=finding.message,
+                namespace=namespace_of(secret),
+                name=name_of(secret),
+                uid=uid_of(secret),
+                version=str(metadata_of(secret).get("resourceVersion") or ""),
+                cluster=cluster.name,
+                kind="Secret",
+                must_be_gone=pod_of(secret),
+            )
+            found.append((finding, action))
+    return found
 
 
 def _lost(world: World, rules: Rules, pods: list[PodFacts]) -> list[tuple[Finding, Action]]:
@@ -192,6 +228,7 @@ def _lost(world: World, rules: Rules, pods: list[PodFacts]) -> list[tuple[Findin
             namespace=gone.namespace,
             name=gone.name,
             uid=gone.uid,
+            cluster=gone.cluster,
             expected=((key, owner),),
         )
         found.append((finding, action))

@@ -1,4 +1,4 @@
-"""What the healer does, as Kubernetes Events on the pods: `podbay heal history`, `kubectl describe` and dashboards read them."""
+"""What the healer does, as Kubernetes Events on the pods and Secrets: `podbay heal history`, `kubectl describe` and dashboards read them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _event(action: Action, deployment: str, now: datetime) -> dict[str, Any]:
         },
         "involvedObject": {
             "apiVersion": "v1",
-            "kind": "Pod",
+            "kind": action.kind,
             "namespace": action.namespace,
             "name": action.name,
             "uid": action.uid,

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from podbay.healer.matching import Claim, LabelIndex, claim_of, labels_key
 from podbay.healer.rules import Rules
-from podbay.healer.world import AirflowAnswer, PodAt, TaskInstance, TaskKey, World, key_of
+from podbay.healer.world import AirflowAnswer, ClusterAt, PodAt, TaskInstance, TaskKey, World, key_of
 from podbay.lifecycle.hold import HELD_SINCE, HELD_UNTIL, KEEP
 from podbay.lifecycle.view import PodView, parse_time, view_of
 from podbay.objects.meta import Object, annotations_of, labels_of
@@ -44,6 +44,7 @@ class PodFacts:
     pod: Object
     claim: Claim
     identity: TaskIdentity | None
+    cluster: ClusterAt
     view: PodView
     age: float
     """Seconds since it was created, by the API server's clock; 0 for a stamp that cannot be read."""
@@ -85,12 +86,12 @@ class Case:
 
 
 def facts_of(world: World, rules: Rules) -> list[tuple[PodFacts, tuple[PodFacts, ...]]]:
-    """Every pod of this deployment, with its siblings."""
+    """Every pod of this deployment that is known as it is now, with its siblings."""
     index = LabelIndex(world.airflow.tasks.values())
     groups: dict[object, list[PodFacts]] = {}
     for each in world.pods:
         claim = claim_of(each.pod, rules)
-        if claim == "foreign":
+        if claim == "foreign" or each.cluster.trouble:
             continue
         facts = _facts(each, claim, world, index)
         groups.setdefault(_group(facts), []).append(facts)
@@ -105,7 +106,7 @@ def _facts(each: PodAt, claim: Claim, world: World, index: LabelIndex) -> PodFac
     pod = each.pod
     identity = identity_of(pod) if claim in ("ours", "damaged") else None
     created = parse_time((pod.get("metadata") or {}).get("creationTimestamp"))
-    age = (world.now - created).total_seconds() if created is not None else 0.0
+    age = (each.cluster.now - created).total_seconds() if created is not None else 0.0
     # A copy for a shell is nobody's task.
     nobody: tuple[tuple[TaskInstance, ...], bool, bool] = ((), False, False)
     owners, absent, known = nobody if claim == "shell" else _owners(pod, identity, world.airflow, index)
@@ -113,6 +114,7 @@ def _facts(each: PodAt, claim: Claim, world: World, index: LabelIndex) -> PodFac
         pod=pod,
         claim=claim,
         identity=identity,
+        cluster=each.cluster,
         view=view_of(pod, _main_container(pod)),
         age=max(0.0, age),
         since=each.since,

@@ -9,13 +9,16 @@ from podbay.objects.meta import Object
 __all__ = ["healer_objects"]
 
 _RULES: Final[list[dict[str, Any]]] = [
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "delete"]},
+    {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "patch", "delete"]},
     {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "get", "list", "patch"]},
     {
         "apiGroups": ["coordination.k8s.io"],
         "resources": ["leases"],
         "verbs": ["create", "get", "update"],
     },
+]
+_SECRET_RULES: Final[list[dict[str, Any]]] = [
+    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["list", "delete"]},
 ]
 _NODE_RULES: Final[list[dict[str, Any]]] = [
     {"apiGroups": [""], "resources": ["nodes"], "verbs": ["list"]},
@@ -24,15 +27,26 @@ _RBAC: Final = "rbac.authorization.k8s.io"
 
 
 def healer_objects(
-    *, deployment: str, namespace: str, image: str, airflow_url: str, login: str
+    *,
+    deployment: str,
+    namespace: str,
+    image: str,
+    airflow_url: str,
+    login: str,
+    with_secrets: bool = False,
 ) -> list[Object]:
-    """login: the Secret with PODBAY_AIRFLOW_USER and PODBAY_AIRFLOW_PASSWORD, or PODBAY_AIRFLOW_TOKEN."""
+    """login: the Secret with PODBAY_AIRFLOW_USER and PODBAY_AIRFLOW_PASSWORD, or PODBAY_AIRFLOW_TOKEN.
+
+    with_secrets: also look for leftover Secrets and logins near their end. Who may list Secrets may read them.
+    """
     name = "podbay-healer"
     wide = f"{namespace}-{name}"
     subjects = [{"kind": "ServiceAccount", "namespace": namespace, "name": name}]
     return [
         _object("v1", "ServiceAccount", name, namespace),
-        _object(f"{_RBAC}/v1", "Role", name, namespace, rules=_RULES),
+        _object(
+            f"{_RBAC}/v1", "Role", name, namespace, rules=[*_RULES, *(_SECRET_RULES if with_secrets else ())]
+        ),
         _object(
             f"{_RBAC}/v1",
             "RoleBinding",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from podbay.healer.rules import Rules
-from podbay.healer.world import PodAt, Vanished
+from podbay.healer.world import ClusterAt, PodAt, Vanished
 from podbay.objects.meta import Object, name_of, namespace_of, uid_of
 from podbay.pods.identity import TaskIdentity, identity_of
 
@@ -27,28 +27,30 @@ class Memory:
     seen: dict[str, float] = field(default_factory=dict)
     noticed: dict[tuple[str, str], float] = field(default_factory=dict)
     acted: list[float] = field(default_factory=list)
-    _last: dict[str, tuple[TaskIdentity, str, str]] = field(default_factory=dict)
+    _last: dict[str, tuple[TaskIdentity, str, str, str]] = field(default_factory=dict)
     _vanished: OrderedDict[str, Vanished] = field(default_factory=OrderedDict)
     _told: dict[tuple[str, str], float] = field(default_factory=dict)
 
-    def observe(self, pods: Iterable[Object], moment: float, rules: Rules) -> tuple[PodAt, ...]:
-        """Take note of the pods that are there now."""
-        now_here = {uid_of(pod): pod for pod in pods}
+    def observe(
+        self, pods: Iterable[tuple[ClusterAt, Object]], moment: float, rules: Rules
+    ) -> tuple[PodAt, ...]:
+        """Take note of the pods that are there now, in all clusters; of one in trouble, those that were there last."""
+        now_here = {uid_of(pod): (cluster, pod) for cluster, pod in pods}
         for uid in self._last.keys() - now_here.keys():
-            identity, namespace, name = self._last[uid]
+            identity, cluster, namespace, name = self._last[uid]
             self._vanished[uid] = Vanished(
-                identity=identity, namespace=namespace, name=name, uid=uid, since=moment
+                identity=identity, namespace=namespace, name=name, uid=uid, since=moment, cluster=cluster
             )
         while len(self._vanished) > _VANISHED:
             self._vanished.popitem(last=False)
         self.seen = {uid: self.seen.get(uid, moment) for uid in now_here}
         self._last = {}
-        for uid, pod in now_here.items():
+        for uid, (at, pod) in now_here.items():
             own = identity_of(pod)
             has_ended = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
             if own is not None and own.deployment == rules.deployment and not has_ended:
-                self._last[uid] = (own, namespace_of(pod), name_of(pod))
-        return tuple(PodAt(pod, self.seen[uid]) for uid, pod in now_here.items())
+                self._last[uid] = (own, at.name, namespace_of(pod), name_of(pod))
+        return tuple(PodAt(pod, self.seen[uid], at) for uid, (at, pod) in now_here.items())
 
     def vanished(self, moment: float) -> tuple[Vanished, ...]:
         """Pods that went away lately."""

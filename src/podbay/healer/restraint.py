@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from podbay.healer.facts import Deed
 from podbay.healer.rules import Rules
@@ -13,11 +13,12 @@ from podbay.healer.world import TaskInstance, TaskKey, World
 __all__ = ["Action", "restrain"]
 
 _MINUTE: Final = 60.0
+Kind: TypeAlias = Literal["Pod", "Secret"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
-    """One thing to do, about one pod."""
+    """One thing to do, about one pod, or about a Secret that was made for one."""
 
     deed: Deed
     check: str
@@ -28,6 +29,11 @@ class Action:
     version: str = ""
     """resourceVersion of the pod that was judged: it is ended as this, or not at all."""
     is_running: bool = False
+    cluster: str = ""
+    """In which of several."""
+    kind: Kind = "Pod"
+    must_be_gone: tuple[str, str] | None = None
+    """Name and uid of a pod that must not be there when it is done."""
     expected: tuple[tuple[TaskKey, TaskInstance | None], ...] = ()
     """What Airflow must still say right before it is done; None: that there is no such task instance."""
 

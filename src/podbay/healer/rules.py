@@ -35,6 +35,8 @@ class Rules:
     """For the pod of an older try, or of an earlier one of the same try, once its successor is this old."""
     terminating: float = 300.0
     """Beyond the pod's own grace period."""
+    leftover: float = 600.0
+    """For a Secret whose pod is gone; the cluster's garbage collector comes first."""
     pending: float = 900.0
     sidecar: float = 900.0
     unknown: float = 300.0

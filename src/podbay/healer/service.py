@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from podbay.aio.clock import Clock
 from podbay.aio.tasks import TaskGroup
@@ -11,6 +12,9 @@ from podbay.errors import PodbayError
 from podbay.healer.leader import Leader
 from podbay.healer.metrics import Metrics
 from podbay.healer.reconciler import Reconciler, Round
+
+if TYPE_CHECKING:
+    from podbay.healer.telemetry import Telemetry
 
 __all__ = ["Service"]
 
@@ -31,8 +35,10 @@ class Service:
         interval: float = 30.0,
         dry_run: bool = False,
         told: Callable[[Round], None] = lambda _: None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.metrics = Metrics()
+        self._telemetry = telemetry
         self._reconciler, self._leader, self._clock = reconciler, leader, clock
         self._interval = interval
         self._dry_run = dry_run
@@ -70,18 +76,23 @@ class Service:
                 await self._clock.sleep(min(1.0, self._interval))
 
     async def _round(self) -> None:
+        began = self._clock.now()
         try:
             last = await self._reconciler.round(dry_run=self._dry_run, may_act=lambda: self._leader.leads)
         except PodbayError as error:
             self.metrics.add("podbay_healer_rounds_total", result="failed")
             self._stopped = str(error)
             _log.warning("round failed: %s", error)
+            if self._telemetry is not None:
+                self._telemetry.failed(began, self._clock.now(), str(error))
             return
         self._alive_at = self._clock.monotonic()
         if last.decision.stopped and last.decision.stopped != self._stopped:
             _log.warning("held back: %s", last.decision.stopped)
         self._stopped = last.decision.stopped
         self.metrics.count(last)
+        if self._telemetry is not None:
+            self._telemetry.round(last, began, self._clock.now())
         self._told(last)
 
     async def _give_up(self) -> None:

@@ -17,6 +17,7 @@ from podbay.pods.identity import TaskIdentity
 __all__ = [
     "FINISHED",
     "AirflowAnswer",
+    "ClusterAt",
     "PodAt",
     "TaskInstance",
     "TaskKey",
@@ -87,12 +88,29 @@ class AirflowAnswer:
     """Airflow's clock."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterAt:
+    """One cluster at this moment."""
+
+    name: str = ""
+    """Empty where there is only one."""
+    now: datetime
+    """The API server's clock."""
+    nodes: frozenset[str] | None = None
+    """Names of all nodes; None when they may not be listed."""
+    secrets: tuple[Object, ...] = ()
+    """Metadata of Secrets that Podbay has made; none where they may not be listed, or were not looked at this time."""
+    trouble: str = ""
+    """Why its pods are not what it has now; empty while the watch works."""
+
+
 @dataclass(frozen=True, slots=True)
 class PodAt:
     """A pod, and since when this process knows it (its uid), by our monotonic clock."""
 
     pod: Object
     since: float
+    cluster: ClusterAt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +122,7 @@ class Vanished:
     name: str
     uid: str
     since: float
+    cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,17 +130,18 @@ class World:
     """Everything that `decide` looks at."""
 
     pods: tuple[PodAt, ...]
+    clusters: tuple[ClusterAt, ...]
     airflow: AirflowAnswer
-    now: datetime
-    """The API server's clock."""
     moment: float
     """Our monotonic clock."""
-    trouble: str = ""
-    """Why the pods are not what the cluster has now; empty while the watch works."""
-    nodes: frozenset[str] | None = None
-    """Names of all nodes; None when they may not be listed."""
     noticed: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """(uid, check): since when without a break that check has found that of that pod."""
     vanished: tuple[Vanished, ...] = ()
     acted: tuple[float, ...] = ()
     """When the last actions were taken, by our monotonic clock."""
+
+    @property
+    def troubles(self) -> list[str]:
+        """Of the clusters whose pods are not known now."""
+        named = [(each.name, each.trouble) for each in self.clusters if each.trouble]
+        return [f"{name}: {trouble}" if name else trouble for name, trouble in named]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from typing import Final
 
 import orjson
 
@@ -11,6 +12,7 @@ from podbay.lifecycle import state as s
 from podbay.lifecycle.diagnosis.diagnose import diagnose
 from podbay.lifecycle.diagnosis.model import Diagnosis
 from podbay.lifecycle.diagnosis.room import requested
+from podbay.lifecycle.hold import HEALED
 from podbay.lifecycle.judge import Verdict, judge_end, judge_gone
 from podbay.lifecycle.outcome import Kind, Outcome, Receipt
 from podbay.lifecycle.pending import facts_of
@@ -18,6 +20,7 @@ from podbay.lifecycle.plan import Rules
 from podbay.lifecycle.state import Action, State
 from podbay.lifecycle.view import PodView, parse_time, view_of
 from podbay.pods.result import ResultReading, read_frame, read_termination_message
+from podbay.objects.meta import annotations_of
 
 __all__ = ["conclude", "gather", "judge", "may_replace", "next_ending"]
 
@@ -250,6 +253,14 @@ def _message(state: State, kind: Kind, diagnosis: Diagnosis | None) -> str:
 
 
 _WORDS: dict[Kind, str] = {
+    said = _sentence(state, kind, diagnosis)
+    why = (
+        annotations_of(state.pod).get(HEALED) if state.pod is not None and kind in _ENDED_BY_OTHERS else None
+    )
+    return f"{said.rstrip('.')}. It was Podbay's healer: {why}" if why else said
+
+
+def _sentence(state: State, kind: Kind, diagnosis: Diagnosis | None) -> str:
     "succeeded": "succeeded",
     "failed": "the main container failed",
     "oom_killed": "the main container used more memory than its limit",
@@ -262,6 +273,7 @@ _WORDS: dict[Kind, str] = {
     "preempted": "a pod of higher priority took its place",
     "node_lost": "its node was lost",
     "not_started": "its main container was never started",
+_ENDED_BY_OTHERS: Final[tuple[Kind, ...]] = ("deleted", "node_lost", "evicted", "preempted", "not_started")
     "refused": "the API server did not accept it",
 }
 

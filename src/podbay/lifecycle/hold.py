@@ -11,7 +11,16 @@ from typing import Final
 
 from podbay.objects.meta import Object, annotations_of
 
-__all__ = ["HELD_SINCE", "HELD_UNTIL", "KEEP", "LONGEST", "held_until", "hold_annotations", "hold_end"]
+__all__ = [
+    "HEALED",
+    "HELD_SINCE",
+    "HELD_UNTIL",
+    "KEEP",
+    "LONGEST",
+    "held_until",
+    "hold_annotations",
+    "hold_end",
+]
 
 HELD_UNTIL: Final = "podbay.dev/held-until"
 """Annotation: until then (RFC 3339) the healer leaves the pod alone."""
@@ -19,6 +28,8 @@ HELD_SINCE: Final = "podbay.dev/held-since"
 """Annotation: the run that made the pod was over then and left it for a while; after its hold it is to be removed."""
 KEEP: Final = "podbay.dev/keep"
 """Annotation of people, "true": nobody but them removes the pod."""
+HEALED: Final = "podbay.dev/healed"
+"""Annotation of the healer, right before it ends a pod: why. Whoever waits for the pod tells it in the task's log."""
 LONGEST: Final = timedelta(days=7)
 """No hold is longer: a pod that is forgotten for a week is looked at by nobody."""
 

@@ -10,14 +10,17 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from podbay.objects.meta import Object
 from podbay.pods.fields import convert
 from podbay.pods.merge import merge_pods
 from podbay.pods.problems import Problem, kind_of
 
-__all__ = ["SecretReference", "attach_secrets", "read_secrets"]
+__all__ = ["LENT_PREFIX", "SecretReference", "attach_secrets", "read_secrets"]
+
+LENT_PREFIX: Final = "lent-"
+"""Of the names of Secrets that were made for one pod and go with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,7 +63,14 @@ async def _serve() -> None:
     desk = LeaseDesk(DeskOptions(clock=clock, linger_seconds=0.0, agent="podbay-healer"))
     async with desk.lease(config) as cluster:
         leader = leader_of(cluster.client, config.namespace, deployment=rules.deployment, clock=clock)
-        opening = reconciler_of(cluster, config.namespace, rules=rules, login=login, clock=clock)
+        opening = reconciler_of(
+            cluster,
+            config.namespace,
+            rules=rules,
+            login=login,
+            clock=clock,
+            logs=Path(conf.get("logging", "base_log_folder")),
+        )
         async with opening as reconciler:
             _log.info("deployment %s, namespace %s", rules.deployment, config.namespace)
             await Service(reconciler, leader, clock, told=_Teller().tell).run()

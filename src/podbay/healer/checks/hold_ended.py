@@ -25,6 +25,6 @@ def check(case: Case) -> Finding | None:
         check="HoldEnded",
         deed="delete",
         message=f"it had ended and was held from {since} until {until or 'it was released'}",
-        age=None if over is None else max(0.0, (case.world.now - over).total_seconds()),
+        age=None if over is None else max(0.0, (case.pod.cluster.now - over).total_seconds()),
         grace=0.0,
     )

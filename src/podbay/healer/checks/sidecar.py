@@ -29,6 +29,6 @@ def check(case: Case) -> Finding | None:
         check="HungSidecar",
         deed="report",
         message=f"container {main.name} has ended with {main.exit_code}, and {', '.join(running)} still run",
-        age=(case.world.now - ended).total_seconds(),
+        age=(case.pod.cluster.now - ended).total_seconds(),
         grace=case.rules.sidecar,
     )

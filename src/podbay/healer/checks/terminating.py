@@ -23,9 +23,9 @@ def check(case: Case) -> Finding | None:
         why = f"finalizers hold it: {', '.join(map(str, finalizers))}"
     elif not view.node:
         why = "it was never bound to a node, and the cluster does not remove it"
-    elif case.world.nodes is None:
+    elif case.pod.cluster.nodes is None:
         why = f"its node {view.node} does not answer, or is gone; the healer may not list nodes"
-    elif view.node in case.world.nodes:
+    elif view.node in case.pod.cluster.nodes:
         why = f"its node {view.node} does not say that its containers have ended"
     else:
         deed, why = "force_delete", f"its node {view.node} is no longer in the cluster"
@@ -34,6 +34,6 @@ def check(case: Case) -> Finding | None:
         check="StuckTerminating",
         deed=deed,
         message=f"asked to end and still here: {why}",
-        age=(case.world.now - view.deleted_at).total_seconds(),
+        age=(case.pod.cluster.now - view.deleted_at).total_seconds(),
         grace=case.rules.terminating + float(grace or 0),
     )

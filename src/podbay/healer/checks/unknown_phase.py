@@ -8,7 +8,7 @@ __all__ = ["check"]
 
 
 def check(case: Case) -> Finding | None:
-    view, nodes = case.pod.view, case.world.nodes
+    view, nodes = case.pod.view, case.pod.cluster.nodes
     if view.phase != "Unknown" or view.deleted_at is not None:
         return None
     where = "is gone" if nodes is not None and view.node not in nodes else "does not answer"
