@@ -1,0 +1,90 @@
+"""A run that starts while no triggerer runs says so in its note; nothing is said of runs that need none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = """
+import datetime, sys, time
+from pathlib import Path
+
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+from airflow.api.common.trigger_dag import trigger_dag
+from airflow.jobs.job import Job
+from airflow.listeners.listener import get_listener_manager
+from airflow.models.dagbag import DBDagBag
+from airflow.models.dagrun import DagRun
+from airflow.utils.session import create_session
+from airflow.utils.types import DagRunTriggeredByType
+from sqlalchemy import select, update
+from airflow.models.dag import DagModel
+
+get_listener_manager()
+file = Path(sys.argv[1])
+DagBundlesManager().sync_bundles_to_db()
+bag = BundleDagBag(str(file), bundle_path=file.parent, bundle_name="dags-folder")
+sync_bag_to_db(bag, "dags-folder", None)
+time.sleep(1)
+
+def started(dag_id, name):
+    with create_session() as session:
+        session.execute(update(DagModel).values(is_paused=False))
+    trigger_dag(dag_id, triggered_by=DagRunTriggeredByType.CLI, run_id=name)
+    with create_session() as session:
+        run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == name))
+        run.dag = DBDagBag().get_dag_for_run(run, session=session)
+        run.state = "running"
+        run.notify_dagrun_state_changed(msg="started")
+    with create_session() as session:
+        run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == name))
+        print("NOTE", dag_id, name, run.note)
+
+started("pods", "alone")
+started("none", "alone")
+with create_session() as session:
+    now = datetime.datetime.now(datetime.UTC)
+    job = Job(state="running", latest_heartbeat=now + datetime.timedelta(minutes=5), start_date=now)
+    job.job_type = "TriggererJob"
+    session.add(job)
+started("pods", "together")
+"""
+DAGS = """
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
+from podbay import KubernetesPodOperator
+
+with DAG("pods"):
+    KubernetesPodOperator(task_id="pod", image="i")
+with DAG("none"):
+    EmptyOperator(task_id="nothing")
+"""
+
+
+def test_a_run_that_waits_for_a_triggerer_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "dags" / "waits.py"
+    file.parent.mkdir()
+    file.write_text(DAGS)
+    env = {k: v for k, v in os.environ.items() if not k.startswith("AIRFLOW")}
+    env |= {
+        "AIRFLOW_HOME": str(tmp_path),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(file.parent),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+    for words in (["-m", "airflow", "db", "migrate"], ["-c", PROGRAM, str(file)]):
+        done = subprocess.run(
+            [sys.executable, *words], env=env, capture_output=True, text=True, timeout=240, check=False
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+    notes = [line.removeprefix("NOTE ") for line in done.stdout.splitlines() if line.startswith("NOTE ")]
+    assert notes == [
+        "pods alone No triggerer has reported for 1 s, and tasks of this run wait for one. "
+        "Start it (`airflow triggerer`), or see in its log why it ends.",
+        "none alone None",
+        "pods together None",
+    ]
