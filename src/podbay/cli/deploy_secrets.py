@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import secrets
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -49,10 +50,7 @@ def set_(
     generate: Generate = False,
 ) -> None:
     """Give a secret variable its value: from a prompt, or from stdin (without its last newline), or from a file."""
-    with errors_as_sentences():
-        deployment = placed(file, cluster)
-        _check_name(name)
-        _store(name, deployment, cluster, _value(name, from_file, generate), existing=False)
+    _give(name, file, cluster, _Source(from_file, generate), existing=False)
 
 
 @app.command()
@@ -64,10 +62,7 @@ def rotate(
     generate: Generate = False,
 ) -> None:
     """Replace the value of a secret variable, and name the pods that still hold the old one."""
-    with errors_as_sentences():
-        deployment = placed(file, cluster)
-        _check_name(name)
-        _store(name, deployment, cluster, _value(name, from_file, generate), existing=True)
+    _give(name, file, cluster, _Source(from_file, generate), existing=True)
 
 
 @app.command("list")
@@ -109,6 +104,22 @@ def rm(name: Variable, file: FileOption = FILE, cluster: ClusterOption = None) -
             errors.print(f"note: {deployment.source} still names it under secrets", markup=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a value comes from; neither: from a prompt or from stdin."""
+
+    file: Path | None
+    generate: bool
+
+
+def _give(name: str, file: Path, cluster: str | None, source: _Source, *, existing: bool) -> None:
+    """`existing` refuses a name that has no value yet."""
+    with errors_as_sentences():
+        deployment = placed(file, cluster)
+        _check_name(name)
+        _store(name, deployment, cluster, _value(name, source), existing=existing)
+
+
 def _check_name(name: str) -> None:
     """Before anybody types a value for it."""
     from podbay.deployment.format import secret_name_errors
@@ -118,15 +129,15 @@ def _check_name(name: str) -> None:
         raise InvalidInputError(f"secret variable {name}: {wrong[0]}")
 
 
-def _value(name: str, from_file: Path | None, generate: bool) -> SecretText:
+def _value(name: str, source: _Source) -> SecretText:
     from podbay.kube.config import SecretText
 
-    if generate:
-        if from_file is not None:
+    if source.generate:
+        if source.file is not None:
             raise InvalidInputError("--generate and --from-file exclude each other")
         return SecretText(secrets.token_urlsafe(_GENERATED_BYTES))
-    if from_file is not None:
-        return SecretText(from_file.read_bytes().decode("utf-8", "surrogateescape"))
+    if source.file is not None:
+        return SecretText(source.file.read_bytes().decode("utf-8", "surrogateescape"))
     if sys.stdin.isatty():
         return SecretText(getpass.getpass(f"Value of {name} (not shown): "))
     text = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
