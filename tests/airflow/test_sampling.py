@@ -72,3 +72,12 @@ def test_containers_are_summed_and_the_same_measurement_counts_once() -> None:
     for stamp, memory in (("1", ["1Ki", "2Ki"]), ("1", ["9Ki"]), ("2", ["1Ki"]), ("3", ["no quantity"])):
         samples.add(metrics(stamp, *memory))
     assert samples.to_json() == {"samples": 2, "cpu": 0.15, "memory": 2048, "peakMemory": 3072}
+
+
+def test_of_the_main_container_the_most_is_kept_by_itself() -> None:
+    samples = Samples({"pod"}, container="1")
+    for stamp, memory in (("1", ["9Ki", "2Ki"]), ("2", ["1Ki", "1Ki"])):
+        samples.add(metrics(stamp, *memory))
+    said = samples.to_json()
+    assert said is not None
+    assert said["main"] == {"peakCpu": 0.1, "peakMemory": 2048}

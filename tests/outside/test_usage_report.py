@@ -66,3 +66,24 @@ def test_a_dag_is_the_sum_of_its_tasks_as_table_and_as_chart(home: Path, airflow
     assert lines[1].startswith("podbay_used.steady"), "the dearest is the first"
     chart = (home / "usage.svg").read_text()
     assert "podbay_used.twice" in chart
+
+
+def test_sizes_are_proposed_by_what_was_measured(home: Path, airflow: AirflowApi) -> None:
+    words = ("--propose", "--runs", "1")
+    found: dict[str, Any] = {
+        each["task"]: each for each in json.loads(usage(home, airflow, *words, "-o", "json"))
+    }
+    steady = found["steady"]
+    assert steady["now"] == {"requests": {"cpu": "500m", "memory": "256Mi"}}
+    assert steady["proposed"] == {"requests": {"cpu": "130m", "memory": "80Mi"}}
+    assert (steady["peakCpu"], steady["peakMemoryBytes"]) == (0.1, 64 << 20)
+    assert found["twice"]["proposed"] is None
+    assert found["twice"]["reasons"] == ["0 of 1 runs that tell what it needs"]
+    lines = usage(home, airflow, *words, "--diff").splitlines()
+    assert lines[:2] == ["# cpu: at most 100m in 1 runs", "# memory: at most 64Mi in 1 runs"]
+    assert [each.strip() for each in lines if each[:2] == "+ "] == ["+     cpu: 130m", "+     memory: 80Mi"]
+    rows = [line.split() for line in usage(home, airflow, *words).splitlines()]
+    assert rows[0] == ["TASK", "RESOURCE", "NOW", "PROPOSED", "RUNS"]
+    assert ["podbay_used.steady", "requests.memory", "256Mi", "80Mi", "1"] in rows
+    refused = Programs(home, {"PODBAY_AIRFLOW_URL": airflow.url}).refused("usage", "--diff")
+    assert refused == "--diff and --runs go with --propose"

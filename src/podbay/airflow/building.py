@@ -24,6 +24,7 @@ from podbay.pods.template import load_template
 
 if TYPE_CHECKING:
     from podbay.deployment.model import Deployment
+    from podbay.deployment.raising import FormerTry
 
 __all__ = ["Builder", "Job", "MutatePod", "limits_of", "with_function"]
 
@@ -48,6 +49,10 @@ class Job:
     """The deployment's pod_mutation_hook."""
     deployment: Deployment | None = None
     """podbay.yaml, where Airflow is told of one."""
+    former: FormerTry | None = None
+    """What became of the memory of the try before, where the deployment wants to know."""
+    kept_by_worker: bool = False
+    """A worker begins each try, before which Airflow clears the XComs of the try before."""
 
     @property
     def identity(self) -> TaskIdentity:
@@ -95,6 +100,8 @@ class Builder:
         self._job = job
         self._choice = choice
         self.identity = job.identity
+        self.note = ""
+        """What was changed for the sake of an earlier try, for the task's log; once built."""
         image = job.settings.result_image or None
         wishes = choice.sidecar
         self._sidecar = wishes if wishes.image or image is None else replace(wishes, image=image)
@@ -120,8 +127,20 @@ class Builder:
         pod = with_loans(pod, loans_of(given), main_container_name(given), identity)
         if self._job.mutate is not None:
             pod = self._job.mutate(pod)
+        pod = self._with_memory(pod)
         pod["metadata"].setdefault("annotations", {})[OWNER_ANNOTATION] = self._job.owner
         return pod
+
+    def _with_memory(self, pod: Object) -> Object:
+        """Last of all: mutation hooks say what a task's size is, and a retry may need more than that."""
+        job = self._job
+        if job.deployment is None or job.former is None or namespace_of(pod) != job.deployment.namespace:
+            return pod
+        from podbay.deployment.raising import raise_memory
+
+        raised = raise_memory(pod, main_container_name(job.given), job.former, job.deployment)
+        self.note = raised.note
+        return raised.pod
 
     def _request(self, identity: TaskIdentity) -> PodRequest:
         around = Surroundings(

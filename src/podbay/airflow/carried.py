@@ -42,6 +42,8 @@ class Carried:
     """Seconds from the hand-over to the trigger's timeout, which tells when the hand-over was."""
     since: float | None = None
     """The hand-over, as seconds since the epoch, where a worker has begun the task."""
+    former: Mapping[str, Any] | None = None
+    """What is known of the memory of the try before (keeping.py), where a worker has begun the task."""
     finish: Finish = "never"
     reason: str = ""
     """Where it runs and why: the first line of the log."""

@@ -17,6 +17,7 @@ from podbay.airflow.calls import AirflowCalls
 from podbay.airflow.clouds import eks_cluster
 from podbay.airflow.connection import ClusterChoice, choose_cluster
 from podbay.airflow.ending import TaskEnd, end_of
+from podbay.airflow.keeping import kept_of, memory_of
 from podbay.airflow.lending import Lender
 from podbay.airflow.limits import Limiter
 from podbay.airflow.ownership import (
@@ -133,6 +134,8 @@ class TaskRun:
         elapsed = checkpoint.elapsed if checkpoint is not None else 0.0
         manifest = builder.build(checkpoint.incarnation if checkpoint is not None else 0)
         self.pod_names.add(name_of(manifest))
+        if builder.note and not under_way:
+            self.log.info(builder.note)
         if self.job.given.get("log_pod_spec_on_failure", True):
             self.log.manifest(manifest)
         async with AsyncExitStack() as stack:
@@ -160,6 +163,7 @@ class TaskRun:
             settings.deployment,
             self.pod_names,
             seconds=settings.usage_seconds,
+            container=main_container_name(self.job.given),
         )
 
     async def _wait_for_room(self, cluster: LeasedCluster, stack: AsyncExitStack, under_way: bool) -> None:
@@ -319,8 +323,8 @@ class _TaskDriver(Driver):
                 # Its name tells the next life enough.
                 return
         kept: dict[str, Any] = {"try": key.try_number, "state": checkpoint.to_json()}
-        if checkpoint.outcome is not None and (used := self.samples.to_json()) is not None:
-            kept["used"] = used
+        if checkpoint.outcome is not None:
+            kept |= kept_of(self._run.job, self.engine.state.pod, checkpoint.outcome, self.samples.to_json())
         await self._calls.push(key, checkpoint_key(key.try_number), kept)
 
     async def made(self, pod: Object) -> None:
@@ -339,6 +343,8 @@ class _TaskDriver(Driver):
         """Hand the result on. A result that cannot be stored makes a failure of a success."""
         job = self._run.job
         end = end_of(outcome, job.given, job.carried)
+        if job.kept_by_worker:
+            end = replace(end, memory=memory_of(job, self.engine.state.pod, outcome))
         for name, value in end.xcoms.items():
             try:
                 await self._calls.push(self._run.job.key, name, value)

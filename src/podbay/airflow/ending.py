@@ -28,6 +28,8 @@ class TaskEnd:
     message: str
     xcoms: Mapping[str, Any] = field(default_factory=dict)
     """To be pushed before the end; `return_value` last."""
+    memory: Mapping[str, Any] | None = None
+    """What the next try is to know of this one's memory (keeping.py), where a worker has to keep it."""
 
 
 def end_of(outcome: Outcome, given: Mapping[str, Any], carried: Carried) -> TaskEnd:
@@ -75,8 +77,9 @@ def _check_mappable(value: Any) -> None:
 
 def needs_worker(end: TaskEnd, carried: Carried, *, try_number: int) -> bool:
     """Whether a worker has to finish the task: for the hooks that only it runs, and after a retry, because Airflow then
-    leaves the end of the earlier try where a trigger ends the task, which makes durations negative."""
-    if try_number > 1:
+    leaves the end of the earlier try where a trigger ends the task, which makes durations negative; and for what only it
+    can keep from one try to the next."""
+    if try_number > 1 or end.memory is not None:
         return True
     wanted = "failure" if end.state == "failed" else "success"
     return carried.finish in (wanted, "always")

@@ -36,6 +36,10 @@ class Samples:
     """Sum of the bytes."""
     peak: int = 0
     """Most bytes at a moment that was looked at."""
+    container: str = ""
+    """The main one, of which the most is kept by itself: that is what its task can ask for less or more of."""
+    main_cpu: float = 0.0
+    main_peak: int = 0
     _last: str = ""
 
     def add(self, metrics: Object) -> None:
@@ -44,16 +48,18 @@ class Samples:
         if stamp == self._last:
             return
         self._last = stamp
-        usages = [each.get("usage") or {} for each in metrics.get("containers") or ()]
         try:
-            memory = sum(Quantity.from_json(each.get("memory") or 0).value() for each in usages)
-            cpu = sum(Quantity.from_json(each.get("cpu") or 0).as_float() for each in usages)
+            used = {str(each.get("name")): _used(each) for each in metrics.get("containers") or ()}
         except ValueError:
             return
+        memory = sum(each for _, each in used.values())
         self.count += 1
-        self.cpu += cpu
+        self.cpu += sum(each for each, _ in used.values())
         self.memory += memory
         self.peak = max(self.peak, memory)
+        main_cpu, main_memory = used.get(self.container, (0.0, 0))
+        self.main_cpu = max(self.main_cpu, main_cpu)
+        self.main_peak = max(self.main_peak, main_memory)
 
     def to_json(self) -> Mapping[str, Any] | None:
         """Averages in cores and bytes; None without any sample."""
@@ -64,7 +70,20 @@ class Samples:
             "cpu": round(self.cpu / self.count, 6),
             "memory": round(self.memory / self.count),
             "peakMemory": self.peak,
+            **self._main(),
         }
+
+    def _main(self) -> Mapping[str, Any]:
+        if not self.main_peak:
+            return {}
+        return {"main": {"peakCpu": round(self.main_cpu, 6), "peakMemory": self.main_peak}}
+
+
+def _used(container: Mapping[str, Any]) -> tuple[float, int]:
+    """Cores and bytes. Raises ValueError for what is no quantity."""
+    usage = container.get("usage") or {}
+    cpu, memory = (Quantity.from_json(usage.get(name) or 0) for name in ("cpu", "memory"))
+    return cpu.as_float(), memory.value()
 
 
 class _Namespace:
@@ -102,10 +121,10 @@ _namespaces: dict[tuple[int, str], _Namespace] = {}
 
 @contextlib.asynccontextmanager
 async def sampled(
-    client: KubeClient, namespace: str, deployment: str, names: set[str], *, seconds: int
+    client: KubeClient, namespace: str, deployment: str, names: set[str], *, seconds: int, container: str = ""
 ) -> AsyncIterator[Samples]:
     """What the pods of these names use as long as the block lasts. seconds 0: nothing is asked."""
-    samples = Samples(names)
+    samples = Samples(names, container=container)
     if not seconds:
         yield samples
         return

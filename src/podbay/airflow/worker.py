@@ -19,6 +19,7 @@ from podbay.airflow.carried import Carried
 from podbay.airflow.driving import TaskRun
 from podbay.airflow.ending import TaskEnd
 from podbay.airflow.enforcing import current_deployment
+from podbay.airflow.keeping import former_of, stored_memory, wants_memory
 from podbay.airflow.mutation import pod_mutation
 from podbay.airflow.portable import plain, revive
 from podbay.airflow.settings import Settings
@@ -77,6 +78,8 @@ class WorkerRun:
         from airflow.version import version
 
         ti = self._context["ti"]
+        deployment = current_deployment()
+        former = stored_memory(self._context) if wants_memory(deployment) else None
         return Job(
             key=key_of(ti),
             carried=self._carried,
@@ -87,7 +90,9 @@ class WorkerRun:
             # Clearing grants all retries anew, counted from the try that was cleared.
             cleared=max(0, ti.max_tries - self._task.retries),
             mutate=callbacks.mutating(pod_mutation(self._carried.queue)),
-            deployment=current_deployment(),
+            deployment=deployment,
+            former=former_of(former),
+            kept_by_worker=True,
         )
 
     def _never_green(self, end: TaskEnd) -> TaskEnd:

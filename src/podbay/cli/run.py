@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from podbay.cli.output import EXIT_INTERRUPTED, Output, errors_as_sentences, print_json
+from podbay.cli.airflow_file import AirflowFileOption, Followed, follow, to_follow
+from podbay.cli.output import EXIT_INTERRUPTED, Output, errors, errors_as_sentences, print_json
 from podbay.cli.target import ClusterOption, choose
 from podbay.embedded.home import ClusterHome
 from podbay.errors import InvalidInputError
@@ -55,6 +56,7 @@ def run(
         typer.Option(metavar="DIR", help="What FILE imports from; its own directory when absent."),
     ] = None,
     database: DatabaseOption = None,
+    deployment: AirflowFileOption = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="text or json.")] = Output.text,
 ) -> None:
     """Run a DAG once, with nothing else set up.
@@ -67,7 +69,8 @@ def run(
 
         request = _request(file, dag, dags, database, _params(param), _conf(conf))
         version = require_airflow()
-        session, report = asyncio.run(_run(request, version, cluster, quiet=output is Output.json))
+        target = _Target(cluster, to_follow(deployment))
+        session, report = asyncio.run(_run(request, version, target, quiet=output is Output.json))
         _show(session, report, output)
     raise typer.Exit({"success": 0, "interrupted": EXIT_INTERRUPTED}.get(report.state, 1))
 
@@ -137,12 +140,11 @@ def _conf(text: str) -> dict[str, Any]:
 
 
 async def _run(
-    request: RunRequest, version: str, cluster: str | None, *, quiet: bool
+    request: RunRequest, version: str, target: _Target, *, quiet: bool
 ) -> tuple[RunSession, Report]:
     from podbay.airflow.running.session import RunSession
     from podbay.cli.run_view import show_while
 
-    target = _Target(cluster)
     try:
         namespace = await target.begin()
         async with show_while(quiet=quiet) as view:
@@ -173,8 +175,9 @@ def _interrupt(session: RunSession, note: Callable[[str], None]) -> None:
 class _Target:
     """The chosen cluster; an embedded one is started beside everything else, and stopped if no other run uses it."""
 
-    def __init__(self, word: str | None) -> None:
-        self._word = word
+    def __init__(self, word: str | None, followed: Followed | None = None) -> None:
+        self._word = word or (followed.cluster if followed else None)
+        self._followed = followed
         self._use: ClusterUse | None = None
         self._chosen: asyncio.Future[ClusterConfig] | None = None
         self.starts = False
@@ -202,6 +205,8 @@ class _Target:
         await asyncio.wait({self._chosen, wait}, return_when=asyncio.FIRST_COMPLETED)
         wait.cancel()
         self.starts = starting.is_set()
+        if self._followed is not None:
+            return (await follow(await self.config(), self._followed, _say)).namespace
         # A cluster that is still starting is an embedded one.
         return "default" if self.starts else (await self.config()).namespace
 
@@ -222,6 +227,10 @@ class _Target:
             await asyncio.gather(self._chosen, return_exceptions=True)
         if self._use is not None:
             await asyncio.to_thread(self._use.release)
+
+
+def _say(text: str) -> None:
+    errors.print(text, markup=False)
 
 
 def _show(session: RunSession, report: Report, output: Output) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from podbay.cli.airflow_file import AirflowFileOption, follow, to_follow
 from podbay.cli.output import Output, console, errors, errors_as_sentences, print_json, print_table
 from podbay.cli.run import DatabaseOption
 from podbay.cli.target import ClusterOption, choose
@@ -32,6 +33,7 @@ def up(
     ] = 0,
     cluster: ClusterOption = None,
     database: DatabaseOption = None,
+    file: AirflowFileOption = None,
     foreground: Annotated[bool, typer.Option("--foreground", "-f", help="Stay here until Ctrl-C.")] = False,
     show_status: Annotated[bool, typer.Option("--status", help="Only show what runs.")] = False,
     output: Annotated[Output, typer.Option("--output", "-o", help="text or json.")] = Output.text,
@@ -54,11 +56,13 @@ def up(
         say = errors if output is Output.json else console
         use = _EmbeddedUse(say)
         try:
-            config = choose(cluster, start=use.start)
+            followed = to_follow(file)
+            config = choose(cluster or (followed.cluster if followed else None), start=use.start)
             request = stack.UpRequest(
                 dags=_dags(dags), port=port, database=database, embedded=use.of(embedded_home(config))
             )
             if not stack.status():
+                config = asyncio.run(follow(config, followed, lambda text: say.print(text, markup=False)))
                 say.print(f"Airflow {version} is starting.")
             facts = asyncio.run(stack.start(request, config, version=version))
         except BaseException:
