@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import re
+import socket
 import time
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from parts import CONFIGMAPS, client_of, configmap, declare
@@ -41,6 +46,31 @@ def name_of_fault(fault: dict[str, Any]) -> str:
 
 lost = pytest.mark.parametrize("fault", LOST, ids=name_of_fault)
 refused = pytest.mark.parametrize("fault", REFUSED, ids=name_of_fault)
+
+
+def open_connections(server: str) -> int:
+    """Of this process, to that port."""
+    port, found = urlsplit(server).port, 0
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as each:
+            found += each.family in (socket.AF_INET, socket.AF_INET6) and each.getpeername()[1] == port
+    return found
+
+
+async def test_no_connection_outlives_its_client(podbay_cluster: Environment, api: Requests) -> None:
+    api.call("GET", "/version")
+    others = open_connections(api.server)
+    async with client_of(podbay_cluster.kubeconfig) as client:
+        await client.list(PODS, namespace="default")
+        given_up = [asyncio.create_task(client.list(PODS, namespace="default")) for _ in range(20)]
+        # Some are in the middle of their handshakes then.
+        for _ in range(10):
+            await asyncio.sleep(0)
+        for each in given_up:
+            each.cancel()
+        await asyncio.gather(*given_up, return_exceptions=True)
+        assert open_connections(api.server) > others
+    assert open_connections(api.server) == others
 
 
 async def test_the_verbs(podbay_cluster: Environment, podbay_namespace: str) -> None:

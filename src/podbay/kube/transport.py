@@ -125,7 +125,7 @@ class Transport:
             # because trust_env also sends passwords from ~/.netrc.
             made = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
-                    limit=limit, keepalive_timeout=60.0, socket_factory=_open_socket
+                    limit=limit, keepalive_timeout=60.0, socket_factory=self._open_socket
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 read_bufsize=buffer,
