@@ -137,6 +137,8 @@ class World:
     rules: Rules
     exit_codes: list[int]
     graceful: bool = False
+    busy: bool = False
+    """Events that nobody needs are not read."""
     now: float = 0.0
     pods: dict[str, Pod] = field(default_factory=dict)
     """By name, as the API server has them."""
@@ -249,7 +251,7 @@ class World:
             case s.Mark():
                 self.event(s.Cleaned(self.now))
             case s.ReadEvents():
-                self.event(s.Explained(self.now, (), ()))
+                self.event(s.Explained(self.now, (), (), skipped=self.busy and not action.needed))
             case s.WaitForLogs():
                 self.event(s.LogsRead(self.now))
             case s.ReadResult():

@@ -281,3 +281,23 @@ def test_a_success_ended_before_anybody_asked_for_it(asked_at: str, seen_before:
         },
     }
     assert judge_end(view_of(pod, "base"), deletion_seen_before=seen_before).kind == kind
+
+
+def test_events_that_nobody_needed_are_asked_for_again_when_the_pod_has_failed() -> None:
+    world = World(Rules(), exit_codes=[3], busy=True)
+    world.begin(with_checkpoint=True)
+    settle(world, until=1)
+    world.pass_time(min(at for at in world.wakes if at > world.now))
+    look = world.todo[only(world, s.ReadEvents)]
+    assert look == s.ReadEvents(needed=False)
+    # The pod ends while the answer is on its way.
+    pod = next(iter(world.pods.values()))
+    while pod.step < 5:
+        world.go_on(pod)
+    while world.watched:
+        world.tell()
+    assert world.state.verdict is not None and world.todo.count(look) == 1
+    world.answer(world.todo.index(look))
+    assert s.ReadEvents(needed=True) in world.todo
+    settle(world)
+    assert world.outcome is not None and world.outcome.exit_code == 3

@@ -61,6 +61,7 @@ def test_no_order_of_events_gives_a_wrong_outcome(data: st.DataObject) -> None:
         _rules(data), exit_codes=data.draw(st.lists(st.sampled_from([0, 1, 137]), min_size=1, max_size=3))
     )
     world.graceful = data.draw(st.booleans())
+    world.busy = data.draw(st.booleans())
     world.begin(with_checkpoint=True)
     troubles = data.draw(st.lists(st.tuples(st.integers(0, 6), st.sampled_from(MISFORTUNES)), max_size=6))
     for pause, what in troubles:

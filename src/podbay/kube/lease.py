@@ -24,6 +24,7 @@ from podbay.errors import PodbayError, UnreachableError
 from podbay.kube.client import PODS, KubeClient
 from podbay.kube.config import ClusterConfig
 from podbay.kube.log_slots import LogSlots
+from podbay.kube.looks import Looks
 from podbay.kube.retry import Patience
 from podbay.kube.store import SharedStore
 from podbay.kube.watch import Scope, keep_watching
@@ -55,6 +56,7 @@ class LeasedCluster:
     def __init__(self, client: KubeClient, slots: LogSlots, options: DeskOptions) -> None:
         self.client = client
         self.log_slots = slots
+        self.looks = Looks(client, options.clock)
         self._options = options
         self._watches: dict[Scope, Shared[SharedStore]] = {}
 

@@ -92,7 +92,7 @@ class PodRun:
         self._cluster = cluster
         self._clock = clock or SystemClock()
         self._start = checkpoint or Checkpoint()
-        self._requests = PodRequests(cluster.client, self._clock, plan.container)
+        self._requests = PodRequests(cluster.client, self._clock, plan.container, cluster.looks)
         self._manifest = plan.build(self._start.incarnation)
         other = name_of(plan.build(self._start.incarnation + 1))
         self._rules: Rules = replace(plan, replaceable=other != name_of(self._manifest))
@@ -195,8 +195,9 @@ class PodRun:
                 self._do(f"made/{name_of(pod)}", self.driver.made(pod))
             case s.Find():
                 self._do("look", self._look(action))
-            case s.ReadEvents():
-                self._do("explain", self._answer(requests.explain(state.pod or self._manifest)))
+            case s.ReadEvents(needed=needed):
+                pod = state.pod or self._manifest
+                self._do("explain", self._answer(requests.explain(pod, needed=needed)))
             case s.WaitForLogs(ended=ended):
                 self._do("drain", self._drain(ended))
             case s.ReadResult():

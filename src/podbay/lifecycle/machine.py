@@ -166,7 +166,8 @@ def _explained(state: State, event: s.Explained) -> State:
         known = replace(known, events=event.events)
     if event.nodes:
         known = replace(known, nodes=event.nodes)
-    return replace(known, explained=known.verdict is not None, explain_at=None)
+    # The end may have come while nobody needed them yet; then they are asked for again.
+    return replace(known, explained=known.verdict is not None and not event.skipped, explain_at=None)
 
 
 def _cleaned(state: State, event: s.Cleaned) -> State:

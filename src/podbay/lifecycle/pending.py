@@ -142,7 +142,7 @@ def _look_later(state: State, now: float) -> tuple[State, list[Action]]:
         return replace(state, explain_at=now + wait), []
     if now < state.explain_at:
         return state, []
-    return replace(state, explaining=True, explain_at=None), [s.ReadEvents()]
+    return replace(state, explaining=True, explain_at=None), [s.ReadEvents(needed=False)]
 
 
 def run_clock(state: State, clock: Clock | None, now: float) -> State:

@@ -1,11 +1,13 @@
 """The requests of one pod's run: each answers with an event for the machine, whatever the cluster does.
 
 A run costs one create, one log stream and its confirmation, one delete or one patch; one more read for a result of more
-than 3 KiB; events and nodes only for a pod that hangs or has failed. Nothing is asked again because time passes (P6).
+than 3 KiB; events and nodes only for a pod that has failed and for some of those that hang. Nothing is asked again
+because time passes (P6).
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
@@ -14,6 +16,7 @@ from podbay.aio.backoff import Backoff
 from podbay.aio.clock import Clock
 from podbay.errors import ApiError, CredentialError, PodbayError, UnreachableError
 from podbay.kube.client import PODS, KubeClient
+from podbay.kube.looks import NODES, Looks
 from podbay.kube.retry import in_doubt
 from podbay.lifecycle import state as s
 from podbay.lifecycle.diagnosis.diagnose import diagnose
@@ -28,7 +31,6 @@ from podbay.pods.sidecar import SIDECAR_NAME
 __all__ = ["PodRequests"]
 
 EVENTS = GVR("", "v1", "events")
-NODES = GVR("", "v1", "nodes")
 
 CLEANUP_SECONDS = 300.0
 """How long a deletion is tried; after that the pod is the healer's."""
@@ -38,7 +40,6 @@ BAD_RESULT_SECONDS = 10.0
 """How long a log without a whole result in it is asked for again."""
 RESULT_BYTES = 64 << 20
 """More than any sidecar of ours prints."""
-_NODES_SHOWN = 200
 _DELAYS = Backoff(initial=0.2, maximum=5.0)
 _RESULT_DELAYS = Backoff(initial=0.1, maximum=1.0)
 """Whoever removes the pod now takes its result away."""
@@ -47,8 +48,9 @@ _RESULT_DELAYS = Backoff(initial=0.1, maximum=1.0)
 class PodRequests:
     """Of one pod name. Never raises what the cluster says; the machine decides what it means."""
 
-    def __init__(self, client: KubeClient, clock: Clock, container: str) -> None:
+    def __init__(self, client: KubeClient, clock: Clock, container: str, looks: Looks) -> None:
         self._client = client
+        self._looks = looks
         self._clock = clock
         self._container = container
 
@@ -116,15 +118,23 @@ class PodRequests:
             return s.Cleaned(self._clock.monotonic(), err)
         return s.Cleaned(self._clock.monotonic(), held_until=marks.get(HELD_UNTIL, ""))
 
-    async def explain(self, pod: Object) -> s.Event:
-        """Events about the pod, and its node or, for one without a node, all nodes. What cannot be read is left out."""
-        events = await self._list(EVENTS, namespace_of(pod), f"involvedObject.uid={uid_of(pod)}")
+    async def explain(self, pod: Object, *, needed: bool = True) -> s.Event:
+        """Events about the pod, and its node or, for one without a node, all nodes. What cannot be read is left out.
+
+        What nobody needs is asked for by few pods at a time (kube/looks.py).
+        """
         node = (pod.get("spec") or {}).get("nodeName")
-        if node:
-            nodes: Sequence[Object] = await self._list(NODES, None, f"metadata.name={node}")
-        else:
-            nodes = (await self._list(NODES, None, ""))[:_NODES_SHOWN]
-        return s.Explained(self._clock.monotonic(), events, nodes)
+        wanted = needed or self._looks.take()
+        events: Sequence[Object] = ()
+        nodes: Sequence[Object] = ()
+        if wanted:
+            events = await self._list(EVENTS, namespace_of(pod), f"involvedObject.uid={uid_of(pod)}")
+        if wanted and node:
+            nodes = await self._list(NODES, None, f"metadata.name={node}")
+        elif not node:
+            with contextlib.suppress(ApiError, UnreachableError, CredentialError):
+                nodes = await self._looks.nodes()
+        return s.Explained(self._clock.monotonic(), events, nodes, skipped=not wanted)
 
     async def _list(self, resource: GVR, namespace: str | None, selector: str) -> Sequence[Object]:
         try:

@@ -218,6 +218,8 @@ class Explained:
     now: float
     events: Sequence[Object]
     nodes: Sequence[Object]
+    skipped: bool = False
+    """Too many ask just now; only what others had read is in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +297,9 @@ class Find:
 @dataclass(frozen=True, slots=True)
 class ReadEvents:
     """Explained follows, also when they cannot be read."""
+
+    needed: bool = True
+    """Something is decided by them; otherwise they only say better what is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
