@@ -12,6 +12,7 @@ from typing import Any
 
 import images
 import pytest
+from cloud_parts import PROVIDER
 from patience import until
 
 import registries
@@ -29,17 +30,6 @@ pytestmark = [
     pytest.mark.skipif(not registries.has_registry(), reason="needs docker-registry and htpasswd"),
     pytest.mark.skipif(not runtime_available(), reason="needs root, runc and conmon"),
 ]
-
-PROVIDER = """#!{python}
-import json, sys
-from pathlib import Path
-host, _, _ = json.load(sys.stdin)["image"].partition("/")
-password = (Path(__file__).parent / "password").read_text()
-print(json.dumps({{
-    "apiVersion": "credentialprovider.kubelet.k8s.io/v1", "kind": "CredentialProviderResponse",
-    "cacheKeyType": "Registry", "cacheDuration": "0s", "auth": {{host: {{"username": "{user}", "password": password}}}},
-}}))
-"""
 
 
 @pytest.fixture(scope="module")

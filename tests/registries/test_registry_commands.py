@@ -148,6 +148,10 @@ def test_docker_s_logins(desk: Desk, locked: str, authority: Authority) -> None:
     config.write_text(json.dumps({"credHelpers": {locked: "tests"}}))
     said = desk("registry", "add", "ghcr.io", "--docker-config", str(config), code=1)
     assert "has no login for ghcr.io: docker login ghcr.io" in said
+    nowhere = ("--docker-config", str(desk.directory / "nowhere.json"))
+    assert "nowhere.json does not exist; `docker login` makes it" in desk(
+        "registry", "add", "ghcr.io", *nowhere, code=1
+    )
     desk("registry", "add", locked, "--docker-config", str(config), "--name", "mine", "--no-attach", *trust)
     (row,) = desk.json("registry", "list")
     assert (row["name"], row["source"], row["in_file"]) == ("mine", "docker-config", False)

@@ -250,6 +250,14 @@ def test_the_file_names_a_secret_for_images_and_forgets_it(rest: str) -> None:
     )
 
 
+def test_a_comment_stays_above_what_it_is_about() -> None:
+    text = HEAD + "pods:\n  # Of containers\n  # that say nothing.\n  default: {cpu: 1}\n"
+    kept = "  # Of containers\n  # that say nothing.\n  default: {cpu: 1}\n"
+    assert with_pull_secret(text, "x") == HEAD + "pods:\n  pull_secrets: [x]\n" + kept
+    by_image = '  pull_secrets_by_image:\n    "a.b/*": [x]\n'
+    assert with_secret_for_images(text, "x", "a.b/*") == HEAD + "pods:\n" + by_image + kept
+
+
 def test_a_file_of_one_line_is_left_to_its_owner() -> None:
     with pytest.raises(InvalidInputError, match=r"add `x` under pods\.pull_secrets yourself"):
         with_pull_secret(HEAD + "pods: {keep: always}\n", "x")

@@ -125,12 +125,10 @@ def _known(
     name: ImageName, file: Path | None, cluster: str | None, docker_config: Path | None
 ) -> tuple[list[KeyedLogin], list[str]]:
     """Logins, and the architectures of the nodes as far as they are known."""
-    from podbay.registries.credential_helper import login_of
-    from podbay.registries.logins import parse_docker_config
+    from podbay.registries.credential_helper import login_of, read_docker_config
 
     if docker_config is not None:
-        path = docker_config.expanduser()
-        return asyncio.run(login_of(parse_docker_config(path.read_bytes(), str(path)), name.registry)), []
+        return asyncio.run(login_of(read_docker_config(docker_config), name.registry)), []
     default = Path("podbay.yaml")
     if file is None and not default.exists():
         return [], []

@@ -55,16 +55,15 @@ def made_login(place: str, username: str | None, docker_config: Path | None, *, 
 
 
 def _of_docker(path: Path, registry: str, prefix: str) -> list[KeyedLogin]:
-    from podbay.registries.credential_helper import login_of
-    from podbay.registries.logins import for_kubelets, parse_docker_config
+    from podbay.registries.credential_helper import login_of, read_docker_config
+    from podbay.registries.logins import for_kubelets
 
-    file = path.expanduser()
-    config = parse_docker_config(file.read_bytes(), str(file))
+    config = read_docker_config(path)
     found = asyncio.run(login_of(config, registry))
     if not found:
         known = ", ".join(sorted({each.registry for each in config.logins})) or "none"
         raise InvalidInputError(
-            f"{file} has no login for {registry}: docker login {registry}. It has: {known}"
+            f"{path} has no login for {registry}: docker login {registry}. It has: {known}"
         )
     return [
         replace(each, path=prefix or each.path, login=for_kubelets(each))

@@ -120,7 +120,7 @@ async def _entra_token(environ: Mapping[str, str]) -> str:
                 middlewares=(authorized_as("", url),),
             ) as response,
         ):
-            return _granted(response.status, await response.content.read(_BODY_MAX))
+            return _granted("Azure", response.status, await response.content.read(_BODY_MAX))
     except _NETWORK as err:
         raise CredentialError(f"Azure: {authority} cannot be reached: {_why(err)}") from err
 
@@ -138,7 +138,8 @@ async def _managed_identity(environ: Mapping[str, str]) -> str:
                 f"{place}/metadata/identity/oauth2/token", params=query, headers={"Metadata": "true"}
             ) as response,
         ):
-            return _granted(response.status, await response.content.read(_BODY_MAX))
+            who = "Azure's metadata service"
+            return _granted(who, response.status, await response.content.read(_BODY_MAX))
     except _NETWORK as err:
         raise CredentialError(
             f"Azure: no identity here, and the metadata service of Azure's machines does not answer. {_WAYS}."
@@ -149,7 +150,7 @@ def _session(seconds: float, *, proxies: bool = True) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=seconds), trust_env=proxies)
 
 
-def _granted(status: int, body: bytes) -> str:
+def _granted(who: str, status: int, body: bytes) -> str:
     token = _field(body, "access_token") if status == 200 else ""
     if not token:
         # Entra's first line has the code and the cause; trace ids follow.
@@ -160,7 +161,7 @@ def _granted(status: int, body: bytes) -> str:
             .rstrip(".")
         )
         raise CredentialError(
-            f"Azure gives no token ({status}): {said[:_WORDS_MAX] or 'no reason'}. {_WAYS}."
+            f"{who} gives no token ({status}): {said[:_WORDS_MAX] or 'no reason'}. {_WAYS}."
         )
     return token
 

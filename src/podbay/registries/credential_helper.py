@@ -10,21 +10,34 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import orjson
 
 from podbay.aio.programs import ask_program
-from podbay.errors import CredentialError
+from podbay.errors import CredentialError, InvalidInputError
 from podbay.kube.config import SecretText
 from podbay.registries.image_name import registry_host
-from podbay.registries.logins import DockerConfig, KeyedLogin, Login
+from podbay.registries.logins import DockerConfig, KeyedLogin, Login, parse_docker_config
 
-__all__ = ["ask_helper", "login_of"]
+__all__ = ["ask_helper", "login_of", "read_docker_config"]
 
 _SECONDS: Final = 30.0
 _WORDS_MAX: Final = 300
 _NOT_FOUND: Final = "credentials not found"
+
+
+def read_docker_config(path: Path) -> DockerConfig:
+    """A config.json. Blocks. Raises InvalidInputError."""
+    file = path.expanduser()
+    try:
+        text = file.read_bytes()
+    except FileNotFoundError:
+        raise InvalidInputError(f"{file} does not exist; `docker login` makes it") from None
+    except OSError as err:
+        raise InvalidInputError(f"{file} cannot be read: {err.strerror}") from err
+    return parse_docker_config(text, str(file))
 
 
 async def login_of(

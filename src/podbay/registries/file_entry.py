@@ -84,11 +84,14 @@ def _without(text: str, secrets: Any, name: str) -> str:
 
 
 def _line_before(text: str, mapping: Any, *lines: str) -> str:
-    """The text with lines in front of a mapping's first entry, as far to the right; as it was where there is no such line."""
+    """The text with lines in front of a mapping's first entry, as far to the right; as it was where that has no line."""
     if not isinstance(mapping, yaml.MappingNode) or mapping.flow_style or not mapping.value:
         return text
     first = mapping.value[0][0].start_mark
     start, indent = first.index - first.column, " " * first.column
+    # A comment above the entry is about it.
+    while text[:start].rpartition("\n")[0].rpartition("\n")[2].lstrip().startswith("#"):
+        start = text.rindex("\n", 0, start - 1) + 1
     return f"{text[:start]}{''.join(f'{indent}{each}{chr(10)}' for each in lines)}{text[start:]}"
 
 
