@@ -53,6 +53,8 @@ class Pod:
     ever_ran: bool = False
     gone: bool = False
     version: int = 0
+    bound: bool = False
+    """A node was found for it at some time."""
 
     def __repr__(self) -> str:
         return f"<{self.uid} step {self.step} code {self.exit_code} deleted {self.deleted_at} {self.reason} {self.disruption} killed {self.killed} ran {self.ever_ran}>"  # fmt: skip
@@ -205,6 +207,7 @@ class World:
             "last": remembered(self.state, "base"),
             "deletion_seen": self.state.deletion_seen,
             "killed_by": "" if self.state.kill_is_deadline else self.state.killed_by,
+            "withdrawing": self.state.withdrawal != "no",
             "outcome": self.state.outcome,
         }
 
@@ -250,8 +253,10 @@ class World:
                 self.event(s.Cleaned(self.now))
             case s.Mark():
                 self.event(s.Cleaned(self.now))
+            case s.Withdraw():
+                self._withdraw(action, trouble)
             case s.ReadEvents():
-                self.event(s.Explained(self.now, (), (), skipped=self.busy and not action.needed))
+                self.event(s.Explained(self.now, self._events(), (), skipped=not action.needed and self.busy))
             case s.WaitForLogs():
                 self.event(s.LogsRead(self.now))
             case s.ReadResult():
@@ -288,6 +293,22 @@ class World:
         else:
             self.event(s.Created(self.now, pod.manifest()))
 
+    def _withdraw(self, action: s.Withdraw, trouble: str) -> None:
+        pod = self._pod(action.uid)
+        done = pod is not None and str(pod.version) == action.version
+        if done:
+            assert pod is not None
+            self.delete(pod)
+        if trouble == "life":
+            # It arrives, and nobody is there to hear of it.
+            return
+        self.event(s.Withdrawn(self.now, done))
+
+    def _events(self) -> list[Object]:
+        """Of the pod that is asked about, there or not: whether a node was found for it."""
+        pod = next((each for each in self.all_pods if each.uid == self.state.uid), None)
+        return [{"reason": "Scheduled"}] if pod is not None and pod.bound else []
+
     def _refused(self, error: Any, *, doubt: bool = False) -> s.Refused:
         return s.Refused(self.now, error, diagnose(Facts(error=error)), doubt=doubt)
 
@@ -320,6 +341,7 @@ class World:
             return
         elif pod.step < 5:
             pod.step += 1
+            pod.bound = True
         pod.ever_ran = pod.ever_ran or pod.step in (2, 3)
         self.changed(pod)
 

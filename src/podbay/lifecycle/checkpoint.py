@@ -40,6 +40,10 @@ class Checkpoint:
     """Who has asked for the run's end; the next life brings it about."""
     deletion_seen: bool = False
     """Its end was asked for, by whomever, before it had ended."""
+    withdrawing: bool = False
+    """The pod was about to be given up for want of room: one that is gone may never have had a node."""
+    moved: bool = False
+    """The run is the one in the other cluster, where the task went for want of room."""
     outcome: Outcome | None = None
     """Decided; only the pod may be left to clean up."""
 
@@ -55,6 +59,8 @@ class Checkpoint:
             "last": self.last,
             "killed_by": self.killed_by,
             "deletion_seen": self.deletion_seen,
+            "withdrawing": self.withdrawing,
+            "moved": self.moved,
             "outcome": None if self.outcome is None else self.outcome.to_json(),
         }
 
@@ -76,6 +82,8 @@ class Checkpoint:
                 last=dict(data["last"]) if data.get("last") else None,
                 killed_by=str(data.get("killed_by") or ""),
                 deletion_seen=bool(data.get("deletion_seen")),
+                withdrawing=bool(data.get("withdrawing")),
+                moved=bool(data.get("moved")),
                 outcome=Outcome.from_json(data["outcome"]) if data.get("outcome") else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as err:

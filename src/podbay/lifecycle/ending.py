@@ -14,13 +14,14 @@ from podbay.lifecycle.diagnosis.model import Diagnosis
 from podbay.lifecycle.diagnosis.room import requested
 from podbay.lifecycle.hold import HEALED
 from podbay.lifecycle.judge import Verdict, judge_end, judge_gone
+from podbay.lifecycle.moving import before_deletion, judge_moved
 from podbay.lifecycle.outcome import Kind, Outcome, Receipt
 from podbay.lifecycle.pending import facts_of
 from podbay.lifecycle.plan import Rules
 from podbay.lifecycle.state import Action, State
 from podbay.lifecycle.view import PodView, parse_time, view_of
-from podbay.pods.result import ResultReading, read_frame, read_termination_message
 from podbay.objects.meta import annotations_of
+from podbay.pods.result import ResultReading, read_frame, read_termination_message
 
 __all__ = ["conclude", "gather", "judge", "may_replace", "next_ending"]
 
@@ -46,6 +47,12 @@ def judge(rules: Rules, state: State, now: float) -> State:
 
 
 def _verdict(rules: Rules, state: State, now: float) -> Verdict | None:
+    if state.gone and state.withdrawing:
+        # The answer says who it was.
+        return None
+    moved = judge_moved(state)
+    if moved is not None:
+        return moved
     if not state.uid:
         if state.hopeless:
             return Verdict("refused", began="no")
@@ -115,6 +122,9 @@ def gather(rules: Rules, state: State, now: float) -> tuple[State, list[Action],
     verdict = state.verdict
     assert verdict is not None
     actions: list[Action] = []
+    if verdict.kind == "moved":
+        # Nothing of it has run, and what was wrong is known.
+        return state, actions, True
     if state.logs == "none":
         # Of a pod that was gone when this life began, nobody follows a log.
         here = state.pod is not None and state.pod is not state.remembered
@@ -226,8 +236,10 @@ def _result_trouble(rules: Rules, state: State) -> dict[str, object] | None:
 def _diagnosis(rules: Rules, state: State, kind: Kind) -> Diagnosis | None:
     if state.gave_up is not None:
         return state.gave_up
-    if kind == "refused":
+    if kind == "refused" or (kind == "moved" and not state.uid):
         return state.refusal
+    if kind == "moved":
+        return diagnose(facts_of(rules, before_deletion(state)))
     context: dict[str, object] = {}
     if state.killed_by:
         context = (
@@ -243,16 +255,6 @@ def _diagnosis(rules: Rules, state: State, kind: Kind) -> Diagnosis | None:
 
 
 def _message(state: State, kind: Kind, diagnosis: Diagnosis | None) -> str:
-    if kind == "succeeded":
-        return f"pod {state.name} succeeded"
-    if diagnosis is not None:
-        return diagnosis.sentence()
-    if kind == "refused" and state.create_error is not None:
-        return str(state.create_error)
-    return f"pod {state.name}: {_WORDS[kind]}"
-
-
-_WORDS: dict[Kind, str] = {
     said = _sentence(state, kind, diagnosis)
     why = (
         annotations_of(state.pod).get(HEALED) if state.pod is not None and kind in _ENDED_BY_OTHERS else None
@@ -261,6 +263,20 @@ _WORDS: dict[Kind, str] = {
 
 
 def _sentence(state: State, kind: Kind, diagnosis: Diagnosis | None) -> str:
+    if kind == "succeeded":
+        return f"pod {state.name} succeeded"
+    if kind == "moved":
+        why = f": {diagnosis.cause}" if diagnosis is not None else ""
+        return f"there was no room for the pod{why}"
+    if diagnosis is not None:
+        return diagnosis.sentence()
+    if kind == "refused" and state.create_error is not None:
+        return str(state.create_error)
+    return f"pod {state.name}: {_WORDS[kind]}"
+
+
+_ENDED_BY_OTHERS: Final[tuple[Kind, ...]] = ("deleted", "node_lost", "evicted", "preempted", "not_started")
+_WORDS: dict[Kind, str] = {
     "succeeded": "succeeded",
     "failed": "the main container failed",
     "oom_killed": "the main container used more memory than its limit",
@@ -273,8 +289,8 @@ def _sentence(state: State, kind: Kind, diagnosis: Diagnosis | None) -> str:
     "preempted": "a pod of higher priority took its place",
     "node_lost": "its node was lost",
     "not_started": "its main container was never started",
-_ENDED_BY_OTHERS: Final[tuple[Kind, ...]] = ("deleted", "node_lost", "evicted", "preempted", "not_started")
     "refused": "the API server did not accept it",
+    "moved": "there was no room for it",
 }
 
 

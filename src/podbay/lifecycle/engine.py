@@ -31,7 +31,7 @@ from podbay.lifecycle.checkpoint import Checkpoint
 from podbay.lifecycle.diagnosis.diagnose import diagnose
 from podbay.lifecycle.diagnosis.model import Facts
 from podbay.lifecycle.machine import step
-from podbay.lifecycle.memory import remembered
+from podbay.lifecycle.memory import beginning, known_pod, remembered
 from podbay.lifecycle.outcome import Outcome
 from podbay.lifecycle.plan import PodPlan, Rules
 from podbay.lifecycle.requests import PodRequests
@@ -138,6 +138,7 @@ class PodRun:
             last=remembered(state, self.plan.container),
             deletion_seen=state.deletion_seen,
             killed_by="" if state.kill_is_deadline else state.killed_by,
+            withdrawing=state.withdrawal != "no",
             outcome=state.outcome,
         )
 
@@ -196,7 +197,7 @@ class PodRun:
             case s.Find():
                 self._do("look", self._look(action))
             case s.ReadEvents(needed=needed):
-                pod = state.pod or self._manifest
+                pod = known_pod(state, self._manifest)
                 self._do("explain", self._answer(requests.explain(pod, needed=needed)))
             case s.WaitForLogs(ended=ended):
                 self._do("drain", self._drain(ended))
@@ -204,6 +205,10 @@ class PodRun:
                 self._do("result", self._answer(requests.result(state.namespace, state.name)))
             case s.Kill(uid=uid, grace=grace):
                 self._do("kill", self._kill(uid, grace))
+            case s.Withdraw(uid=uid, version=version):
+                self._do(
+                    "withdraw", self._answer(requests.withdraw(self._namespace(), state.name, uid, version))
+                )
             case s.Delete(uid=""):
                 self._post(s.Cleaned(self._now()))
             case s.Delete(uid=uid):
@@ -248,20 +253,7 @@ class PodRun:
             found = diagnose(Facts(pod=self._manifest, container=self.plan.container, error=err))
             self._post(s.Refused(self._now(), err, found, final=True))
             return
-        self._post(
-            s.Found(
-                self._now(),
-                pods,
-                known_uid=start.uid,
-                known_name=start.pod,
-                incarnation=start.incarnation,
-                spent=start.spent,
-                last=start.last,
-                deletion_seen=start.deletion_seen,
-                killed_by=start.killed_by,
-                outcome=start.outcome,
-            )
-        )
+        self._post(beginning(start, self._now(), pods))
 
     async def _synced(self, store: SharedStore) -> None:
         """Wait for the cluster's first answer; a cluster that never gives one is not waited for long.

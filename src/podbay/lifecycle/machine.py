@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from podbay.lifecycle import state as s
 from podbay.lifecycle.ending import conclude, gather, judge, may_replace, next_ending
+from podbay.lifecycle.moving import absorb_withdrawn, look_for_node, move_on, moves_at, without_intent
 from podbay.lifecycle.outcome import Outcome
 from podbay.lifecycle.pending import absorb_refusal, go_on, next_deadline, passed
 from podbay.lifecycle.plan import Rules
@@ -63,10 +64,7 @@ def _absorb(rules: Rules, state: State, event: Event) -> tuple[State, list[Actio
         case s.Refused():
             return absorb_refusal(rules, state, event), []
         case s.Seen(pod=pod):
-            if uid_of(pod) == state.uid:
-                seen = _seen(rules, state, pod, event.now)
-                return seen, [s.Save()] if seen.deletion_at != state.deletion_at else []
-            return state, []
+            return _heard(rules, state, pod, event.now) if uid_of(pod) == state.uid else (state, [])
         case s.Gone():
             if event.last is not None and uid_of(event.last) != state.uid:
                 # A pod that this one has replaced, and that took its time to go.
@@ -91,6 +89,8 @@ def _absorb(rules: Rules, state: State, event: Event) -> tuple[State, list[Actio
             return replace(state, decided=True), []
         case s.Cleaned():
             return _cleaned(state, event), []
+        case s.Withdrawn():
+            return absorb_withdrawn(state, event)
         case s.Tick():
             return state, []
 
@@ -109,12 +109,14 @@ def _begin(rules: Rules, state: State, event: s.Found) -> tuple[State, list[Acti
         return replace(begun, pod=left), []
     if event.deletion_seen:
         begun = replace(begun, deletion_at=event.now)
+    if event.withdrawing:
+        begun = replace(begun, withdrawal="meant")
     newest = _newest(event.pods)
     if newest is not None:
         identity = identity_of(newest)
         begun = _counted(begun, identity.incarnation if identity is not None else event.incarnation)
         if uid_of(newest) != event.known_uid:
-            begun = replace(begun, deletion_at=None)
+            begun = replace(begun, deletion_at=None, withdrawal="no")
         return _adopt(begun, newest, event.now, rules)
     if event.known_uid:
         found = replace(begun, uid=event.known_uid, name=event.known_name, remembered=event.last)
@@ -143,6 +145,15 @@ def _adopt(state: State, pod: Object, now: float, rules: Rules) -> tuple[State, 
     return _seen(rules, named, pod, now), [s.Adopt(pod), s.Save()]
 
 
+def _heard(rules: Rules, state: State, pod: Object, now: float) -> tuple[State, list[Action]]:
+    seen = _seen(rules, state, pod, now)
+    actions: list[Action] = [s.Save()] if seen.deletion_at != state.deletion_at else []
+    if seen.bound_at is not None and not seen.withdrawing:
+        seen, more = without_intent(seen)
+        actions += more
+    return seen, actions
+
+
 def _seen(rules: Rules, state: State, pod: Object, now: float) -> State:
     view = view_of(pod, rules.container)
     seen = replace(state, pod=pod)
@@ -166,6 +177,7 @@ def _explained(state: State, event: s.Explained) -> State:
         known = replace(known, events=event.events)
     if event.nodes:
         known = replace(known, nodes=event.nodes)
+    known = replace(known, looked=known.looked or (known.gone and not event.skipped))
     # The end may have come while nobody needed them yet; then they are asked for again.
     return replace(known, explained=known.verdict is not None and not event.skipped, explain_at=None)
 
@@ -205,18 +217,25 @@ def _decide(rules: Rules, state: State, now: float) -> tuple[State, list[Action]
     if state.doubtful and (state.wanted_dead or state.hopeless) and not state.creating and not state.uid:
         # A create whose answer nobody knows may have made a pod; the run must not end before that is known.
         return (state, []) if state.finding else (replace(state, finding=True), [s.Find("", "")])
+    waiting = look_for_node(state)
+    if waiting is not None:
+        return waiting
     if state.verdict is None:
         state = judge(rules, state, now)
     if state.verdict is not None:
         return _end(rules, state, now)
     if state.wanted_dead and state.uid and state.deleting_at is None:
         return _kill(rules, state, now)
-    if state.wanted_dead or not state.uid:
-        return _create(state, now)
+    if state.wanted_dead:
+        return state, []
+    if not state.uid:
+        state, _ = move_on(rules, state, now)
+        return _end(rules, judge(rules, state, now), now) if state.hopeless else _create(state, now)
     state, actions = go_on(rules, state, now)
     if state.gave_up is not None:
         return _kill(rules, state, now)
-    return state, actions
+    state, more = move_on(rules, state, now)
+    return state, [*actions, *more]
 
 
 def _passed_run_deadline(rules: Rules, state: State, now: float) -> State:
@@ -316,5 +335,8 @@ def next_wake(rules: Rules, state: State) -> float | None:
         times.append(state.create_at)
     if state.verdict is not None and state.ended_at is not None and not state.end_saved:
         times.append(state.ended_at + SAVE_SECONDS)
+    moves = moves_at(rules, state)
+    if moves is not None:
+        times.append(moves)
     times += next_deadline(rules, state) + next_ending(rules, state)
     return min(times, default=None)

@@ -29,6 +29,7 @@ Kind: TypeAlias = Literal[
     "node_lost",  # its node went away
     "not_started",  # the main container never ran: cannot heal, or a deadline for starting passed
     "refused",  # the API server did not accept the pod
+    "moved",  # there was no room; its pod, if there was one, is gone and never had a node
 ]
 
 

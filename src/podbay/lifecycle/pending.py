@@ -20,7 +20,7 @@ from podbay.lifecycle.view import PodView, Stage, view_of
 from podbay.objects.meta import name_of, namespace_of, uid_of
 from podbay.pods.identity import identity_of
 
-__all__ = ["absorb_refusal", "facts_of", "go_on", "next_deadline", "passed", "run_clock"]
+__all__ = ["absorb_refusal", "facts_of", "go_on", "next_deadline", "passed", "room_spent", "run_clock"]
 
 _CLOCKS: Final[dict[Stage, Clock]] = {
     "queued": "queue",
@@ -171,6 +171,11 @@ def _clock_end(deadlines: Deadlines, state: State) -> float | None:
     if limit is None or state.clock is None:
         return None
     return state.clock_since + limit - state.spent.get(state.clock, 0.0)
+
+
+def room_spent(state: State) -> float:
+    """Seconds for which there was no room, without what the running clock has counted since it began."""
+    return state.spent.get("queue", 0.0) + state.spent.get("schedule", 0.0)
 
 
 def next_deadline(rules: Rules, state: State) -> list[float]:

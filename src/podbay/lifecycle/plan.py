@@ -54,6 +54,9 @@ class Rules:
     """Seconds a killed container gets (upstream: termination_grace_period); None leaves it to the pod."""
     checked_label: bool = True
     """Mark a pod that is kept as processed (`already_checked=True`, spec 20)."""
+    overflow: float | None = None
+    """Seconds without room (quota, a scheduling gate, no node) after which the run gives its pod up and ends as "moved", so
+    that it may run elsewhere; None: never."""
     replaceable: bool = True
     """Another incarnation would have another name. The engine finds out."""
 

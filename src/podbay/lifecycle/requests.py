@@ -106,6 +106,28 @@ class PodRequests:
                 return s.Cleaned(self._clock.monotonic(), error)
             await self._clock.sleep(_DELAYS.delay(failures - 1))
 
+    async def withdraw(self, namespace: str, name: str, uid: str, version: str) -> s.Event:
+        """Delete it if it is still as it was; whoever has changed it meanwhile, as the scheduler does, wins."""
+        options = {"preconditions": {"uid": uid, "resourceVersion": version}}
+        started, failures, doubt = self._clock.monotonic(), 0, False
+        while True:
+            try:
+                await self._client.delete(PODS, name, namespace=namespace, options=options)
+                return s.Withdrawn(self._clock.monotonic(), True)
+            except (ApiError, UnreachableError, CredentialError) as err:
+                error: PodbayError = err
+            doubt = doubt or error.after_doubt
+            if isinstance(error, ApiError) and error.code == 404:
+                # Not there any more: by an earlier try of this very request, if one may have arrived.
+                return s.Withdrawn(self._clock.monotonic(), doubt)
+            if isinstance(error, ApiError) and error.code == 409:
+                return s.Withdrawn(self._clock.monotonic(), False)
+            doubt = doubt or in_doubt(error)
+            failures += 1
+            if self._clock.monotonic() - started > CLEANUP_SECONDS or _is_refused(error):
+                return s.Withdrawn(self._clock.monotonic(), False)
+            await self._clock.sleep(_DELAYS.delay(failures - 1))
+
     async def mark(self, namespace: str, name: str, uid: str, hold: float | None) -> s.Event:
         """Label a kept pod as processed (spec 20), and say until when it is held."""
         patch: dict[str, Any] = {"uid": uid, "labels": {ALREADY_CHECKED_LABEL: "True"}}

@@ -49,6 +49,8 @@ __all__ = [
     "Tick",
     "WaitForLogs",
     "Wake",
+    "Withdraw",
+    "Withdrawn",
 ]
 
 Phase: TypeAlias = Literal[
@@ -117,6 +119,13 @@ class State:
     kill_answered: bool = False
     """Our request for its end was accepted (or the pod was not there)."""
     gone: bool = False
+    withdrawing: bool = False
+    """A conditional deletion is under way, whose answer will come; asked for at that version of the pod."""
+    withdrawn_at: str = ""
+    withdrawal: Literal["no", "meant", "done"] = "no"
+    """meant: it is written down, perhaps by an earlier life, that the pod is to be given up while it has no node. done: the
+    API server has deleted it, and it had none."""
+    looked: bool = False  # events have been read after it was gone
     remembered: Object | None = None
     """The state that an earlier life knew last; what counts if the pod is gone."""
     end_saved: bool = False
@@ -163,6 +172,7 @@ class Found:
     deletion_seen: bool = False
     killed_by: str = ""
     """As in Checkpoint."""
+    withdrawing: bool = False
     outcome: Outcome | None = None
     """Decided by an earlier life; only cleaning up is left."""
 
@@ -262,12 +272,20 @@ class Cleaned:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """done: the pod was deleted as it had been seen, so without a node. Otherwise it has changed, or was not there."""
+
+    now: float
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     now: float
 
 
 Event: TypeAlias = (
-    Found | Created | Taken | Refused | Seen | Gone | Explained | LogsRead | ResultRead | Asked | Decided | Cleaned | Tick
+    Found | Created | Taken | Refused | Seen | Gone | Explained | LogsRead | ResultRead | Asked | Decided | Cleaned | Withdrawn | Tick
 )  # fmt: skip
 
 
@@ -323,6 +341,14 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdraw:
+    """Delete a pod without a node, but only if it is still as it was at that version. Withdrawn follows."""
+
+    uid: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Delete:
     """Delete a pod that has ended. Cleaned follows."""
 
@@ -370,5 +396,5 @@ class Wake:
 
 
 Action: TypeAlias = (
-    Create | Adopt | Find | ReadEvents | WaitForLogs | ReadResult | Kill | Delete | Mark | Save | Decide | Finish | Tell | Wake
+    Create | Adopt | Find | ReadEvents | WaitForLogs | ReadResult | Kill | Delete | Mark | Save | Decide | Finish | Tell | Wake | Withdraw
 )  # fmt: skip
