@@ -19,10 +19,12 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from kubernetes.client import models as k8s
 
 from podbay import KubernetesPodOperator
-from podbay.airflow import rendering
+from podbay.airflow import rendering, work
 from podbay.airflow.calls import TaskKey
+from podbay.airflow.ownership import owner_of
 from podbay.airflow.triggers import PodTrigger
 from podbay.errors import InvalidInputError
+from podbay.objects.meta import uid_of
 from podbay.testing import Environment
 from podbay.testing.requests import Requests
 
@@ -38,7 +40,7 @@ class Supervisor:
         """Of every task; None: Airflow does not answer."""
         self.asked: Counter[str] = Counter()
         self._kubeconfig = environment.kubeconfig
-        self._xcoms: dict[tuple[str, str], Any] = {}
+        self.xcoms: dict[tuple[str, str], Any] = {}
 
     async def asend(self, message: Any) -> Any:
         if isinstance(message, comms.MaskSecret):
@@ -52,11 +54,11 @@ class Supervisor:
                     conn_id=message.conn_id, conn_type="kubernetes", extra=extra, **others
                 )
             case comms.SetXCom():
-                self._xcoms[message.task_id, message.key] = message.value
+                self.xcoms[message.task_id, message.key] = message.value
                 return comms.OKResponse(ok=True)
             case comms.GetXCom():
                 return comms.XComResult(
-                    key=message.key, value=self._xcoms.get((message.task_id, message.key))
+                    key=message.key, value=self.xcoms.get((message.task_id, message.key))
                 )
             case comms.GetTaskStates() if self.state is not None:
                 states = dict.fromkeys(message.task_ids or (), self.state)
@@ -108,10 +110,17 @@ def pods(kube: Requests, run_id: str) -> list[dict[str, Any]]:
 
 @contextlib.asynccontextmanager
 async def running(kube: Requests, trigger: PodTrigger, run_id: str) -> AsyncIterator[None]:
-    """While its pod runs; then cancelled, as Airflow does before `on_kill`."""
+    """While its pod runs and Airflow knows of it; then cancelled, as Airflow does before `on_kill`."""
     task = asyncio.create_task(event_of(trigger))
+    supervisor = task_runner.SUPERVISOR_COMMS
+    assert isinstance(supervisor, Supervisor)
+
+    def runs() -> bool:
+        found = [pod["status"]["phase"] for pod in pods(kube, run_id)]
+        return found == ["Running"] and bool(supervisor.xcoms)
+
     async with asyncio.timeout(SECONDS):
-        while not [pod for pod in pods(kube, run_id) if pod["status"]["phase"] == "Running"]:
+        while trigger._work is None or not runs():
             assert not task.done(), task
             await asyncio.sleep(0.1)
     yield
@@ -120,35 +129,87 @@ async def running(kube: Requests, trigger: PodTrigger, run_id: str) -> AsyncIter
         await task
 
 
+def alive(kube: Requests, run_id: str) -> list[str]:
+    return [uid_of(pod) for pod in pods(kube, run_id) if "deletionTimestamp" not in pod["metadata"]]
+
+
 @pytest.mark.parametrize(
     ("state", "left"),
     [
         pytest.param("deferred", True, id="another-trigger-has-it"),
+        pytest.param("queued", False, id="a-worker-has-it"),
         pytest.param("failed", False, id="marked"),
-        pytest.param(None, False, id="airflow-does-not-answer"),
     ],
 )
-async def test_a_killed_trigger_leaves_the_pod_only_to_a_task_that_goes_on(
-    supervisor: Supervisor, kube: Requests, state: str | None, left: bool
+async def test_a_killed_trigger_leaves_the_pod_only_to_another_one(
+    supervisor: Supervisor, kube: Requests, state: str, left: bool
 ) -> None:
     """What Airflow says decides while the pod still bears this trigger's own token."""
-    run_id = f"killed-{state}".lower()
+    run_id = f"killed-{state}"
     trigger = trigger_of("killed", run_id, runs=600)
     async with running(kube, trigger, run_id):
         supervisor.state = state
     await trigger.on_kill()
     assert supervisor.asked["GetTaskStates"] == 1
-    alive = [pod for pod in pods(kube, run_id) if "deletionTimestamp" not in pod["metadata"]]
-    assert bool(alive) is left
+    assert bool(alive(kube, run_id)) is left
+    # Airflow runs it once; a second call must not come to another end.
+    supervisor.state = "failed"
+    await trigger.on_kill()
+    assert bool(alive(kube, run_id)) is left
     if left:
-        # Airflow runs it once; a second call must not come to another end.
+        await end(supervisor, kube, run_id)
+
+
+async def end(supervisor: Supervisor, kube: Requests, run_id: str) -> None:
+    """As a user who marks the task while another triggerer has only begun to take it over."""
+    trigger = trigger_of("killed", run_id, runs=600)
+    async with running(kube, trigger, run_id):
         supervisor.state = "failed"
-        await trigger.on_kill()
-        assert len(pods(kube, run_id)) == 1
-        after = trigger_of("killed", run_id, runs=600)
-        async with running(kube, after, run_id):
-            pass
-        await after.on_kill()
+    await trigger.on_kill()
+    assert alive(kube, run_id) == []
+
+
+async def test_the_pod_stays_until_airflow_says_what_became_of_the_task(
+    supervisor: Supervisor, kube: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A supervisor that is busy for a minute must not cost the pod that another triggerer has taken over meanwhile."""
+    monkeypatch.setattr(work, "PAUSES", (0.1,) * 100)
+    trigger = trigger_of("killed", "silent", runs=600)
+    async with running(kube, trigger, "silent"):
+        supervisor.state = None
+    await trigger.on_kill()
+    async with asyncio.timeout(SECONDS):
+        while supervisor.asked["GetTaskStates"] < 3:
+            await asyncio.sleep(0.1)
+        assert alive(kube, "silent")
+        supervisor.state = "failed"
+        while alive(kube, "silent"):
+            await asyncio.sleep(0.1)
+
+
+async def until_owned_by_another(kube: Requests, run_id: str, owner: str) -> None:
+    async with asyncio.timeout(SECONDS):
+        while [owner_of(pod) for pod in pods(kube, run_id)] == [owner]:
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.parametrize("wakes", ["after-the-other", "after-the-end"])
+async def test_a_life_that_came_later_and_went_takes_nothing_along(
+    supervisor: Supervisor, kube: Requests, wakes: str
+) -> None:
+    """Two triggerers take the same task on; the one that Airflow then takes it from has marked the pod as its own."""
+    first, second = (trigger_of("killed", wakes, runs=600) for _ in range(2))
+    async with running(kube, first, wakes):
+        (before,) = map(owner_of, pods(kube, wakes))
+        async with running(kube, second, wakes):
+            await until_owned_by_another(kube, wakes, before)
+        if wakes == "after-the-other":
+            await second.on_kill()
+            assert alive(kube, wakes)
+        supervisor.state = "failed"
+    await first.on_kill()
+    assert alive(kube, wakes) == []
+    await second.on_kill()
 
 
 async def test_a_pod_that_is_to_be_kept_is_left_without_asking(

@@ -23,7 +23,7 @@ CONNECTION_SECONDS: Final = 60.0
 """How long a connection's fields are kept; a changed one counts after that."""
 ANSWER_SECONDS: Final = 120.0
 """A supervisor that has not answered by then never will."""
-STATE_SECONDS: Final = 10.0
+STATE_SECONDS: Final = 20.0
 """Asked while a task is ended, for which Airflow gives half a minute."""
 
 
@@ -140,6 +140,10 @@ class TriggererCalls:
 
     async def is_deferred(self, key: TaskKey) -> bool:
         """Whether Airflow still has a trigger for the task."""
+        return await self.state_of(key) == "deferred"
+
+    async def state_of(self, key: TaskKey) -> str | None:
+        """Of the task instance now; None for one that has none yet."""
         from airflow.sdk.execution_time import task_runner
         from airflow.sdk.execution_time.comms import GetTaskStates
 
@@ -150,7 +154,8 @@ class TriggererCalls:
         async with asyncio.timeout(STATE_SECONDS):
             answer = await task_runner.SUPERVISOR_COMMS.asend(message)
         name = key.task_id if index is None else f"{key.task_id}_{index}"
-        return bool(answer.task_states.get(key.run_id, {}).get(name) == "deferred")
+        state = answer.task_states.get(key.run_id, {}).get(name)
+        return None if state is None else str(state)
 
 
 async def _aconnection(connection: str) -> Mapping[str, Any]:

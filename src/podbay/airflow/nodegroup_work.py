@@ -91,8 +91,18 @@ class NodegroupWork:
     async def _group(self) -> Nodegroup:
         return await nodegroup_of(self._plan, self._owner, self._calls, self._log.info)
 
-    async def goes_on(self) -> bool:
-        """As TriggerWork: another triggerer has the task, or a new try of it."""
+    async def killed(self) -> None:
+        """As TriggerWork; but a node group that nobody needs costs more than one that is made again."""
+        if await self._goes_on():
+            self._log.info("The node group is left to the trigger that has the task now.")
+            return
+        try:
+            await self.delete("the task was ended by a user")
+        except PodbayError as error:
+            self._log.warning(f"The node group could not be deleted: {error}")
+
+    async def _goes_on(self) -> bool:
+        """Another triggerer has the task, or a new try of it."""
         calls = self._calls
         if not isinstance(calls, TriggererCalls):
             return False

@@ -181,25 +181,30 @@ async def claim(cluster: LeasedCluster, pods: Iterable[Object], owner: str) -> N
 
 
 async def delete_own_pods(
-    cluster: LeasedCluster, namespace: str, names: Iterable[str], owner: str, grace: float | None
+    cluster: LeasedCluster,
+    namespace: str,
+    names: Iterable[str],
+    owner: str,
+    grace: float | None,
+    *,
+    others: bool = False,
 ) -> list[str]:
-    """Delete those of these pods that this life owns, and say which. What belongs to another life stays.
+    """Delete those of these pods that this life owns, and say which. What belongs to another life stays, or with `others`
+    what of it has ended.
 
     Raises the first error of the cluster, after all have been tried.
     """
+
+    def wanted(pod: Object) -> bool:
+        return owner_of(pod) == owner or (others and not _is_over(pod))
+
     deleted = []
     error: PodbayError | None = None
     for name in names:
         try:
             pod = await cluster.client.get(PODS, name, namespace=namespace)
-            if owner_of(pod) != owner:
-                continue
-            version = metadata_of(pod).get("resourceVersion")
-            options: dict[str, object] = {"preconditions": {"uid": uid_of(pod), "resourceVersion": version}}
-            if grace is not None:
-                options["gracePeriodSeconds"] = int(grace)
-            await _delete(cluster, namespace, name, owner, options)
-            deleted.append(name)
+            if wanted(pod) and await _delete(cluster, pod, wanted, grace):
+                deleted.append(name)
         except ApiError as err:
             if err.code != 404:
                 error = error or err
@@ -211,19 +216,21 @@ async def delete_own_pods(
 
 
 async def _delete(
-    cluster: LeasedCluster, namespace: str, name: str, owner: str, options: dict[str, object]
-) -> None:
+    cluster: LeasedCluster, pod: Object, wanted: Callable[[Object], bool], grace: float | None
+) -> bool:
     """The version makes sure that nobody has claimed the pod since it was looked at; its status changes all the time."""
+    uid, name, namespace = uid_of(pod), name_of(pod), namespace_of(pod)
     while True:
+        version = metadata_of(pod).get("resourceVersion")
+        options: dict[str, object] = {"preconditions": {"uid": uid, "resourceVersion": version}}
+        if grace is not None:
+            options["gracePeriodSeconds"] = int(grace)
         try:
             await cluster.client.delete(PODS, name, namespace=namespace, options=options)
-            return
+            return True
         except ApiError as error:
             if error.code != 409:
                 raise
         pod = await cluster.client.get(PODS, name, namespace=namespace)
-        preconditions = options["preconditions"]
-        assert isinstance(preconditions, dict)
-        if owner_of(pod) != owner or uid_of(pod) != preconditions["uid"]:
-            return
-        preconditions["resourceVersion"] = metadata_of(pod).get("resourceVersion")
+        if uid_of(pod) != uid or not wanted(pod):
+            return False

@@ -115,13 +115,7 @@ class PodTrigger(BaseTrigger):
         if self._work.keeps_killed:
             self.log.info("The pod is left alone (on_kill_action=keep_pod).")
             return
-        if await self._work.goes_on():
-            self.log.info("The pod is left to the trigger that has the task now.")
-            return
-        try:
-            await self._work.delete("the task was ended by a user")
-        except PodbayError as error:
-            self.log.warning("The pod could not be deleted: %s", error)
+        await self._work.killed()
 
     async def cleanup(self) -> None:
         """Also called when the triggerer stops, and the task goes on elsewhere; only a task whose time is up has ended."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -18,19 +17,20 @@ from typing import TYPE_CHECKING, Any, Final
 from podbay.airflow.building import Job, with_function
 from podbay.airflow.calls import TaskKey, TriggererCalls, key_of
 from podbay.airflow.carried import Carried
-from podbay.airflow.driving import TaskRun, checkpoint_key, checkpoint_of, incarnation_of
+from podbay.airflow.driving import TaskRun, checkpoint_key, checkpoint_of, incarnation_of, read_cluster
 from podbay.airflow.ending import TaskEnd
 from podbay.airflow.enforcing import current_deployment
 from podbay.airflow.keeping import former_of, former_of_kept, wants_memory
 from podbay.airflow.limits import Limiter
 from podbay.airflow.mutation import pod_mutation
+from podbay.airflow.ownership import delete_own_pods
 from podbay.airflow.portable import plain, revive
 from podbay.airflow.rendering import render_parameters
 from podbay.airflow.settings import read_settings
 from podbay.airflow.tasklog import RecordBudget, TaskLog
 from podbay.airflow.triggers import GRACE_SECONDS
-from podbay.errors import InvalidInputError
-from podbay.kube.lease import lease
+from podbay.errors import InvalidInputError, PodbayError
+from podbay.kube.lease import LeasedCluster, lease
 from podbay.lifecycle.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ YOUNG_SECONDS: Final = 3.0
 """A task handed over so lately had no earlier life: it would have had to run its pod to the end and lose its triggerer."""
 LATE_SECONDS: Final = GRACE_SECONDS / 2
 """To learn what there is of a task whose time is up, before the scheduler takes it away."""
+PAUSES: Final = (5.0, 15.0, 30.0, 60.0, 120.0)
+"""Seconds between questions what became of a task; a busy triggerer's supervisor does not answer for a minute."""
+ON_WORKERS: Final = ("scheduled", "queued", "running")
 UNKNOWN_UID: Final = "unknown"
 
 
@@ -53,6 +56,7 @@ class _Process:
         self.calls = TriggererCalls()
         self.limiter = Limiter()
         self.budget = RecordBudget()
+        self.asking: set[asyncio.Task[None]] = set()
         self.settings = read_settings()
 
 
@@ -220,34 +224,78 @@ class TriggerWork:
             return max(0.0, left)
         return max(0.0, carried.timeout - (checkpoint.elapsed if checkpoint is not None else 0.0))
 
-    async def goes_on(self) -> bool:
-        """Whether the task waits for a trigger after this one was told to end: another triggerer's, or the one of a new try,
-        which ends this one's pod itself."""
-        try:
-            return await self._shared.calls.is_deferred(self.key)
-        except Exception as error:  # noqa: BLE001 - the pod says whose it is, and that decides then
-            self.log.warning(f"Airflow did not say what became of the task: {error or type(error).__name__}")
-            return False
-
-    async def delete(self, why: str) -> None:
-        """Delete this life's pods. Raises PodbayError."""
-        from podbay.airflow.ownership import delete_own_pods
-
-        run = self.run_
-        if run is None or run.choice is None or not run.namespace:
+    async def killed(self) -> None:
+        """Somebody has ended the task, or another trigger has it: which of the two only Airflow knows (airflow.md T6)."""
+        if await self._killed():
             return
-        grace = self._given().get("termination_grace_period")
-        async with AsyncExitStack() as stack:
-            cluster = await stack.enter_async_context(lease(run.choice.config))
+        self.log.warning("Airflow did not say what became of the task: the pod stays until it does.")
+        asking = asyncio.create_task(self._ask_again())
+        self._shared.asking.add(asking)
+        asking.add_done_callback(self._shared.asking.discard)
+
+    async def _ask_again(self) -> None:
+        for pause in PAUSES:
+            await asyncio.sleep(pause)
+            if await self._killed():
+                return
+        self.log.warning(
+            "Airflow does not say what became of the task: its pod is left to the next try or the healer."
+        )
+
+    async def _killed(self) -> bool:
+        """Whether it was known what to do."""
+        try:
+            state = await self._shared.calls.state_of(self.key)
+        except Exception as error:  # noqa: BLE001 - a busy supervisor, one that ends, an Airflow that asks otherwise
+            self.log.info(f"{type(error).__name__}: {error}")
+            return False
+        if state == "deferred":
+            # Another triggerer's; or that of a new try, which ends this one's pod itself.
+            self.log.info("The pod is left to the trigger that has the task now.")
+            return True
+        try:
+            # Unless a worker has the task, nobody has it: then it does not matter which life's the pod is.
+            await self.delete("the task was ended by a user", others=state not in ON_WORKERS)
+        except PodbayError as error:
+            self.log.warning(f"The pod could not be deleted: {error}")
+        return True
+
+    async def delete(self, why: str, *, others: bool = False) -> None:
+        """Delete this life's pods, with `others` also running ones of other lives of the task. Raises PodbayError."""
+        run = self.run_
+        if run is None:
+            if others:
+                await self._delete_of_earlier_life(why)
+            return
+        if run.choice is None or not run.namespace:
+            return
+        async with lease(run.choice.config) as cluster:
             names = sorted(run.pod_names)
             for attempt in range(3):
-                deleted = await delete_own_pods(cluster, run.namespace, names, self._owner, grace)
+                deleted = await self._deleted(cluster, run.namespace, names, others)
                 # A create that was under way when the task was ended may arrive after the first look.
                 if deleted or attempt == 2 or not run.may_be_creating:
                     break
                 await asyncio.sleep(1)
         for name in deleted:
             self.log.info(f"Pod {name} was deleted: {why}.")
+
+    async def _delete_of_earlier_life(self, why: str) -> None:
+        """This one has only begun, and knows of the pod what stands in Airflow; nobody else is left to end it."""
+        given = {name: plain(revive(value)) for name, value in self.carried.parameters.items()}
+        name, namespace = await self._pulled("pod_name"), await self._pulled("pod_namespace")
+        if incarnation_of(await self._job(given), name) is None or not isinstance(namespace, str):
+            return
+        choice = await read_cluster(given, self._shared.calls)
+        async with lease(choice.config) as cluster:
+            for each in await self._deleted(cluster, namespace, [name], True):
+                self.log.info(f"Pod {each} was deleted: {why}.")
+
+    async def _deleted(
+        self, cluster: LeasedCluster, namespace: str, names: Sequence[str], others: bool
+    ) -> list[str]:
+        grace = self._given().get("termination_grace_period")
+        return await delete_own_pods(cluster, namespace, names, self._owner, grace, others=others)
 
 
 def _airflow_version() -> str:
