@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from podbay.airflow.connection import choose_cluster, eks_place
-from podbay.aws.place import EksPlace, read_aws_login, read_place
+from podbay.airflow.connection import choose_cluster, cloud_place
+from podbay.aws.place import FIELD, EksPlace, read_aws_login
 from podbay.aws.token import token_of
 from podbay.errors import InvalidInputError
 from podbay.kube.config import ClusterConfig
+from podbay.kube.places import read_place
 
 PLACE = {"cluster_name": "gpu-cluster", "region": "us-east-1"}
 ARN = "arn:aws:eks:us-east-1:123456789012:cluster/gpu-cluster"
@@ -19,7 +20,7 @@ ARN = "arn:aws:eks:us-east-1:123456789012:cluster/gpu-cluster"
 
 def test_a_place_comes_back_from_its_connection() -> None:
     place = EksPlace(**PLACE, role_arn="arn:aws:iam::123456789012:role/caller", aws_conn_id="aws")
-    assert read_place(place.to_extra(), connection="k") == place
+    assert read_place(EksPlace, place.to_extra(), field=FIELD, connection="k") == place
     assert set(place.to_extra()) == {"cluster_name", "region", "role_arn", "aws_conn_id"}
 
 
@@ -36,7 +37,7 @@ def test_a_place_comes_back_from_its_connection() -> None:
 )
 def test_a_place_that_cannot_be(change: dict[str, Any], said: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
-        read_place({**PLACE, **change}, connection="k")
+        read_place(EksPlace, {**PLACE, **change}, field=FIELD, connection="k")
     assert said in str(caught.value)
 
 
@@ -81,19 +82,19 @@ def test_a_token_is_its_url() -> None:
 def test_two_ways_to_say_which_cluster() -> None:
     extras = {"podbay_eks": PLACE, "kube_config": "{}"}
     with pytest.raises(InvalidInputError) as caught:
-        eks_place({}, extras, connection="k")
+        cloud_place({}, extras, connection="k")
     assert str(caught.value) == (
         "connection k: kube_config and podbay_eks: only one of them can say which cluster is meant"
     )
     with pytest.raises(InvalidInputError, match="Set in_cluster=False in the task"):
-        eks_place({"in_cluster": True}, {"podbay_eks": PLACE}, connection="k")
+        cloud_place({"in_cluster": True}, {"podbay_eks": PLACE}, connection="k")
 
 
 def test_the_context_of_the_cluster_is_its_arn() -> None:
     config = ClusterConfig(server="https://x", context=ARN)
     extras = {"podbay_eks": PLACE}
     for context in (None, ARN, "gpu-cluster"):
-        choice = choose_cluster({"cluster_context": context}, extras, connection="k", eks=config)
+        choice = choose_cluster({"cluster_context": context}, extras, connection="k", cloud=config)
         assert choice.config.server == "https://x"
     with pytest.raises(InvalidInputError, match=f"'other' is another cluster; this one is {ARN}"):
-        choose_cluster({"cluster_context": "other"}, extras, connection="k", eks=config)
+        choose_cluster({"cluster_context": "other"}, extras, connection="k", cloud=config)

@@ -1,4 +1,4 @@
-"""EKS clusters that connections name, for all tasks of an event loop: asked for once, however many there are.
+"""Clusters of EKS and GKE that connections name, for all tasks of an event loop: asked for once, however many there are.
 
 In the triggerer as on a worker; there is no file that one of them would have to have.
 """
@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from podbay.airflow.calls import AirflowCalls
-from podbay.airflow.connection import eks_place
+from podbay.airflow.connection import CloudPlace, cloud_place
 from podbay.aws.place import AwsLogin, EksPlace
 from podbay.kube.config import ClusterConfig
 
-__all__ = ["eks_cluster"]
+__all__ = ["cloud_cluster"]
 
 KNOWN_SECONDS: Final = 600.0
 """A cluster that was made anew under the same name has another address; one that stands keeps its own."""
@@ -30,16 +30,16 @@ class _Known:
     until: float = 0.0
 
 
-_known: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[EksPlace, _Known]] = (
+_known: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[CloudPlace, _Known]] = (
     weakref.WeakKeyDictionary()
 )
 
 
-async def eks_cluster(
+async def cloud_cluster(
     given: Mapping[str, Any], extras: Mapping[str, Any], connection: str | None, calls: AirflowCalls
 ) -> ClusterConfig | None:
-    """The cluster, when the connection means one of EKS. Raises InvalidInputError and CredentialError."""
-    place = eks_place(given, extras, connection=connection)
+    """The cluster, when the connection means one of EKS or GKE. Raises InvalidInputError and CredentialError."""
+    place = cloud_place(given, extras, connection=connection)
     if place is None:
         return None
     known = _known.setdefault(asyncio.get_running_loop(), {}).setdefault(place, _Known())
@@ -50,7 +50,11 @@ async def eks_cluster(
         return known.config
 
 
-async def _ask(place: EksPlace, calls: AirflowCalls) -> ClusterConfig:
+async def _ask(place: CloudPlace, calls: AirflowCalls) -> ClusterConfig:
+    if not isinstance(place, EksPlace):
+        from podbay.gke.cluster import gke_config
+
+        return await gke_config(place)
     from podbay.aws.eks import eks_config
 
     async def login() -> AwsLogin:

@@ -10,15 +10,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from podbay.aws.place import FIELD, EksPlace, read_place
+from podbay.aws import place as eks
+from podbay.aws.place import EksPlace
 from podbay.errors import InvalidInputError
+from podbay.gke import place as gke
+from podbay.gke.place import GkePlace
 from podbay.kube.config import ClusterConfig
 from podbay.kube.kubeconfig import in_cluster, load_kubeconfig, parse_kubeconfig
+from podbay.kube.places import read_place
 from podbay.pods.request import SidecarOptions
 
-__all__ = ["DEFAULT_CONNECTION", "ClusterChoice", "choose_cluster", "eks_place"]
+__all__ = ["DEFAULT_CONNECTION", "CloudPlace", "ClusterChoice", "choose_cluster", "cloud_place"]
+
+CloudPlace: TypeAlias = EksPlace | GkePlace
 
 DEFAULT_CONNECTION: Final = "kubernetes_default"
 """The only connection that may be missing (spec 13)."""
@@ -73,16 +79,20 @@ class _Extras:
         return InvalidInputError(f"connection {self.name}: {field_name}: {problem}")
 
 
-def eks_place(
+def cloud_place(
     given: Mapping[str, Any], extras: Mapping[str, Any], *, connection: str | None
-) -> EksPlace | None:
-    """The EKS cluster that is meant, whose configuration `choose_cluster` then needs; None for any other.
+) -> CloudPlace | None:
+    """The cluster of EKS or GKE that is meant, whose configuration `choose_cluster` then needs; None for any other.
 
     Raises InvalidInputError as `choose_cluster` does.
     """
     found = _Extras(connection or "(none)", extras)
-    value = _source(given, found).get(FIELD)
-    return read_place(value, connection=found.name) if value else None
+    for name, value in _source(given, found).items():
+        if name == eks.FIELD:
+            return read_place(EksPlace, value, field=name, connection=found.name)
+        if name == gke.FIELD:
+            return read_place(GkePlace, value, field=name, connection=found.name)
+    return None
 
 
 def choose_cluster(
@@ -90,14 +100,15 @@ def choose_cluster(
     extras: Mapping[str, Any],
     *,
     connection: str | None,
-    eks: ClusterConfig | None = None,
+    cloud: ClusterConfig | None = None,
 ) -> ClusterChoice:
-    """The cluster. `given` holds rendered parameters, `extras` the connection's extra fields, `eks` what AWS has told.
+    """The cluster. `given` holds rendered parameters, `extras` the connection's extra fields, `cloud` what AWS
+    or Google have told.
 
     Raises InvalidInputError for what contradicts itself or cannot be read.
     """
     found = _Extras(connection or "(none)", extras)
-    config, inside = _config(given, found, eks)
+    config, inside = _config(given, found, cloud)
     if found.flag("disable_verify_ssl"):
         config = replace(config, insecure=True, ca_pem="", ca_path=None)
     return ClusterChoice(
@@ -118,7 +129,8 @@ def _source(given: Mapping[str, Any], extras: _Extras) -> dict[str, Any]:
         "in_cluster": _first(given.get("in_cluster"), extras.flag("in_cluster")),
         "kube_config_path (or config_file)": _first(given.get("config_file"), extras.get("kube_config_path")),
         "kube_config": extras.get("kube_config"),
-        FIELD: extras.get(FIELD),
+        eks.FIELD: extras.get(eks.FIELD),
+        gke.FIELD: extras.get(gke.FIELD),
     }
     found = {name: value for name, value in chosen.items() if value}
     if len(found) > 1:
@@ -132,7 +144,7 @@ def _source(given: Mapping[str, Any], extras: _Extras) -> dict[str, Any]:
 
 
 def _config(
-    given: Mapping[str, Any], extras: _Extras, eks: ClusterConfig | None
+    given: Mapping[str, Any], extras: _Extras, cloud: ClusterConfig | None
 ) -> tuple[ClusterConfig, bool]:
     context = _first(given.get("cluster_context"), extras.get("cluster_context"))
     for name, value in _source(given, extras).items():
@@ -140,16 +152,17 @@ def _config(
             return in_cluster(), True
         if name == "kube_config":
             return parse_kubeconfig(value, context=context, origin=f"kube_config of {extras.name}"), False
-        if name == FIELD:
-            return _eks(context, extras, eks), False
+        if name in (eks.FIELD, gke.FIELD):
+            return _cloud(context, extras, cloud), False
         return load_kubeconfig(value, context=context), False
     return _default(_first(given.get("in_cluster"), extras.flag("in_cluster")), context)
 
 
-def _eks(context: str | None, extras: _Extras, config: ClusterConfig | None) -> ClusterConfig:
-    assert config is not None, "eks_place says that it is needed"
-    # As update-kubeconfig names contexts, so that DAGs written for its kubeconfig go on to work.
-    names = (config.context, config.context.rpartition("/")[2])
+def _cloud(context: str | None, extras: _Extras, config: ClusterConfig | None) -> ClusterConfig:
+    assert config is not None, "cloud_place says that it is needed"
+    # As the clouds' own programs name contexts, so that DAGs written for their kubeconfigs go on to work.
+    short = config.context.rpartition("/" if config.context.startswith("arn:") else "_")[2]
+    names = (config.context, short)
     if context and context not in names:
         raise extras.wrong("cluster_context", f"{context!r} is another cluster; this one is {config.context}")
     return config

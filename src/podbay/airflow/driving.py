@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from podbay.airflow.building import Builder, Job, limits_of
 from podbay.airflow.calls import AirflowCalls
-from podbay.airflow.clouds import eks_cluster
+from podbay.airflow.clouds import cloud_cluster
 from podbay.airflow.connection import ClusterChoice, choose_cluster
 from podbay.airflow.ending import TaskEnd, end_of
 from podbay.airflow.keeping import kept_of, memory_of
@@ -61,11 +61,11 @@ CALLS_SHARE: Final = 5.0
 
 
 async def read_cluster(given: Mapping[str, Any], calls: AirflowCalls) -> ClusterChoice:
-    """The cluster that rendered parameters mean. Raises InvalidInputError, and CredentialError for one of AWS."""
+    """The cluster that rendered parameters mean. Raises InvalidInputError, and CredentialError for one of a cloud."""
     connection = given.get("kubernetes_conn_id", "kubernetes_default")
     extras = await calls.extras(connection)
-    eks = await eks_cluster(given, extras, connection, calls)
-    return choose_cluster(given, extras, connection=connection, eks=eks)
+    cloud = await cloud_cluster(given, extras, connection, calls)
+    return choose_cluster(given, extras, connection=connection, cloud=cloud)
 
 
 class TaskRun:

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
-
-import orjson
 
 from podbay.errors import InvalidInputError
 from podbay.kube.config import SecretText
 
-__all__ = ["FIELD", "AwsLogin", "EksPlace", "read_aws_login", "read_place"]
+__all__ = ["FIELD", "AwsLogin", "EksPlace", "read_aws_login"]
 
 FIELD: Final = "podbay_eks"
 """In the extra of a Kubernetes connection."""
@@ -66,25 +64,6 @@ class EksPlace:
     def to_extra(self) -> dict[str, str]:
         """The fields that are set."""
         return {name: value for name, value in asdict(self).items() if value}
-
-
-def read_place(value: Any, *, connection: str) -> EksPlace:
-    """From the field of a connection: an object or its JSON. Raises InvalidInputError that names the connection."""
-    where = f"connection {connection}: {FIELD}"
-    if isinstance(value, str):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            value = None
-    if not isinstance(value, Mapping) or not all(isinstance(each, str) for each in value.values()):
-        raise InvalidInputError(f"{where}: must be a JSON object of texts")
-    known = {each.name for each in fields(EksPlace)}
-    if unknown := sorted(set(value) - known):
-        raise InvalidInputError(f"{where}: {unknown[0]} is not known; there are {', '.join(sorted(known))}")
-    try:
-        return EksPlace(**{"cluster_name": "", "region": "", **value})
-    except InvalidInputError as err:
-        raise InvalidInputError(f"connection {connection}: {err}") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

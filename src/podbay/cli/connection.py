@@ -9,18 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from podbay.cli import connection_clouds
 from podbay.cli.airflow_login import UserOption, airflow_login
 from podbay.cli.connection_parts import (
     AirflowUrl,
     Delivery,
     NameArgument,
-    Namespace,
-    Replace,
-    Shape,
-    ShapeOption,
-    Unproven,
     check,
     deliver,
+    delivering,
     sentence,
     steps_json,
 )
@@ -42,18 +39,14 @@ app.add_typer(add, name="add")
 
 
 @add.command("kubeconfig")
+@delivering
 def add_kubeconfig(
     name: NameArgument,
+    to: Delivery,
     kubeconfig: Annotated[
         str | None, typer.Option(help="Its file, or - for stdin; $KUBECONFIG or ~/.kube/config when absent.")
     ] = None,
     context: Annotated[str | None, typer.Option(help="The file's current one when absent.")] = None,
-    namespace: Namespace = "",
-    unproven: Unproven = False,
-    replace: Replace = False,
-    output: ShapeOption = Shape.env,
-    airflow_url: AirflowUrl = "",
-    airflow_user: UserOption = "",
 ) -> None:
     """From a kubeconfig. Its files are read into it, so workers need none of them."""
     with errors_as_sentences():
@@ -63,39 +56,28 @@ def add_kubeconfig(
 
         text = sys.stdin.read() if kubeconfig == "-" else ""
         found = read_kubeconfig(kubeconfig, text=text, context=context)
-        config = found.config.with_namespace(namespace or found.config.namespace)
+        config = found.config.with_namespace(to.namespace or found.config.namespace)
         extra = {
             "kube_config": kubeconfig_of(config, name=config.context or name, compact=True),
             "namespace": config.namespace,
         }
-        delivery = Delivery(
-            shape=output, url=airflow_url, user=airflow_user, replace=replace, unproven=unproven
-        )
-        entry = ConnectionEntry(name, extra, f"Cluster {config.server}")
-        deliver(entry, config, delivery, notes=found.notes)
+        deliver(ConnectionEntry(name, extra, f"Cluster {config.server}"), config, to, notes=found.notes)
 
 
 @add.command("in-cluster")
-def add_in_cluster(
-    name: NameArgument,
-    namespace: Namespace = "",
-    unproven: Unproven = False,
-    replace: Replace = False,
-    output: ShapeOption = Shape.env,
-    airflow_url: AirflowUrl = "",
-    airflow_user: UserOption = "",
-) -> None:
+@delivering
+def add_in_cluster(name: NameArgument, to: Delivery) -> None:
     """The cluster that Airflow itself runs in, by the service account of its pods."""
     with errors_as_sentences():
         from podbay.connections.entry import ConnectionEntry
         from podbay.kube.kubeconfig import in_cluster
 
-        config = None if unproven else in_cluster()
-        extra = {"in_cluster": True} | ({"namespace": namespace} if namespace else {})
-        delivery = Delivery(
-            shape=output, url=airflow_url, user=airflow_user, replace=replace, unproven=unproven
-        )
-        deliver(ConnectionEntry(name, extra, "The cluster that Airflow runs in"), config, delivery)
+        config = None if to.unproven else in_cluster()
+        extra = {"in_cluster": True} | ({"namespace": to.namespace} if to.namespace else {})
+        deliver(ConnectionEntry(name, extra, "The cluster that Airflow runs in"), config, to)
+
+
+connection_clouds.register(add)
 
 
 @app.command("test")
@@ -129,10 +111,17 @@ def test_(
 
 
 async def _steps(entry: ConnectionEntry) -> list[Step]:
-    from podbay.airflow.connection import choose_cluster
+    from podbay.airflow.connection import choose_cluster, cloud_place
 
-    choice = choose_cluster({}, entry.extra, connection=entry.name)
-    return await check(choice.config, choice.namespace, None)
+    place = cloud_place({}, entry.extra, connection=entry.name)
+    if place is None:
+        choice = choose_cluster({}, entry.extra, connection=entry.name)
+        return await check(choice.config, choice.namespace, None)
+    opened = await connection_clouds.open_cloud(place, str(entry.extra.get("namespace") or ""))
+    if opened.config is None:
+        return list(opened.steps)
+    choice = choose_cluster({}, entry.extra, connection=entry.name, cloud=opened.config)
+    return [*opened.steps, *await check(choice.config, choice.namespace, opened.advice)]
 
 
 def _entries(what: str, url: str, user: str) -> list[ConnectionEntry]:

@@ -6,14 +6,15 @@ import typer
 
 from podbay import __version__
 from podbay.cli import (
+    aws_eks,
     aws_nodegroups,
     cluster,
     connection,
     deploy,
     deploy_check,
+    deploy_doctor,
     deploy_secrets,
     heal,
-    deploy_doctor,
     pod,
     pods,
     registry,
@@ -43,14 +44,15 @@ deploy.register(app)
 app.add_typer(deploy_secrets.app, name="secrets")
 app.add_typer(registry.app, name="registry")
 app.add_typer(connection.app, name="connection")
+aws_eks.register(registry_policy.aws_app)
 aws_nodegroups.register(registry_policy.aws_app)
 app.add_typer(registry_policy.aws_app, name="aws")
 deploy_check.register(app)
+deploy_doctor.register(app)
 heal.register(app)
 app.command()(usage.usage)
 
 
-deploy_doctor.register(app)
 @app.callback(invoke_without_command=True)
 def root(
     version: bool = typer.Option(False, "--version", help="Print the version and exit.", is_eager=True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from podbay.aio.clock import Clock
@@ -20,7 +21,7 @@ from podbay.connections.steps import (
 )
 from podbay.errors import ApiError, CredentialError, PodbayError, UnreachableError
 from podbay.kube.client import KubeClient
-from podbay.kube.config import Anonymous, ClusterConfig
+from podbay.kube.config import Anonymous, ClientCertificate, ClusterConfig
 from podbay.kube.retry import Patience
 from podbay.objects.meta import Object
 from podbay.objects.resource import GVR
@@ -59,7 +60,7 @@ async def probe(
     if steps[-1].verdict == "failed":
         return
     async with KubeClient(config, clock, agent=_AGENT, patience=PATIENCE) as client:
-        async for step in _as_user(client, namespace or config.namespace, words):
+        async for step in _as_user(client, namespace or config.namespace, words, clock.now()):
             yield step
             if step.verdict == "failed":
                 return
@@ -73,11 +74,17 @@ async def _trouble(client: KubeClient) -> PodbayError | None:
     return None
 
 
-async def _as_user(client: KubeClient, namespace: str, advice: Advice) -> AsyncIterator[Step]:
+async def _as_user(client: KubeClient, namespace: str, advice: Advice, now: datetime) -> AsyncIterator[Step]:
     try:
-        await client.credentials.current()
+        issued = await client.credentials.current()
+        ended = await asyncio.to_thread(_ended, issued.certificate, now)
     except CredentialError as err:
         yield Step("credential", "failed", str(err))
+        return
+    if ended:
+        yield Step(
+            "credential", "failed", ended, "Take a newer kubeconfig, or set this machine's clock (NTP)."
+        )
         return
     yield Step("credential", "ok", "it was had")
     yield judge_user(await _who(client), advice=advice.unknown)
@@ -89,6 +96,20 @@ async def _as_user(client: KubeClient, namespace: str, advice: Advice) -> AsyncI
         return
     denied = [each for each, allowed in zip(PERMISSIONS, answers, strict=True) if not allowed]
     yield judge_permissions(namespace, denied, advice=advice.denied)
+
+
+def _ended(certificate: ClientCertificate | None, now: datetime) -> str:
+    """Servers end the connection for it, and say no more."""
+    if certificate is None:
+        return ""
+    from cryptography.x509 import load_pem_x509_certificate
+
+    try:
+        pem = certificate.cert_path.read_bytes() if certificate.cert_path else certificate.cert_pem.encode()
+        end = load_pem_x509_certificate(pem).not_valid_after_utc
+    except (OSError, ValueError) as err:
+        raise CredentialError(f"the client certificate cannot be read: {err}") from err
+    return f"the client certificate ended on {end:%Y-%m-%d %H:%M} UTC" if end < now else ""
 
 
 async def _who(client: KubeClient) -> Object | PodbayError:

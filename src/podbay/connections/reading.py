@@ -20,7 +20,7 @@ def read_kubeconfig(source: str | None, *, text: str = "", context: str | None =
     """
     if source == "-":
         # There is no directory that a relative path could count from.
-        config = parse_kubeconfig(text, context=context, base=Path("/"), origin="stdin")
+        config = parse_kubeconfig(text, context=context, origin="stdin")
     else:
         config = load_kubeconfig(source, context=context)
     return read_files(config)

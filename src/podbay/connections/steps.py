@@ -24,6 +24,7 @@ __all__ = [
     "judge_reach",
     "judge_user",
     "review_of",
+    "sentences",
 ]
 
 Verdict: TypeAlias = Literal["ok", "warning", "failed"]
@@ -72,14 +73,14 @@ def judge_reach(server: str, error: PodbayError | None) -> list[Step]:
     if error.kind == "tls":
         return [
             Step("address", "ok", f"{server} takes connections"),
-            Step("tls", "failed", *_sentences(str(error))),
+            Step("tls", "failed", *sentences(str(error))),
         ]
-    message, fix = _sentences(str(error))
+    message, fix = sentences(str(error))
     fix = fix or "Check the address, and that the network leads there from here: a VPN, a proxy, a firewall."
     return [Step("address", "failed", message, fix)]
 
 
-def _sentences(text: str) -> tuple[str, str]:
+def sentences(text: str) -> tuple[str, str]:
     """What happened and what to do, as messages of this project are written."""
     message, _, fix = text.partition(". ")
     return message.rstrip("."), fix
@@ -95,7 +96,7 @@ def judge_user(answer: Object | PodbayError, *, advice: str = "") -> Step:
         # Before Kubernetes 1.28 nobody could ask. A refusal is no 401, so the cluster knows the name.
         return Step("authentication", "ok", "the cluster knows the credential, and does not say whose it is")
     if isinstance(answer, PodbayError):
-        return Step("authentication", "failed", *_sentences(str(answer)))
+        return Step("authentication", "failed", *sentences(str(answer)))
     user = (answer.get("status") or {}).get("userInfo") or {}
     name = str(user.get("username") or "")
     if not name or name == "system:anonymous":
@@ -112,7 +113,7 @@ def judge_namespace(namespace: str, error: PodbayError | None) -> Step:
         return Step("namespace", "failed", f"{namespace} does not exist", fix)
     if isinstance(error, ApiError) and error.code == 403:
         return Step("namespace", "ok", f"{namespace}: whether it exists may not be read, which is usual")
-    return Step("namespace", "failed", *_sentences(str(error)))
+    return Step("namespace", "failed", *sentences(str(error)))
 
 
 def review_of(permission: Permission, namespace: str) -> Object:

@@ -17,16 +17,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from podbay.errors import CredentialError
-from podbay.kube.config import (
-    Anonymous,
-    BasicLogin,
-    ClientCertificate,
-    ClusterConfig,
-    ExecPlugin,
-    StaticToken,
-    TokenFile,
-    TokenSource,
-)
+from podbay.kube import config as configs
+from podbay.kube.config import ClientCertificate, ClusterConfig, ExecPlugin, TokenFile, TokenSource
 
 __all__ = [
     "AuthFlow",
@@ -101,9 +93,9 @@ def read_token_file(text: str, path: Path) -> Issued:
 
 def _static(config: ClusterConfig) -> Issued:
     credential = config.credential
-    if isinstance(credential, StaticToken):
+    if isinstance(credential, configs.StaticToken):
         return Issued(bearer(credential.token.reveal()), config.certificate)
-    if isinstance(credential, BasicLogin):
+    if isinstance(credential, configs.BasicLogin):
         pair = f"{credential.username}:{credential.password.reveal()}"
         encoded = base64.b64encode(pair.encode()).decode()
         return Issued((("Authorization", f"Basic {encoded}"),), config.certificate)
@@ -118,7 +110,7 @@ def _fetch(config: ClusterConfig) -> Fetch | None:
         return RunPlugin(credential)
     if isinstance(credential, TokenSource):
         return Mint(credential)
-    assert isinstance(credential, Anonymous | StaticToken | BasicLogin)
+    assert isinstance(credential, configs.Anonymous | configs.StaticToken | configs.BasicLogin)
     return None
 
 

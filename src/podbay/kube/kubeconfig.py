@@ -71,10 +71,13 @@ def parse_kubeconfig(
     base: Path | None = None,
     origin: str = "kubeconfig",
 ) -> ClusterConfig:
-    """From a document, or its JSON or YAML text. Relative paths count from base. Raises InvalidInputError."""
+    """From a document, or its JSON or YAML text. Relative paths count from base, and are refused without one.
+
+    Raises InvalidInputError.
+    """
     data = _parse(document, origin) if isinstance(document, str) else document
     merged: dict[str, Any] = {"clusters": [], "users": [], "contexts": [], "current-context": ""}
-    _merge(merged, data, (base or Path()).absolute(), origin=origin)
+    _merge(merged, data, base.absolute() if base is not None else None, origin=origin)
     return _resolve(merged, context, origin)
 
 
@@ -134,7 +137,7 @@ def _parse(text: str, origin: str) -> Mapping[str, Any]:
 
 
 def _merge(
-    merged: dict[str, Any], data: Mapping[str, Any], base: Path, *, origin: str = "kubeconfig"
+    merged: dict[str, Any], data: Mapping[str, Any], base: Path | None, *, origin: str = "kubeconfig"
 ) -> None:
     for section in ("clusters", "users", "contexts"):
         entries = data.get(section) or []
@@ -172,7 +175,7 @@ def _resolve(merged: Mapping[str, Any], context: str | None, origin: str) -> Clu
 
 def _entry(
     merged: Mapping[str, Any], section: str, name: Any, inner: str
-) -> tuple[Mapping[str, Any], Path] | None:
+) -> tuple[Mapping[str, Any], Path | None] | None:
     for entry in merged[section]:
         if entry["name"] == name:
             body = entry.get(inner)
@@ -193,8 +196,8 @@ class _Reader:
 
     def config(
         self,
-        cluster_at: tuple[Mapping[str, Any], Path],
-        user_at: tuple[Mapping[str, Any], Path] | None,
+        cluster_at: tuple[Mapping[str, Any], Path | None],
+        user_at: tuple[Mapping[str, Any], Path | None] | None,
         *,
         context: str,
         namespace: str,
@@ -236,16 +239,27 @@ class _Reader:
             raise self._wrong(f"{where}.{field}", "not base64 of a PEM text")
         return text
 
-    def _path(self, entry: Mapping[str, Any], field: str, base: Path, where: str) -> Path | None:
+    def _path(self, entry: Mapping[str, Any], field: str, base: Path | None, where: str) -> Path | None:
         value = entry.get(field)
         if not value:
             return None
-        path = base / Path(str(value)).expanduser()
+        path = Path(str(value)).expanduser()
+        if not path.is_absolute():
+            path = self._base(base, path, f"{where}.{field}") / path
         if not path.is_file():
             raise self._wrong(f"{where}.{field}", f"{path} does not exist")
         return path
 
-    def _certificate(self, user: Mapping[str, Any], base: Path) -> ClientCertificate | None:
+    def _base(self, base: Path | None, path: Path, where: str) -> Path:
+        if base is None:
+            raise self._wrong(
+                where,
+                f"{path} is a relative path, and there is no file whose directory it could count from. Write what it holds "
+                "into the kubeconfig (podbay connection add kubeconfig does), or an absolute path",
+            )
+        return base
+
+    def _certificate(self, user: Mapping[str, Any], base: Path | None) -> ClientCertificate | None:
         cert = self._data(user, "client-certificate-data", self._user)
         key = self._data(user, "client-key-data", self._user)
         cert_path = None if cert else self._path(user, "client-certificate", base, self._user)
@@ -259,7 +273,7 @@ class _Reader:
     def _credential(
         self,
         user: Mapping[str, Any],
-        base: Path,
+        base: Path | None,
         cluster: Mapping[str, Any],
         certificate: ClientCertificate | None,
         *,
@@ -306,10 +320,13 @@ class _Reader:
             return None
         return BasicLogin(str(user["username"]), SecretText(str(user.get("password") or "")))
 
-    def _plugin(self, exec_: Any, base: Path, cluster: Mapping[str, Any]) -> ExecPlugin:
+    def _plugin(self, exec_: Any, base: Path | None, cluster: Mapping[str, Any]) -> ExecPlugin:
         where = f"{self._user}.exec"
         if not isinstance(exec_, Mapping) or not exec_.get("command"):
             raise self._wrong(f"{where}.command", "required")
+        command = Path(str(exec_["command"]))
+        if "/" in str(exec_["command"]) and not command.is_absolute():
+            self._base(base, command, f"{where}.command")
         version = str(exec_.get("apiVersion") or "")
         if version not in _API_VERSIONS:
             raise self._wrong(f"{where}.apiVersion", f"{version!r} is not one of {', '.join(_API_VERSIONS)}")

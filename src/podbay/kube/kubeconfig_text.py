@@ -11,16 +11,8 @@ from typing import Any, Final, assert_never
 import orjson
 
 from podbay.errors import InvalidInputError
-from podbay.kube.config import (
-    Anonymous,
-    BasicLogin,
-    ClientCertificate,
-    ClusterConfig,
-    ExecPlugin,
-    StaticToken,
-    TokenFile,
-    TokenSource,
-)
+from podbay.kube import config as configs
+from podbay.kube.config import ClientCertificate, ClusterConfig, ExecPlugin
 from podbay.kube.kubeconfig import EXTENSION
 
 __all__ = ["kubeconfig_of"]
@@ -83,17 +75,17 @@ def _certificate(certificate: ClientCertificate | None) -> dict[str, Any]:
 def _credential(config: ClusterConfig) -> dict[str, Any]:
     credential = config.credential
     match credential:
-        case Anonymous():
+        case configs.Anonymous():
             return {}
-        case StaticToken():
+        case configs.StaticToken():
             return {"token": credential.token.reveal()}
-        case TokenFile():
+        case configs.TokenFile():
             return {"tokenFile": str(credential.path)}
-        case BasicLogin():
+        case configs.BasicLogin():
             return {"username": credential.username, "password": credential.password.reveal()}
         case ExecPlugin():
             return {"exec": _plugin(credential)}
-        case TokenSource():
+        case configs.TokenSource():
             raise InvalidInputError(
                 f"{config.origin}: tokens of {credential.name} are made in this process and cannot be given to Airflow. "
                 "Use a kubeconfig whose credential is a plugin or a file."
