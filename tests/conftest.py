@@ -37,6 +37,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     faults.addoption(
         "--fault-tasks", type=int, default=0, help="How many Airflow tasks; 0 leaves that suite out."
     )
+    faults.addoption(
+        "--healer-tasks",
+        type=int,
+        default=0,
+        help="Of the healer's chaos; 0 leaves it out (script/test-healer-chaos).",
+    )
     faults.addoption("--fault-seed", type=int, default=0, help="What is random about it; 0 chooses.")
     faults.addoption("--fault-image", default="busybox", help="With --cluster: an image that has a shell.")
 

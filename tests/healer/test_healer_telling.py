@@ -23,12 +23,14 @@ from podbay.kube.client import PODS
 from podbay.kube.kubeconfig import load_kubeconfig
 from podbay.kube.lease import DeskOptions, LeaseDesk, pods_of
 from podbay.lifecycle.engine import PodRun
+from podbay.lifecycle.hold import HEALED
 from podbay.lifecycle.plan import PodPlan
 from podbay.objects.meta import name_of
 from podbay.pods.build import build_pod
 from podbay.pods.identity import TaskIdentity
 from podbay.pods.request import PodRequest
 from podbay.testing import Environment
+from podbay.testing.requests import Requests
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +198,28 @@ async def test_a_cluster_that_is_away_stops_only_what_is_in_it(scene: Scene) -> 
     assert [(each.action.name, each.result) for each in last.done] == [(name_of(orphan), "done")]
     assert "pods are not known of second" in last.decision.stopped
     assert name_of(there) not in str(last.decision.actions), "a pod that nobody can see has not vanished"
+
+
+async def test_a_pod_that_could_not_be_ended_does_not_say_that_it_was(
+    scene: Scene, environment: Environment
+) -> None:
+    pod = await scene.pod("orphan")
+    scene.airflow.put("d", "r:1+", "orphan", "failed", end_date=LONG_AGO)
+    refusal = {"do": "refuse", "status": 403, "count": 1, "match": {"agent": "podbay*", "verb": "delete"}}
+    with Requests(environment.kubeconfig) as api:
+        code, answer = api.call("POST", "/podbay.dev/v1/faults", refusal)
+        assert code < 300, answer
+        [done] = (await scene.heal()).done
+        api.call("DELETE", "/podbay.dev/v1/faults")
+    assert done.result == "failed"
+    now = await scene.client.get(PODS, name_of(pod), namespace=scene.namespace)
+    assert HEALED not in now["metadata"]["annotations"]
+    assert notes(scene) == []
+    [event] = await history(scene.client, scene.namespace, "prod")
+    assert "Not done" in event["message"]
+    version = now["metadata"]["resourceVersion"]
+    await eventually(
+        lambda: scene.store.get(scene.namespace, name_of(pod))["metadata"]["resourceVersion"] == version
+    )
+    [done] = (await scene.heal()).done
+    assert done.result == "done"

@@ -35,7 +35,7 @@ class AirflowApi:
         self._token = ""
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The parsed answer; None for 404. Raises HTTPError for other refusals, OSError when it cannot be reached."""
+        """The parsed answer; None for 404 and for an empty one. Raises HTTPError for other refusals, OSError when it cannot be reached."""
         request = urllib.request.Request(self.url + path, method=method)
         request.add_header("Accept", "application/json")
         if self._token:
@@ -45,7 +45,8 @@ class AirflowApi:
             request.add_header("Content-Type", "application/json")
         try:
             with urllib.request.urlopen(request, timeout=120) as response:
-                return json.load(response)
+                text = response.read()
+                return json.loads(text) if text else None
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None

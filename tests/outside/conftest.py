@@ -45,9 +45,9 @@ if importlib.util.find_spec("airflow") is None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    # The fault suite takes minutes: it runs when it is asked for (script/test-airflow-faults).
-    wanted = collection_path.name != "airflow_faults" or config.getoption("--fault-tasks")
-    return None if wanted else True
+    # They take minutes and run when they are asked for (script/test-airflow-faults, script/test-healer-chaos).
+    option = {"airflow_faults": "--fault-tasks", "healer_chaos": "--healer-tasks"}.get(collection_path.name)
+    return None if option is None or config.getoption(option) else True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -103,6 +104,7 @@ class Actor:
             await revoke(client, action, event, str(error))
             if isinstance(error, ApiError) and error.code in (404, 409):
                 return Done(action, "dropped", f"the {action.kind.lower()} has changed or is gone")
+            await _unsay(client, action)
             raise
         return Done(action, "done")
 
@@ -139,11 +141,19 @@ async def _say_why(client: KubeClient, action: Action) -> str:
     try:
         pod = await client.patch(PODS, action.name, patch, namespace=action.namespace)
     except ApiError as error:
-        if error.code != 403:
+        if error.code in (404, 409):
             raise
-        # Rights of an earlier version: to end the pod matters more.
+        # Rights of an earlier version, or a rule about changes to pods: to end the pod matters more.
         return action.version
     return str(metadata_of(pod).get("resourceVersion") or "")
+
+
+async def _unsay(client: KubeClient, action: Action) -> None:
+    """The pod is still there: whoever ends it now is not to be taken for us."""
+    if action.kind == "Pod" and action.deed != "fail_task":
+        patch = {"metadata": {"uid": action.uid, "annotations": {HEALED: None}}}
+        with suppress(ApiError):
+            await client.patch(PODS, action.name, patch, namespace=action.namespace)
 
 
 async def _is_there(client: KubeClient, namespace: str, name: str, uid: str) -> bool:
