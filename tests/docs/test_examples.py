@@ -34,10 +34,12 @@ BEFORE = {
         podbay cluster load "$PWD/demo.tar"
     """,
     "registries.md": f"""
-        {sys.executable} {ROOT}/tests/docs/serve_registry.py "$PWD/registry" > address.txt 2> /dev/null &
+        PYTHONPATH={":".join(str(ROOT / "tests" / each) for each in ("node", "shared", "registries"))} \
+            {sys.executable} {ROOT}/tests/docs/serve_registry.py "$PWD/registry" > address.txt 2> /dev/null &
         trap "kill $!" EXIT
         until [ -s address.txt ]; do sleep 0.1; kill -0 $! || exit 1; done
         export REGISTRY=$(cat address.txt)
+        . "$PWD/registry/clouds.env"
         echo s3cret-word > password.txt
     """,
 }

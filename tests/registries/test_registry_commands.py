@@ -183,7 +183,12 @@ def test_pinning(desk: Desk, locked: str, authority: Authority, shelf: Shelf) ->
     desk("registry", "pin", "tool", "--check", *trust)
     assert f"(was {moved})" in desk("registry", "pin", "--check", *trust, code=1)
     assert desk.file.read_text() == text
-    assert desk("registry", "test", *trust)
+    desk("registry", "test", *trust)
+    # A Secret by name: its login alone, and the images of the file by all that there is.
+    desk("registry", "add", f"{locked}/open", "-u", USER, "--name", "other", *trust, stdin=PASSWORD)
+    said = desk("registry", "test", "other", *trust)
+    assert said.count("the login is taken") == 1
+    assert f"{moved}: ok: {shelf.digest}" in said
     row = next(each for each in desk.json("registry", "pin", *trust) if each["alias"] == "moves")
     assert (row["image"], row["was"]) == (f"{locked}/team/moving:1@{digest}", moved)
     assert "b is not under images; there are: tool, moves" in desk("registry", "pin", "b", *trust, code=1)

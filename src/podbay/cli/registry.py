@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -264,13 +265,12 @@ def test_(
             cluster, deployment, lambda api: list_pull_secrets(api, deployment.namespace, wanted)
         )
         lacking = set(wanted) - {each.name for each in found}
-        chosen = [each for each in found if not names or each.name in names]
         images = [*deployment.images.values(), *(image or ())]
         rows = [
             {"subject": f"Secret {each}", "ok": False, "message": "is not in the cluster"}
             for each in sorted(lacking)
         ]
-        rows += asyncio.run(proofs(chosen, images, ca_file, plain_http=plain_http))
+        rows += asyncio.run(proofs(found, images, ca_file, plain_http=plain_http, only=names or ()))
         failed = not all(each["ok"] for each in rows)
         if output is Output.json:
             print_json(rows)
@@ -286,8 +286,14 @@ def test_(
 
 
 async def proofs(
-    secrets: list[PullSecret], images: list[str], ca_file: Path | None, *, plain_http: bool
+    secrets: list[PullSecret],
+    images: list[str],
+    ca_file: Path | None,
+    *,
+    plain_http: bool,
+    only: Sequence[str] = (),
 ) -> list[dict[str, object]]:
+    """Log in with each (`only` names some), ask for each image by all of them: `subject`, `ok` and `message`."""
     from podbay.registries.client import ClientOptions, RegistryClient
     from podbay.registries.image_name import parse_image_name
     from podbay.registries.logins import fitting
@@ -299,7 +305,7 @@ async def proofs(
     rows: list[dict[str, object]] = []
     async with RegistryClient(options) as client:
         for secret in secrets:
-            for each in secret.logins:
+            for each in secret.logins if not only or secret.name in only else ():
                 subject = f"{secret.name} at {each.place}"
                 if each.is_pattern:
                     message = "is for many registries; name an image of one: --image"
