@@ -243,7 +243,11 @@ def test_bad_secrets(cluster: Shell, file: str, arguments: list[str], stdin: str
 
 
 def test_a_value_given_as_an_argument_is_refused_as_usage(shell: Shell, file: str) -> None:
-    assert "unexpected extra argument" in shell("secrets", "set", "PASSWORD", VALUE, "-f", file, code=2).err
+    for command in ("set", "rotate"):
+        ended = shell("secrets", command, "PASSWORD", VALUE, "-f", file, code=2)
+        # In a box as wide as the terminal.
+        assert "no value is taken from the command line" in " ".join(ended.err.replace("│", " ").split())
+        assert VALUE not in ended.out + ended.err
 
 
 POD = """\

@@ -30,6 +30,8 @@ app = typer.Typer(help="Secret variables of a deployment, in the Secret env-secr
 
 FILE = Path("podbay.yaml")
 _GENERATED_BYTES = 32
+_MORE = {"allow_extra_args": True}
+"""Refused here and not by the parser, which would repeat them."""
 
 Variable = Annotated[str, typer.Argument(metavar="NAME", help="In capitals, as tasks see it.")]
 FromFile = Annotated[
@@ -41,8 +43,9 @@ Generate = Annotated[
 ]
 
 
-@app.command("set")
+@app.command("set", context_settings=_MORE)
 def set_(
+    context: typer.Context,
     name: Variable,
     file: FileOption = FILE,
     cluster: ClusterOption = None,
@@ -50,11 +53,13 @@ def set_(
     generate: Generate = False,
 ) -> None:
     """Give a secret variable its value: from a prompt, or from stdin (without its last newline), or from a file."""
+    _refuse_values(context)
     _give(name, file, cluster, _Source(from_file, generate), existing=False)
 
 
-@app.command()
+@app.command(context_settings=_MORE)
 def rotate(
+    context: typer.Context,
     name: Variable,
     file: FileOption = FILE,
     cluster: ClusterOption = None,
@@ -62,6 +67,7 @@ def rotate(
     generate: Generate = False,
 ) -> None:
     """Replace the value of a secret variable, and name the pods that still hold the old one."""
+    _refuse_values(context)
     _give(name, file, cluster, _Source(from_file, generate), existing=True)
 
 
@@ -102,6 +108,15 @@ def rm(name: Variable, file: FileOption = FILE, cluster: ClusterOption = None) -
         console.print(f"{name} {'is gone' if there else 'was not there'}.", markup=False)
         if there and name in deployment.secrets:
             errors.print(f"note: {deployment.source} still names it under secrets", markup=False)
+
+
+def _refuse_values(context: typer.Context) -> None:
+    """A value on a command line has been seen: by the process list, by the shell's history."""
+    if context.args:
+        raise typer.BadParameter(
+            "no value is taken from the command line, where others can read it. Type it when asked, pipe it, or give "
+            "--from-file; and choose another one, for this one has been seen."
+        )
 
 
 @dataclass(frozen=True, slots=True)
