@@ -69,6 +69,7 @@ def check_parameters(
     _check_numbers(given, problems)
     _check_pairs(given, problems)
     _check_hold(given, problems)
+    _check_overflow(given, problems)
     problems += loan_problems(given)
     refuse(subject, problems)
     try:
@@ -94,6 +95,9 @@ def _check_numbers(given: Mapping[str, Any], problems: list[Problem]) -> None:
         value = given.get(name)
         if value is not None and (not _is_number(value) or value < 0):
             problems.append(Problem(name, "must be a number of seconds, not negative"))
+    after = given.get("overflow_after_seconds", 0)
+    if not _is_number(after) or after < 0:
+        problems.append(Problem("overflow_after_seconds", "must be a number of seconds, not negative"))
     retries = given.get("infrastructure_retries", 0)
     if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
         problems.append(Problem("infrastructure_retries", "must be a whole number, not negative"))
@@ -111,6 +115,16 @@ def _check_numbers(given: Mapping[str, Any], problems: list[Problem]) -> None:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_overflow(given: Mapping[str, Any], problems: list[Problem]) -> None:
+    other = given.get("overflow_kubernetes_conn_id")
+    if other is None:
+        return
+    if not isinstance(other, str) or not other:
+        problems.append(Problem("overflow_kubernetes_conn_id", "must be the name of a connection"))
+    elif other == given.get("kubernetes_conn_id"):
+        problems.append(Problem("overflow_kubernetes_conn_id", "is the same cluster as kubernetes_conn_id"))
 
 
 def _check_pairs(given: Mapping[str, Any], problems: list[Problem]) -> None:

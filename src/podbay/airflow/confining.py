@@ -57,7 +57,7 @@ def _refuse_others(task: Any, nodes: Nodes) -> None:
             f"task {task.task_id}: kubernetes_conn_id: is {connection!r}, but the nodes of its EksNodegroup are of "
             f"{nodes.connection!r}"
         )
-    for name in ("in_cluster", "config_file"):
+    for name in ("in_cluster", "config_file", "overflow_kubernetes_conn_id"):
         if _given(task, name):
             raise InvalidInputError(
                 f"task {task.task_id}: {name}: means another cluster than its EksNodegroup; leave it out"

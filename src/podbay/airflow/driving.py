@@ -7,6 +7,7 @@ engine tells becomes lines of the task's log, XComs and the end of the task (des
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
@@ -20,15 +21,9 @@ from podbay.airflow.ending import TaskEnd, end_of
 from podbay.airflow.keeping import kept_of, memory_of
 from podbay.airflow.lending import Lender
 from podbay.airflow.limits import Limiter
-from podbay.airflow.ownership import (
-    claim,
-    delete_left,
-    delete_tries,
-    earlier_try,
-    here,
-    others_on,
-    pods_of_task,
-)
+from podbay.airflow.looking_back import LookBack
+from podbay.airflow.overflow import Place, moved_from, places_of
+from podbay.airflow.ownership import here, others_on
 from podbay.airflow.pages import LINK_KEY, pod_link
 from podbay.airflow.request import (
     deadlines,
@@ -91,6 +86,7 @@ class TaskRun:
         self.choice: ClusterChoice | None = None
         self._calls = calls
         self.lender = Lender(job.given, calls)
+        self.place = Place(given=job.given)
         self.hears = hears or Hearer()
         self._limiter = limiter
         self._killed_by = ""
@@ -110,16 +106,53 @@ class TaskRun:
 
     async def run(self, *, checkpoint: Checkpoint | None = None, remaining: float | None = None) -> TaskEnd:
         """To the end. `remaining` seconds are left of the task's time. Raises InvalidInputError before a pod exists."""
-        self.choice = await read_cluster(self.job.given, self._calls)
-        builder = Builder(self.job, self.choice)
-        manifest = builder.build(0)
+        places = places_of(self.job.given)
+        for each in places[1:]:
+            # One that does not exist is better known before it is needed.
+            await self._calls.extras(each.connection)
+        began = time.monotonic()
         TaskRun.running += 1
         try:
             with here(self.job.owner):
-                async with lease(self.choice.config) as cluster:
-                    return await self._run_on(cluster, builder, manifest, checkpoint, remaining)
+                if len(places) > 1 and await self._is_in_the_other(places[1], checkpoint):
+                    checkpoint, places = moved_from(checkpoint), places[1:]
+                while True:
+                    self.place = places[0]
+                    left = None if remaining is None else max(0.0, remaining - (time.monotonic() - began))
+                    end = await self._run_in(checkpoint, left)
+                    if end is not None:
+                        return end
+                    checkpoint, places = self._moved(), places[1:]
         finally:
             TaskRun.running -= 1
+
+    async def _is_in_the_other(self, other: Place, checkpoint: Checkpoint | None) -> bool:
+        """An earlier life went there, or an earlier try's pod still runs there."""
+        if checkpoint is not None or self.job.identity.try_number == 1:
+            return moved_from(checkpoint) is not None
+        try:
+            choice = await read_cluster(other.given, self._calls)
+            builder = Builder(self.job, choice)
+            self.namespace = namespace_of(builder.build(0))
+            async with lease(choice.config) as cluster:
+                return await self._look_back(cluster, builder)
+        except PodbayError as error:
+            self.log.warning(
+                f"The cluster of connection {other.connection} does not say what it has: {error}"
+            )
+            return False
+
+    def _moved(self) -> Checkpoint:
+        assert self._engine is not None
+        return Checkpoint(elapsed=self._engine.checkpoint().elapsed, moved=True)
+
+    async def _run_in(self, checkpoint: Checkpoint | None, remaining: float | None) -> TaskEnd | None:
+        """In the present place; None when there is no room and the task goes on in the next one."""
+        self.choice = await read_cluster(self.place.given, self._calls)
+        builder = Builder(self.job, self.choice)
+        manifest = builder.build(0)
+        async with lease(self.choice.config) as cluster:
+            return await self._run_on(cluster, builder, manifest, checkpoint, remaining)
 
     async def _run_on(
         self,
@@ -128,9 +161,10 @@ class TaskRun:
         manifest: Object,
         checkpoint: Checkpoint | None,
         remaining: float | None,
-    ) -> TaskEnd:
+    ) -> TaskEnd | None:
         self.namespace = namespace_of(manifest)
-        under_way = await self._look_back(cluster, builder) or checkpoint is not None
+        known = checkpoint is not None and not (checkpoint.moved and not checkpoint.uid)
+        under_way = await self._look_back(cluster, builder) or known
         elapsed = checkpoint.elapsed if checkpoint is not None else 0.0
         manifest = builder.build(checkpoint.incarnation if checkpoint is not None else 0)
         self.pod_names.add(name_of(manifest))
@@ -153,6 +187,9 @@ class TaskRun:
                 engine.kill(self._killed_by)
             outcome = self.lender.judge(await engine.run())
             self.hears.cleaned(engine.state.pod)
+            if outcome.kind == "moved":
+                self.log.info(f"{self.place.leaving(outcome.message)}")
+                return None
             return await self._ended(driver, outcome)
 
     def _sampled(self, cluster: LeasedCluster) -> AbstractAsyncContextManager[Samples]:
@@ -187,53 +224,10 @@ class TaskRun:
 
     async def _look_back(self, cluster: LeasedCluster, builder: Builder) -> bool:
         """Take over what earlier lives of this try have left, or a pod of an earlier try that still runs."""
-        job = self.job
-        try:
-            pods = await asyncio.wait_for(pods_of_task(cluster, self.namespace, job.identity), _LOOK_SECONDS)
-        except (TimeoutError, PodbayError):
-            # The engine meets the same trouble and has words and patience for it.
-            return False
-        cleared = await self._without_cleared(cluster, pods)
-        if job.given.get("durable") is not False:
-            earlier = earlier_try(pods, job.identity, after=cleared)
-            if earlier is not None:
-                builder.identity = earlier
-                self.log.info(f"Takes over the pod of try {earlier.try_number}, which still runs (durable).")
-        own = [pod for pod in pods if builder.is_own(pod)]
-        self.pod_names |= {name_of(pod) for pod in own}
-        try:
-            await claim(cluster, own, job.owner)
-        except PodbayError as error:
-            self.log.warning(f"The pod could not be marked as this one's: {error}")
-        await self._without_left(cluster, pods)
-        return bool(own)
-
-    async def _without_left(self, cluster: LeasedCluster, pods: list[Object]) -> None:
-        """A worker that was killed leaves its pod, which then ends by itself and has no other task than the next try's."""
-        if self._retention(self.namespace) != ("never", None):
-            return
-        try:
-            names = await delete_left(cluster, pods, before=self.job.identity.try_number)
-        except PodbayError as error:
-            self.log.warning(f"The ended pod of an earlier try could not be deleted: {error}")
-        else:
-            for name in names:
-                self.log.info(f"Pod {name} was deleted: it has ended, and the try that made it was lost.")
-
-    async def _without_cleared(self, cluster: LeasedCluster, pods: list[Object]) -> int:
-        """Who clears a task wants it to run anew. Its former life ends its pod, unless that life is lost."""
-        given, cleared = self.job.given, self.job.cleared
-        if given.get("on_kill_action") == "keep_pod":
-            return 0
-        grace = given.get("termination_grace_period")
-        try:
-            names = await delete_tries(cluster, pods, upto=cleared, grace=grace)
-        except PodbayError as error:
-            self.log.warning(f"The pod of an earlier try could not be deleted: {error}")
-        else:
-            for name in names:
-                self.log.info(f"Pod {name} was deleted: it is of a try that was cleared.")
-        return cleared
+        keeps = self._retention(self.namespace) != ("never", None)
+        names = await LookBack(self.job, self.log).take_over(cluster, self.namespace, builder, keeps=keeps)
+        self.pod_names |= names
+        return bool(names)
 
     def _plan(self, builder: Builder, manifest: Object, run: float | None) -> PodPlan:
         given = self.job.given
@@ -250,6 +244,7 @@ class TaskRun:
             keep_on_kill=given.get("on_kill_action") == "keep_pod",
             infrastructure_retries=given.get("infrastructure_retries", 3),
             idempotent=bool(given.get("idempotent")),
+            overflow=self.place.patience,
             logs=wanted_logs(given, manifest),
             kill_grace=None if grace is None else float(grace),
         )
@@ -272,9 +267,6 @@ class TaskRun:
             where = f"{outcome.namespace}/{outcome.pod}"
             self.log.info(f"Pod {where} is held until {held}: podbay explain {where}; podbay release {where}")
         return end
-
-
-_LOOK_SECONDS: Final = 15.0
 
 
 class _TaskDriver(Driver):
@@ -319,9 +311,10 @@ class _TaskDriver(Driver):
             if pattern:
                 await self._calls.push(key, LINK_KEY, pod_link(pattern, self._run.namespace, checkpoint.pod))
             self._run.hears.created(self.engine.state.pod)
-            if checkpoint.outcome is None:
+            if checkpoint.outcome is None and not checkpoint.withdrawing and not self._run.place.moved:
                 # Its name tells the next life enough.
                 return
+        checkpoint = replace(checkpoint, moved=self._run.place.moved)
         kept: dict[str, Any] = {"try": key.try_number, "state": checkpoint.to_json()}
         if checkpoint.outcome is not None:
             kept |= kept_of(self._run.job, self.engine.state.pod, checkpoint.outcome, self.samples.to_json())
@@ -334,6 +327,9 @@ class _TaskDriver(Driver):
             self.engine.kill(self._run.lender.say(error))
 
     async def decided(self, outcome: Outcome) -> None:
+        if outcome.kind == "moved":
+            # The end of a pod, not of the task.
+            return
         outcome = self._run.lender.judge(outcome)
         if outcome.pod:
             self._run.hears.ended(self.engine.state.pod)

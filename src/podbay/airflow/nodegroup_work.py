@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from podbay.airflow.calls import AirflowCalls, TaskKey, TriggererCalls, key_of
 from podbay.airflow.carried import Carried
+from podbay.airflow.connection import cloud_place
 from podbay.airflow.ending import RETURN_VALUE, TaskEnd
 from podbay.aws.nodegroup import NodegroupOwner, NodegroupPlan
 from podbay.aws.nodegroup_work import Nodegroup
-from podbay.aws.place import FIELD, AwsLogin, EksPlace
+from podbay.aws.place import AwsLogin, EksPlace
 from podbay.errors import InvalidInputError, PodbayError
 
 __all__ = ["Act", "NodegroupWork", "find_place", "nodegroup_of", "work_of_trigger"]
@@ -24,15 +24,14 @@ async def find_place(plan: NodegroupPlan, calls: AirflowCalls) -> EksPlace:
     """The cluster: as the DAG says, else as its connection does. Raises InvalidInputError."""
     if plan.cluster_name:
         return EksPlace(cluster_name=plan.cluster_name, region=plan.region, aws_conn_id=plan.aws_conn_id)
-    said = (await calls.extras(plan.kubernetes_conn_id)).get(FIELD)
-    if isinstance(said, str):
-        said = json.loads(said)
-    if not said:
+    extras = await calls.extras(plan.kubernetes_conn_id)
+    place = cloud_place({}, extras, connection=plan.kubernetes_conn_id)
+    if not isinstance(place, EksPlace):
         raise InvalidInputError(
             f"connection {plan.kubernetes_conn_id} does not say which cluster of EKS it means: make it with "
             f"podbay connection add eks, or give EksNodegroup({plan.group_id!r}) cluster_name and region"
         )
-    return EksPlace(**said)
+    return place
 
 
 async def nodegroup_of(

@@ -128,6 +128,8 @@ class KubernetesPodOperator(PodTask, BaseOperator):
         result_transport: Literal["sidecar", "termination_message"] | None = None,
         idempotent: bool = False,
         infrastructure_retries: int = 3,
+        overflow_kubernetes_conn_id: str | None = None,
+        overflow_after_seconds: int = 60,
         hold_on_failure: timedelta | None = None,
         env_secrets: Mapping[str, str] | Sequence[str] | None = None,
         lend_connections: Sequence[str] | None = None,

@@ -12,6 +12,9 @@ from typing import Any, Final, Literal, TypeAlias
 
 __all__ = ["OURS", "PARAMETERS", "TEMPLATE_FIELDS", "Parameter", "Part", "parameters_of"]
 
+OVERFLOW_SECONDS: Final = 60
+"""A node that is being added takes minutes; a place that is just being left, seconds."""
+
 Part: TypeAlias = Literal["pod", "cluster", "plan", "log", "task", "none"]
 """Who takes it: the pod's request, the choice of the cluster, the run's plan, the task's log, the operator itself;
 "none" is accepted so that DAGs need no change, and has no effect."""
@@ -253,6 +256,20 @@ _OURS: Final = (
         "plan",
         "Pods that may replace one lost to the infrastructure within a try.",
         default=3,
+        zero_counts=True,
+        ours=True,
+    ),
+    Parameter(
+        "overflow_kubernetes_conn_id",
+        "cluster",
+        "Connection of another cluster, to which the task goes when this one has no room; its pod here is gone before.",
+        ours=True,
+    ),
+    Parameter(
+        "overflow_after_seconds",
+        "plan",
+        "How long it waits for room here first: for quota, a scheduling gate, a node.",
+        default=OVERFLOW_SECONDS,
         zero_counts=True,
         ours=True,
     ),
