@@ -8,6 +8,7 @@ cluster's nodes are scripted: a container of the image ubuntu says what an `echo
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
 import sys
@@ -31,6 +32,8 @@ script:
 def main() -> None:
     directory = Path(sys.argv[1]).absolute()
     directory.mkdir(exist_ok=True)
+    # Read when the first policy is asked for.
+    os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     program = directory / "aws"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE}/aws_program.py" "$@"\n')
