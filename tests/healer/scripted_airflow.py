@@ -34,6 +34,7 @@ class ScriptedAirflow:
     forget_cursor: bool = False
     refuses_notes: bool = False
     requests: list[str] = field(default_factory=list)
+    cleared: list[Any] = field(default_factory=list)
     patched: list[tuple[str, Any]] = field(default_factory=list)
 
     def put(self, dag: str, run: str, task: str, state: str | None, **more: Any) -> None:
@@ -93,6 +94,12 @@ class ScriptedAirflow:
             self.tasks[self.ends_while_paging]["state"] = "success"
         return answer
 
+    async def clear(self, request: web.Request) -> web.Response:
+        if refused := self._refuse(request):
+            return refused
+        self.cleared.append((request.match_info["dag"], await request.json()))
+        return web.json_response({"task_instances": [], "total_entries": 1})
+
     async def one(self, request: web.Request) -> web.Response:
         if refused := self._refuse(request):
             return refused
@@ -125,6 +132,7 @@ async def scripted_airflow() -> AsyncIterator[ScriptedAirflow]:
             web.get("/api/v2/version", found.version_of),
             web.route("*", "/auth/token", found.log_in),
             web.get("/api/v2/dags/~/dagRuns/~/taskInstances", found.list),
+            web.post("/api/v2/dags/{dag}/clearTaskInstances", found.clear),
             web.route("*", one, found.one),
             web.route("*", one + "/{index}", found.one),
         ]

@@ -350,6 +350,13 @@ def test_a_task_whose_pod_has_vanished(state: str, number: int, is_told: bool) -
     assert deeds(seen, failing) == ([("fail_task", "PodVanished")] if is_told else [])
 
 
+@pytest.mark.parametrize(("tries", "deed"), [(2, "retry_task"), (0, "fail_task")])
+def test_a_task_that_lost_its_pod_gets_another_try_while_it_has_one(tries: int, deed: str) -> None:
+    rules = replace(RULES, fail_lost=True, retry_lost=True)
+    lost = replace(task("deferred"), max_tries=tries)
+    assert deeds(world(airflow=answer(lost), vanished=(gone(),)), rules) == [(deed, "PodVanished")]
+
+
 def test_a_task_that_has_another_pod_has_lost_nothing() -> None:
     seen = world(pod(identity(incarnation=1)), airflow=answer(task("running")), vanished=(gone(),))
     assert deeds(seen, replace(RULES, fail_lost=True)) == []

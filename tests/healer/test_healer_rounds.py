@@ -216,6 +216,26 @@ async def test_a_vanished_pod_fails_its_task_if_that_is_wanted(scene: Scene) -> 
     assert name_of(pod) in body["note"]
 
 
+async def test_a_vanished_pod_gives_its_task_another_try_if_that_is_wanted(scene: Scene) -> None:
+    scene.airflow.put("d", "r:1+", "lost", "deferred", max_tries=2, map_index=4)
+    own = TaskIdentity(deployment="prod", dag_id="d", run_id="r:1+", task_id="lost", map_index=4)
+    pod = await scene.pod("lost", own=own)
+    healer = await scene.healer(replace(RULES, lost=0, retry_lost=True))
+    assert (await healer.round()).done == ()
+    await scene.client.delete(
+        PODS, name_of(pod), namespace=scene.namespace, options={"gracePeriodSeconds": 0}
+    )
+    await eventually(lambda: scene.store.get(scene.namespace, name_of(pod)) is None)
+    [done] = (await healer.round()).done
+    assert (done.action.deed, done.result) == ("retry_task", "done")
+    [(dag, body)] = scene.airflow.cleared
+    assert (dag, body["dag_run_id"], body["task_ids"], body["dry_run"]) == ("d", "r:1+", [["lost", 4]], False)
+    [(_, note)] = scene.airflow.patched
+    assert "was given another try" in note["note"]
+    [event] = await history(scene.client, scene.namespace, "prod")
+    assert event["action"] == "RetryTask"
+
+
 async def test_reports_are_told_once(scene: Scene) -> None:
     await scene.pod("t", labels={})
     scene.airflow.put("d", "r:1+", "t", "deferred")

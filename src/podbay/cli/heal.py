@@ -98,6 +98,9 @@ def heal(
     fail_lost: Annotated[
         bool, typer.Option("--fail-lost", help="Fail tasks whose pod has vanished; else they are reported.")
     ] = False,
+    retry_lost: Annotated[
+        bool, typer.Option("--retry-lost", help="Give them another try instead while they have retries left.")
+    ] = False,
     stop_share: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Share of running pods that one round may end.")
     ] = 0.3,
@@ -127,6 +130,7 @@ def heal(
             deployment=name,
             only_airflow=only_airflow,
             fail_lost=fail_lost,
+            retry_lost=retry_lost,
             stop_share=stop_share,
             per_minute=per_minute,
         )

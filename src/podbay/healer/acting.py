@@ -98,6 +98,8 @@ class Actor:
         try:
             if action.deed == "fail_task":
                 await self._airflow.fail(action.expected[0][0], f"Podbay's healer: {action.message}")
+            elif action.deed == "retry_task":
+                await self._airflow.retry(action.expected[0][0])
             else:
                 await _delete(client, action)
         except PodbayError as error:
@@ -150,7 +152,7 @@ async def _say_why(client: KubeClient, action: Action) -> str:
 
 async def _unsay(client: KubeClient, action: Action) -> None:
     """The pod is still there: whoever ends it now is not to be taken for us."""
-    if action.kind == "Pod" and action.deed != "fail_task":
+    if action.kind == "Pod" and action.deed in ("delete", "force_delete"):
         patch = {"metadata": {"uid": action.uid, "annotations": {HEALED: None}}}
         with suppress(ApiError):
             await client.patch(PODS, action.name, patch, namespace=action.namespace)

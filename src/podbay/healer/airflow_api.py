@@ -135,6 +135,21 @@ class AirflowApi:
         if answer.status != 200:
             raise AirflowApiError(f"Airflow does not set task {key} to failed: {_said(answer)}")
 
+    async def retry(self, key: TaskKey) -> None:
+        """Give a task instance another try, as clearing it by hand does. Raises AirflowApiError."""
+        one: list[Any] = [key.task_id, key.map_index] if key.map_index >= 0 else [key.task_id]
+        body = {
+            "dry_run": False,
+            "only_failed": False,
+            "dag_run_id": key.run_id,
+            "task_ids": [one] if key.map_index >= 0 else one,
+        }
+        answer = await self._call(
+            "POST", f"/api/v2/dags/{quote(key.dag_id, safe='')}/clearTaskInstances", body
+        )
+        if answer.status != 200:
+            raise AirflowApiError(f"Airflow does not give task {key} another try: {_said(answer)}")
+
     async def note(self, key: TaskKey, text: str) -> None:
         """Add a line to the note of a task instance, after what others have written there. Raises AirflowApiError.
 
@@ -287,6 +302,7 @@ def _task(body: Any) -> TaskInstance:
             try_number=int(number),
             ended_at=_aware(parse_time(ended)),
             has_trigger=body.get("trigger") is not None,
+            max_tries=int(body.get("max_tries") or 0),
         )
     except (KeyError, TypeError, ValueError):
         raise AirflowApiError("Airflow tells of a task instance in a shape that is not known here") from None

@@ -25,6 +25,7 @@ _VERBS: Final = {
     "delete": "Delete",
     "force_delete": "ForceDelete",
     "fail_task": "FailTask",
+    "retry_task": "RetryTask",
 }
 
 

@@ -20,7 +20,7 @@ __all__ = ["KEEP", "Case", "Finding", "PodFacts", "facts_of", "held_until", "was
 
 """Annotation "true": the healer leaves the pod alone for good."""
 
-Deed: TypeAlias = Literal["report", "delete", "force_delete", "fail_task"]
+Deed: TypeAlias = Literal["report", "delete", "force_delete", "fail_task", "retry_task"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

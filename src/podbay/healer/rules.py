@@ -21,6 +21,8 @@ class Rules:
     deployment's name (the upstream operator's) are only reported without it."""
     fail_lost: bool = False
     """Fail a task whose pod has vanished. Else it is reported."""
+    retry_lost: bool = False
+    """Give it another try instead, as long as it has retries left."""
     young: float = 120.0
     """A younger pod is never touched."""
     finished: float = 300.0

@@ -27,6 +27,7 @@ WORDS: Final = {
     "delete": "was deleted",
     "force_delete": "was removed by force",
     "fail_task": "is gone, and the task was set to failed",
+    "retry_task": "is gone, and the task was given another try",
 }
 _SUFFIX: Final = ".healer.log"
 

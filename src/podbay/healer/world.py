@@ -60,6 +60,8 @@ class TaskInstance:
     ended_at: datetime | None = None
     """By Airflow's clock."""
     has_trigger: bool = False
+    max_tries: int = 0
+    """The last try that may still be followed by another one."""
 
     @property
     def is_finished(self) -> bool:

@@ -5,7 +5,7 @@ Asked for pods that were seen and are gone, not for pods that are there (spec 23
 
 from __future__ import annotations
 
-from podbay.healer.facts import Finding
+from podbay.healer.facts import Deed, Finding
 from podbay.healer.rules import Rules
 from podbay.healer.world import TaskInstance, Vanished, World
 
@@ -18,9 +18,12 @@ def check_lost(gone: Vanished, owner: TaskInstance | None, world: World, rules: 
         return None
     if owner.try_number != gone.identity.try_number:
         return None
+    deed: Deed = "fail_task" if rules.fail_lost else "report"
+    if rules.retry_lost and owner.try_number <= owner.max_tries:
+        deed = "retry_task"
     return Finding(
         check="PodVanished",
-        deed="fail_task" if rules.fail_lost else "report",
+        deed=deed,
         message=f"pod {gone.name} is gone, and its task {owner.key} is still {owner.state}",
         age=world.moment - gone.since,
         grace=rules.lost,
