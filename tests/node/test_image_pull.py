@@ -244,6 +244,19 @@ async def test_unknown_host(puller: ImagePuller) -> None:
     assert "dial tcp: lookup registry.invalid: no such host" in text
 
 
+async def test_a_registry_that_is_down_and_up_again(
+    scripted: ScriptedRegistry, puller: ImagePuller, store: ImageStore
+) -> None:
+    layer = next(d for d in SMALL.manifest()[1] if d != SMALL.config_digest)
+    scripted.fault = lambda _: error(503, "UNAVAILABLE", "starting")
+    assert "503 Service Unavailable" in await refusal(puller, f"{scripted.address}/a:1")
+    scripted.fault = lambda request: error(503, "", "") if request.path.endswith(layer) else None
+    assert "503 Service Unavailable" in await refusal(puller, f"{scripted.address}/a:1")
+    assert store.images() == []
+    scripted.fault = lambda _: None
+    assert (await pull(puller, f"{scripted.address}/a:1")).id == SMALL.config_digest
+
+
 async def test_server_error(scripted: ScriptedRegistry, puller: ImagePuller) -> None:
     scripted.fault = lambda _: web.Response(status=500, text="<html>oops")
     text = await refusal(puller, f"{scripted.address}/a:1")

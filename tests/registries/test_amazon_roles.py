@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 import os
 import subprocess
@@ -14,10 +15,14 @@ import pytest
 import yaml
 from cloud_parts import ACCOUNT, REGION
 
+from podbay.embedded.cluster import ClusterOptions
+from podbay.embedded.scripted import ScriptedNode, ScriptedNodes
 from podbay.errors import InvalidInputError
 from podbay.registries.amazon.ecr import mint_token
 from podbay.registries.amazon.node_role import INLINE_NAME, cloudformation_template, grant_calls, pull_policy
 from podbay.registries.amazon.session import Aws, AwsCall
+from podbay.testing import Environment
+from podbay.testing.requests import Requests
 
 OTHER = "210987654321"
 HOST = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
@@ -58,6 +63,38 @@ async def test_a_role_of_another_account(aws: Aws, tmp_path: Path, monkeypatch: 
     assert (await mint_token(aws, HOST.replace(ACCOUNT, OTHER))).login.username == "AWS"
 
 
+async def test_on_nodes_of_the_same_cloud_a_token_is_said_to_be_needless(
+    aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "podbay.yaml").write_text("version: 1\nname: etl\nnamespace: etl-1\n")
+    words = ("registry", "add", HOST, "--cloud", "--unproven")
+    with (
+        Environment.start(
+            ClusterOptions(nodes=[lambda: ScriptedNodes([ScriptedNode(name=each) for each in ("a", "b")])])
+        ) as cluster,
+        Requests(cluster.kubeconfig) as api,
+    ):
+        for name, value in {
+            "HOME": str(tmp_path),
+            "PODBAY_HOME": str(tmp_path / "podbay"),
+            "PODBAY_CLUSTER": str(cluster.kubeconfig),
+            "PODBAY_FILE": str(tmp_path / "podbay.yaml"),
+        }.items():
+            monkeypatch.setenv(name, value)
+        podbay("apply", "--yes")
+        names = [each["metadata"]["name"] for each in api.call("GET", "/api/v1/nodes")[1]["items"]]
+        merge = {"Content-Type": "application/merge-patch+json"}
+        said = []
+        for name in names:
+            spec = {"spec": {"providerID": f"aws:///eu-central-1a/i-{name}"}}
+            code, answer = api.call("PATCH", f"/api/v1/nodes/{name}", spec, headers=merge)
+            assert code == 200, answer
+            said.append(await asyncio.to_thread(podbay, *words))
+    # With one node elsewhere the token is needed; on AWS alone it is not.
+    assert ["log in by itself" in each for each in said] == [False, True]
+    assert "podbay aws node-role ROLE" in said[1]
+
+
 # Roles of nodes
 
 
@@ -93,7 +130,7 @@ async def test_a_role_with_many_policies(aws: Aws) -> None:
 def podbay(*words: str) -> str:
     done = subprocess.run([PROGRAM, *words], capture_output=True, text=True, check=False, env={**os.environ})
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 async def test_node_role_by_command(aws: Aws) -> None:
