@@ -146,6 +146,19 @@ async def test_one_that_somebody_deletes_is_not_made_again(aws: EksNodes) -> Non
     assert aws.counts["POST"] == 1
 
 
+async def test_one_that_is_asked_for_while_its_setup_is_ended_is_deleted(aws: EksNodes) -> None:
+    aws.slow = True
+    group = made("cancelled")
+    making = asyncio.create_task(group.make())
+    await eventually(lambda: aws.counts["POST"])
+    making.cancel()
+    await asyncio.gather(making, return_exceptions=True)
+    ending = asyncio.create_task(group.ask_to_delete())
+    aws.slow = False
+    assert await ending
+    await eventually(lambda: aws.groups[group.name].status == "gone")
+
+
 async def test_requests_that_are_lost_are_sent_again(aws: EksNodes) -> None:
     said: list[str] = []
     group = made("network", said)

@@ -66,6 +66,8 @@ class EksNodes:
         """Requests about node groups, by method."""
         self.coming = True
         """False: nodes are not made, and node groups stay CREATING."""
+        self.slow = False
+        """Requests for node groups are taken, and answered when this is False again."""
         self.failure = ""
         """What AWS says of node groups that are made from now on, in place of making nodes."""
         self.down = 0
@@ -139,6 +141,8 @@ class EksNodes:
 
     async def _create(self, request: web.Request, body: bytes, cluster: str) -> web.Response:
         asked = json.loads(body)
+        while self.slow:
+            await asyncio.sleep(0.02)
         answer = await self._forward(request, body)
         if answer.status != 200:
             return answer

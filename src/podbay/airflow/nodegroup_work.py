@@ -70,12 +70,13 @@ class NodegroupWork:
         )
         self._calls = calls
         self._log = log
+        self._group: Nodegroup | None = None
 
     async def run(self) -> TaskEnd:
         """To its end. What goes wrong is the task's end, so that its callbacks are told."""
         self._log.info(self.carried.reason)
         try:
-            group = await self._group()
+            group = await self._found()
             if self._act == "unmake":
                 await group.unmake()
                 return TaskEnd(state="success", message=f"{group} is gone")
@@ -87,8 +88,10 @@ class NodegroupWork:
             return TaskEnd(state="failed", message=message)
         return TaskEnd(state="success", message=f"{group} is ACTIVE", xcoms={RETURN_VALUE: name})
 
-    async def _group(self) -> Nodegroup:
-        return await nodegroup_of(self._plan, self._owner, self._calls, self._log.info)
+    async def _found(self) -> Nodegroup:
+        if self._group is None:
+            self._group = await nodegroup_of(self._plan, self._owner, self._calls, self._log.info)
+        return self._group
 
     async def killed(self) -> None:
         """As TriggerWork; but a node group that nobody needs costs more than one that is made again."""
@@ -113,7 +116,7 @@ class NodegroupWork:
 
     async def delete(self, why: str) -> None:
         """Ask for the node group's deletion; a setup that has not succeeded has no teardown. Raises PodbayError."""
-        group = await self._group()
+        group = await self._found()
         if await group.ask_to_delete():
             self._log.info(f"{group} is being deleted: {why}.")
 

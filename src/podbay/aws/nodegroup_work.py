@@ -6,6 +6,7 @@ point, because each round looks first at what there is.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -53,6 +54,7 @@ class Nodegroup:
     say: Say = lambda _: None
     clock: Clock = field(default_factory=SystemClock)
     _said: str = ""
+    _creating: asyncio.Future[None] | None = None
     _known: Aws | None = None
     _known_until: float = 0.0
 
@@ -87,7 +89,9 @@ class Nodegroup:
                 if step == "done":
                     return
                 if step == "create":
-                    await self._create()
+                    # Whoever is cancelled meanwhile has asked for it all the same: ask_to_delete waits for the answer.
+                    self._creating = asyncio.ensure_future(self._create())
+                    await asyncio.shield(self._creating)
                     made = True
                 elif step == "delete":
                     await self._delete()
@@ -150,6 +154,8 @@ class Nodegroup:
 
     async def ask_to_delete(self) -> bool:
         """Ask once and do not wait; False when there is nothing of ours. Raises PodbayError."""
+        if self._creating is not None:
+            await asyncio.gather(self._creating, return_exceptions=True)
         seen = await self._look()
         if next_of_delete(seen, tags_of(self.owner)) != "delete":
             return False
