@@ -107,7 +107,7 @@ def test_a_kill_says_that_at_least_the_limit_was_needed() -> None:
     assert proposed(runs)["memory"] == "640Mi"
     answer = one(runs)
     assert isinstance(answer, Proposal)
-    assert answer.reasons == ("memory: 1 of 5 runs killed at up to 512Mi",)
+    assert answer.reasons == ("memory: 1 of 5 runs killed for it, at up to 512Mi",)
     assert answer.seen.memory == 512 * MIB
 
 
@@ -122,6 +122,16 @@ def test_a_run_that_was_given_more_and_went_well_tells_what_was_needed() -> None
     )
     assert answer.proposed["limits"]["memory"] == "752Mi"
     assert answer.reasons[-1] == "memory: at most 600Mi in 6 runs"
+
+
+def test_a_run_that_was_given_more_tells_of_the_one_before_it() -> None:
+    """Of a try that a worker began Airflow forgets the XComs of the try before."""
+    more = Size(250, 768 * MIB)
+    runs = [run(peak=None, requests=more, limits=more, written=512 * MIB)] * 5
+    answer = one(runs)
+    assert isinstance(answer, Proposal)
+    assert answer.proposed["limits"]["memory"] == "640Mi"
+    assert answer.reasons == ("memory: 5 of 5 runs killed for it, at up to 512Mi",)
 
 
 def test_the_size_of_the_latest_run_is_the_one_of_now() -> None:

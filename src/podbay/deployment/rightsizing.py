@@ -59,8 +59,13 @@ class Run:
     """For its memory."""
 
     @property
+    def too_little(self) -> int:
+        """Bytes of memory that were not enough, for this run or for the try that made it get more; 0 for none known."""
+        return (self.limits.memory or 0) if self.killed else (self.written or 0)
+
+    @property
     def counts(self) -> bool:
-        return self.seen is not None or (self.killed and bool(self.limits.memory))
+        return self.seen is not None or self.too_little > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +168,7 @@ def _peak(runs: Iterable[Run], resource: str) -> int | None:
 
 def _killed(runs: Iterable[Run]) -> int:
     """The largest limit that was too little."""
-    return max((each.limits.memory or 0 for each in runs if each.killed), default=0)
+    return max((each.too_little for each in runs), default=0)
 
 
 def _memory(runs: Sequence[Run], last: Run, deployment: Deployment | None) -> _Verdict:
@@ -174,8 +179,8 @@ def _memory(runs: Sequence[Run], last: Run, deployment: Deployment | None) -> _V
     if not peak:
         return _Verdict(None)
     if killed >= (measured or 0):
-        times = sum(each.killed for each in runs)
-        said = f"memory: {times} of {len(runs)} runs killed at up to {_bytes(killed)}"
+        times = sum(each.too_little > 0 for each in runs)
+        said = f"memory: {times} of {len(runs)} runs killed for it, at up to {_bytes(killed)}"
     else:
         said = f"memory: at most {_bytes(peak)} in {len(runs)} runs"
     wanted = max(_LEAST_MEMORY, _rounded(ceil(peak * HEADROOM), _MIB * (16 if peak < 1 << 30 else 64)))
