@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ KINDS = ("ours", "adopted")
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str | Callable[[], object], *, seconds: float = 150) -> T:
+def until(condition: Callable[[], T], what: str | Callable[[], object], *, seconds: float = 300) -> T:
     """The first true answer. Raises TimeoutError, saying what did not come."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
@@ -74,6 +74,8 @@ class Behaviour:
     api: AirflowApi
     triggerers: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
+    _known: set[int] = field(default_factory=set)
+    """Also those that have ended: Airflow remembers them."""
 
     @classmethod
     @contextlib.contextmanager
@@ -105,9 +107,10 @@ class Behaviour:
     def _know(self, process: subprocess.Popen[bytes]) -> int:
         def new() -> set[int]:
             assert process.poll() is None, self.home.log("triggerer").read_text()[-3000:]
-            return self._reporting() - set(self.triggerers)
+            return self._reporting() - self._known
 
         (number,) = until(new, "a new triggerer")
+        self._known.add(number)
         self.triggerers[number] = process
         return number
 
@@ -124,10 +127,34 @@ class Behaviour:
         """To the triggerer and the process that runs its triggers."""
         os.killpg(self.triggerers[number].pid, which)
 
+    def kill(self, number: int) -> None:
+        """As `kill -9` does."""
+        self.signal(number, signal.SIGKILL)
+        self.triggerers.pop(number).wait()
+
+    def stop(self, number: int) -> None:
+        """As a deployment does: it may give its tasks away."""
+        process = self.triggerers.pop(number)
+        process.terminate()
+        process.wait(120)
+
     def let_go(self, name: str) -> None:
         (self.home.told / name).touch()
 
     # -- DAGs and their callbacks
+
+    def read_again(self, *dag_ids: str) -> None:
+        """Wait until the changed file of these DAGs has become another version of each."""
+        before = self._versions(dag_ids)
+        token = self.api.call("GET", f"/api/v2/dags/{dag_ids[0]}")["file_token"]
+        self.api.call("PUT", f"/api/v2/parseDagFile/{token}")
+        until(
+            lambda: all(map(int.__lt__, before, self._versions(dag_ids))),
+            lambda: f"other versions than {before} of {dag_ids}",
+        )
+
+    def _versions(self, dag_ids: Iterable[str]) -> list[int]:
+        return [self.api.call("GET", f"/api/v2/dags/{each}/dagVersions")["total_entries"] for each in dag_ids]
 
     def pause(self, dag_id: str, paused: bool) -> None:
         self.api.call("PATCH", f"/api/v2/dags/{dag_id}", {"is_paused": paused})

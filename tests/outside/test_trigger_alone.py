@@ -57,9 +57,7 @@ class Supervisor:
                 self.xcoms[message.task_id, message.key] = message.value
                 return comms.OKResponse(ok=True)
             case comms.GetXCom():
-                return comms.XComResult(
-                    key=message.key, value=self.xcoms.get((message.task_id, message.key))
-                )
+                return comms.XComResult(key=message.key, value=self.xcoms.get((message.task_id, message.key)))
             case comms.GetTaskStates() if self.state is not None:
                 states = dict.fromkeys(message.task_ids or (), self.state)
                 return comms.TaskStatesResult(task_states={message.run_ids[0]: states})

@@ -1,23 +1,21 @@
 """What Airflow and its users do to tasks, each DAG once with our operator and once with upstream's, adopted.
 
-Pods live by a script, except those of `held`, which write lines until their test lets them go.
+Pods live by a script, except those of held.py.
 """
 
 from __future__ import annotations
 
 import datetime
-import os
-from pathlib import Path
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator as UpstreamOperator
 from airflow.sdk import DAG, TaskGroup, TriggerRule
+from held import HELD, HOLDS, HOME
 from kubernetes.client import models as k8s
 
 from podbay import KubernetesPodOperator
 
 SCRIPT = "scripted.podbay.dev/"
-HOME = Path(os.environ["AIRFLOW_HOME"])
 SHARED: dict[str, Any] = {
     "namespace": "scripted",
     "image": "example.com/task:1",
@@ -31,11 +29,6 @@ SHARED: dict[str, Any] = {
 }
 GATED = {"spec": {"schedulingGates": [{"name": "test.podbay.dev/gate"}], "containers": [{"name": "base"}]}}
 """The pod does not start before its test says so."""
-RESULT = "/airflow/xcom/return.json"
-HOLDS = (
-    'i=0; while [ ! -e /told/$0 ]; do echo line $i; i=$((i+1)); sleep 0.2; done; echo "lines $i"; '
-    f"echo '\"'$0'\"' > {RESULT}"
-)
 
 
 def noted(moment: str) -> Any:
@@ -88,7 +81,9 @@ def dags_of(operator: Any, kind: str) -> None:
 
     with dag("ruled"):
         good, bad = pod("good"), pod("bad", {"exit-code": "1"})
-        skips = pod("skips", {"exit-code": "99"}, skip_on_exit_code=99)
+        # The last one: what skips first would have the others skipped before they see the failure.
+        skips = pod("skips", {"exit-code": "99"}, skip_on_exit_code=99, trigger_rule="all_done")
+        [good, bad] >> skips
         for rule in TriggerRule:
             if rule in (TriggerRule.ALWAYS, TriggerRule.ALL_DONE_SETUP_SUCCESS):
                 continue
@@ -107,6 +102,10 @@ def dags_of(operator: Any, kind: str) -> None:
         for number, weight in enumerate((1, 5, 3)):
             pod(f"pod-{number}", priority_weight=weight, weight_rule="absolute", pod_template_dict=GATED)
 
+    with dag("pooled"):
+        for number in range(2):
+            pod(f"pod-{number}", pool=f"narrow_{kind}", pod_template_dict=GATED)
+
     with dag("called"):
         told = {f"on_{each}_callback": noted(each) for each in ("success", "failure", "retry", "skipped")}
         pod("succeeds", **told)
@@ -114,17 +113,9 @@ def dags_of(operator: Any, kind: str) -> None:
         pod("skips", {"exit-code": "99"}, skip_on_exit_code=99, **told)
         pod("fails-twice", {"exit-code": "1"}, retries=1, **told)
 
-    held: dict[str, Any] = {
-        "namespace": "containers",
-        "image": "localhost/bb:1",
-        "retries": 1,
-        "do_xcom_push": True,
-        "volumes": [k8s.V1Volume(name="told", host_path=k8s.V1HostPathVolumeSource(path=str(HOME / "told")))],
-        "volume_mounts": [k8s.V1VolumeMount(name="told", mount_path="/told", read_only=True)],
-    }
     for name in ("killed", "stalled", "stopped"):
         with dag(f"triggerer_{name}"):
-            operator(task_id="held", cmds=["sh", "-c", HOLDS], arguments=[f"{name}-{kind}"], **held)
+            operator(task_id="held", cmds=["sh", "-c", HOLDS], arguments=[f"{name}-{kind}"], **HELD)
 
 
 for each_kind, each_operator in {"ours": KubernetesPodOperator, "adopted": UpstreamOperator}.items():
