@@ -20,8 +20,10 @@ from deployment_parts import (
     planned,
 )
 
+from podbay.aio.clock import SystemClock
 from podbay.deployment.apply import Applied, apply_plan
 from podbay.deployment.desired import desired_objects
+from podbay.deployment.destroy import destroy, removal_of
 from podbay.deployment.observe import observe
 from podbay.deployment.parts import COLLECTIONS
 from podbay.deployment.plan import make_plan
@@ -164,6 +166,32 @@ async def test_an_apply_cut_off_anywhere_is_finished_by_the_next(
         assert (await planned(kube, wanted)).work == ()
     finally:
         await gone(kube, wanted)
+
+
+@pytest.mark.parametrize("step", range(4))
+async def test_a_destroy_cut_off_anywhere_is_finished_by_the_next(
+    kube: KubeClient, podbay_cluster: Environment, api: Requests, step: int
+) -> None:
+    """The right to launch pods goes first, so that what is left limits nobody who could launch any."""
+    wanted = deployment()
+    await apply_plan(kube, await planned(kube, wanted))
+    removal = await removal_of(kube, wanted)
+    assert len(removal.changes) == 4
+    kind, name = removal.changes[step].key
+    resource = next(each.resource.resource for each in COLLECTIONS if each.kind == kind)
+    match = {"agent": "cut-destroy", "verb": "delete", "resource": resource, "name": name}
+    code, answer = api.call("POST", FAULTS, {"do": "drop", "match": match})
+    assert code == 201, answer
+    async with client_of(podbay_cluster.kubeconfig, patience=0.1, agent="cut-destroy") as broken:
+        with pytest.raises(UnreachableError):
+            await destroy(broken, removal, SystemClock(), wait_seconds=0.0)
+    if step:
+        bindings = (await kube.list(ROLE_BINDINGS, namespace=wanted.namespace)).items
+        assert f"{wanted.namespace}-pod-launcher" not in {each["metadata"]["name"] for each in bindings}
+    left = await removal_of(kube, wanted)
+    assert any(str(each) == f"{kind} {name}" for each in left.changes), "it knows what is left"
+    await gone(kube, wanted, wait=True)
+    assert (await removal_of(kube, wanted)).changes == ()
 
 
 async def test_an_apply_whose_answers_are_lost_does_everything_once(
