@@ -19,7 +19,7 @@ import cloud_parts
 import images
 from cloud_parts import Tokens, amazon, cloud_registry, entra, google, proxy
 from moto.server import ThreadedMotoServer
-from registry_parts import Authority
+from self_signed import Authority
 
 import registries
 

@@ -8,7 +8,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,6 +17,7 @@ from typing import Any
 
 import images
 from aiohttp import web
+from patience import until
 
 USER, PASSWORD = "puller", "s3cret-word"
 
@@ -28,47 +28,60 @@ def has_registry() -> bool:
 
 @contextmanager
 def docker_registry(directory: Path, *, auth: bool = False) -> Iterator[str]:
-    """The address ("127.0.0.1:port") of a real registry, with a password if wanted."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    """The address ("127.0.0.1:port") of a real registry with data of its own, with a password if wanted."""
+    with serve(directory, directory / "data", auth=htpasswd(directory) if auth else None) as address:
+        yield address
+
+
+@contextmanager
+def serve(
+    directory: Path, data: Path, *, auth: dict[str, Any] | None = None, tls: dict[str, str] | None = None
+) -> Iterator[str]:
+    """A real registry over data that others may serve, too; `auth` and `tls` are those parts of its configuration."""
+    address = free_address()
     config: dict[str, Any] = {
         "version": "0.1",
         "log": {"level": "error", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(directory / "data")}},
-        "http": {"addr": address},
+        "storage": {"filesystem": {"rootdirectory": str(data)}},
+        "http": {"addr": address, **({"tls": tls} if tls else {})},
+        **({"auth": auth} if auth else {}),
     }
-    if auth:
-        line = subprocess.run(
-            ["htpasswd", "-nbB", USER, PASSWORD], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        (directory / "htpasswd").write_text(f"{line}\n")
-        config["auth"] = {"htpasswd": {"realm": "tests", "path": str(directory / "htpasswd")}}
-    (directory / "config.yml").write_text(json.dumps(config))
+    path = directory / f"{address.rpartition(':')[2]}.yml"
+    path.write_text(json.dumps(config))
     process = subprocess.Popen(
-        ["docker-registry", "serve", str(directory / "config.yml")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        ["docker-registry", "serve", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        _await_port(address)
+        until(lambda: _listens(address))
         yield address
     finally:
         process.terminate()
         process.wait()
 
 
-def _await_port(address: str) -> None:
+def htpasswd(directory: Path) -> dict[str, Any]:
+    """Its configuration by which it takes USER with PASSWORD."""
+    line = subprocess.run(
+        ["htpasswd", "-nbB", USER, PASSWORD], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    (directory / "htpasswd").write_text(f"{line}\n")
+    return {"htpasswd": {"realm": "tests", "path": str(directory / "htpasswd")}}
+
+
+def free_address() -> str:
+    """An address where nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def _listens(address: str) -> bool:
     host, port = address.split(":")
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection((host, int(port)), 1).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
+    try:
+        socket.create_connection((host, int(port)), 1).close()
+    except OSError:
+        return False
+    return True
 
 
 def push(address: str, repository: str, tag: str, manifest: bytes, blobs: dict[str, bytes]) -> str:
@@ -164,10 +177,3 @@ def error(status: int, code: str, message: str, **headers: str) -> web.Response:
     return web.json_response(
         body, status=status, headers={k.replace("_", "-"): v for k, v in headers.items()}
     )
-
-
-def unreachable() -> str:
-    """An address where nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"

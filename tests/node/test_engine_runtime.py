@@ -123,7 +123,7 @@ async def test_an_image_of_another_architecture_is_not_found(engine: EngineRunti
 
 async def test_a_registry_that_is_down(engine: EngineRuntime) -> None:
     with pytest.raises(PullError, match="cannot be reached") as caught:
-        await engine.pull_image(f"{registries.unreachable()}/team/small:1")
+        await engine.pull_image(f"{registries.free_address()}/team/small:1")
     assert caught.value.reason == "RegistryUnavailable"
 
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import ssl
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import images
 import pytest
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from images import Layer, build
+from self_signed import Authority
 
 import registries
 from podbay.errors import PullError
@@ -234,7 +229,7 @@ async def test_the_registrys_own_words_are_told(scripted: ScriptedRegistry, pull
 
 
 async def test_unreachable(puller: ImagePuller) -> None:
-    address = registries.unreachable()
+    address = registries.free_address()
     text = await refusal(puller, f"{address}/a:1")
     assert text.endswith(f"dial tcp {address}: connect: connection refused")
 
@@ -504,33 +499,9 @@ async def test_a_netrc_file_has_no_say(
 # TLS
 
 
-def _self_signed(directory: Path) -> ssl.SSLContext:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "registry")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    pem = directory / "server.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    pem.write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(pem)
-    return context
-
-
 async def test_a_certificate_nobody_signed(tmp_path: Path, puller: ImagePuller) -> None:
     registry = ScriptedRegistry()
-    async with registry.serve(_self_signed(tmp_path)):
+    async with registry.serve(Authority.make(tmp_path).server()):
         text = await refusal(puller, f"{registry.address}/a:1")
     assert "tls: failed to verify certificate: x509: certificate signed by unknown authority" in text
     assert registry.requests == []

@@ -7,7 +7,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -20,7 +19,7 @@ import aiohttp
 from aiohttp import web
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from registry_parts import Authority
+from self_signed import Authority
 
 from registries import ScriptedRegistry, error
 
@@ -77,9 +76,7 @@ def jwt(claims: dict[str, Any], signature: str) -> str:
 
 @asynccontextmanager
 async def cloud_registry(tokens: Tokens, authority: Authority) -> AsyncIterator[ScriptedRegistry]:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(authority.certificate, authority.key)
-    async with ScriptedRegistry(fault=tokens.gate).serve(context) as registry:
+    async with ScriptedRegistry(fault=tokens.gate).serve(authority.server()) as registry:
         yield registry
 
 

@@ -10,7 +10,8 @@ import images
 import pytest
 from cloud_parts import REGION
 from moto.server import ThreadedMotoServer
-from registry_parts import ARM, FOREIGN, SMALL, Authority, Shelf, htpasswd, serve, tls
+from registry_parts import ARM, FOREIGN, SMALL, Shelf
+from self_signed import Authority
 
 import registries
 from podbay.registries.amazon.session import Aws
@@ -81,5 +82,6 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 @pytest.fixture(scope="session")
 def locked(shelf: Shelf, authority: Authority) -> Iterator[str]:
     """The same images behind TLS and a password."""
-    with serve(shelf.directory, shelf.data, tls=tls(authority), auth=htpasswd(shelf.directory)) as address:
+    password = registries.htpasswd(shelf.directory)
+    with registries.serve(shelf.directory, shelf.data, tls=authority.files, auth=password) as address:
         yield address

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import base64
-import ipaddress
 import json
-import socket
-import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,10 +15,9 @@ from typing import Any
 from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.x509.oid import NameOID
 from images import Layer, build
-from patience import until
 
 import registries
 from podbay.kube.config import SecretText
@@ -48,93 +44,6 @@ class Shelf:
     directory: Path
     digest: str
     index: str
-
-
-@dataclass(frozen=True)
-class Authority:
-    """A certificate that nobody trusts unless told, for 127.0.0.1 and a few names; its own authority."""
-
-    certificate: Path
-    key: Path
-
-    @classmethod
-    def make(cls, directory: Path, *names: str, valid_for: timedelta = timedelta(days=1)) -> Authority:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
-        now = datetime.now(UTC)
-        loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        made = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=2))
-            .not_valid_after(now + valid_for)
-            .add_extension(x509.SubjectAlternativeName([loopback, *map(x509.DNSName, names)]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        found = cls(directory / "tests.crt", directory / "tests.key")
-        found.certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-        found.key.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return found
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
-
-
-@contextmanager
-def serve(directory: Path, data: Path, **http: Any) -> Iterator[str]:
-    """docker-registry over the data of another one; `http` and `auth` are its configuration's parts."""
-    address = free_address()
-    auth = http.pop("auth", None)
-    config: dict[str, Any] = {
-        "version": "0.1",
-        "log": {"level": "error", "accesslog": {"disabled": True}},
-        "storage": {"filesystem": {"rootdirectory": str(data)}},
-        "http": {"addr": address, **http},
-        **({"auth": auth} if auth else {}),
-    }
-    path = directory / f"{address.rpartition(':')[2]}.yml"
-    path.write_text(json.dumps(config))
-    process = subprocess.Popen(
-        ["docker-registry", "serve", str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        until(lambda: _listens(address))
-        yield address
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _listens(address: str) -> bool:
-    host, port = address.split(":")
-    try:
-        socket.create_connection((host, int(port)), 1).close()
-    except OSError:
-        return False
-    return True
-
-
-def htpasswd(directory: Path) -> dict[str, Any]:
-    line = subprocess.run(
-        ["htpasswd", "-nbB", USER, PASSWORD], capture_output=True, text=True, check=True
-    ).stdout
-    (directory / "htpasswd").write_text(line.strip() + "\n")
-    return {"htpasswd": {"realm": "tests", "path": str(directory / "htpasswd")}}
-
-
-def tls(authority: Authority) -> dict[str, str]:
-    return {"certificate": str(authority.certificate), "key": str(authority.key)}
 
 
 @dataclass

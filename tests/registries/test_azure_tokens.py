@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 from cloud_parts import jwt, proxy
-from registry_parts import Authority
+from self_signed import Authority
 
 from podbay.errors import CredentialError, RegistryError
 from podbay.registries.azure import is_azure, mint_azure_token
@@ -49,11 +48,9 @@ async def cloud(
 ) -> AsyncIterator[tuple[Cloud, dict[str, str]]]:
     """The cloud, and the environment in which the registry's name leads to it."""
     authority = Authority.make(tmp_path, HOST)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(authority.certificate, authority.key)
     found = Cloud()
     registry, entra = ScriptedRegistry(fault=found.answer), ScriptedRegistry(fault=found.answer)
-    async with registry.serve(context), entra.serve(), proxy({HOST: registry.address}) as through:
+    async with registry.serve(authority.server()), entra.serve(), proxy({HOST: registry.address}) as through:
         for name, value in {
             "HTTPS_PROXY": through,
             "NO_PROXY": "127.0.0.1",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from patience import eventually
 from podbay_image import podbay_image
-from registry_parts import Authority
+from self_signed import Authority
 
 import registries
 from podbay.aio.clock import SystemClock

@@ -23,11 +23,12 @@ import pytest
 from cloud_parts import Plugin, Tokens, amazon, cloud_registry, entra, google, proxy
 from moto.server import ThreadedMotoServer
 from patience import PATIENCE, eventually
-from registry_parts import SERVICE, Authority, TokenServer, free_address, htpasswd, serve, tls
+from registry_parts import SERVICE, TokenServer
+from self_signed import Authority
 
 import registries
 from podbay.embedded.containers import runtime_available
-from registries import PASSWORD, USER
+from registries import PASSWORD, USER, free_address, htpasswd, serve
 
 HERE = Path(__file__).parent
 AIRFLOW = HERE.parents[1] / ".venv-airflow" / "bin" / "podbay"
@@ -115,7 +116,7 @@ async def world(directory: Path) -> AsyncIterator[World]:
                 found = image(kind, tag).manifest()
                 digests[f"{kind}:{tag}"] = registries.push(shelf, f"team/{kind}", tag, *found)
         data = directory / "data"
-        locked = stack.enter_context(serve(directory, data, tls=tls(authority), auth=htpasswd(directory)))
+        locked = stack.enter_context(serve(directory, data, tls=authority.files, auth=htpasswd(directory)))
         guarded = await guarded_registry(stack, directory, data)
         (directory / "plugin").mkdir()
         of_plugin = stack.enter_context(serve(directory, data, auth=htpasswd(directory / "plugin")))

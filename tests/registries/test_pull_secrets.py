@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import random
-import ssl
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +15,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
-from registry_parts import Authority
+from self_signed import Authority
 
 from podbay.aio.clock import SystemClock
 from podbay.aio.virtual import VirtualClock
@@ -188,8 +187,6 @@ async def test_a_new_token_is_proven_by_the_registry(
 ) -> None:
     """ECR's own name, over TLS: the registry takes the second token and no other."""
     authority = Authority.make(tmp_path, HOST)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(authority.certificate, authority.key)
     wanted = "Basic " + base64.b64encode(b"AWS:token-2").decode()
 
     def answer(request: web.Request) -> web.Response:
@@ -200,7 +197,7 @@ async def test_a_new_token_is_proven_by_the_registry(
     clock = VirtualClock()
     cloud = Cloud(clock)
     await write_pull_secret(kube, deployment.namespace, secret("ecr"), now=clock.now())
-    async with ScriptedRegistry(fault=answer).serve(context) as registry:
+    async with ScriptedRegistry(fault=answer).serve(authority.server()) as registry:
         pointing = Pointing(int(registry.address.rpartition(":")[2]))
         options = ClientOptions(ca_file=authority.certificate, resolver=pointing)
         async with RegistryClient(options) as client:

@@ -17,11 +17,12 @@ import boto3
 import images
 import pytest
 from moto.server import ThreadedMotoServer
-from registry_parts import FOREIGN, SMALL, Authority, Shelf
+from registry_parts import FOREIGN, SMALL, Shelf
+from self_signed import Authority
 
 import registries
 from podbay.testing import Environment
-from registries import PASSWORD, USER, unreachable
+from registries import PASSWORD, USER, free_address
 
 pytestmark = pytest.mark.slow
 
@@ -199,7 +200,7 @@ def test_words_that_are_refused(desk: Desk) -> None:
     assert "; here --cloud fits" in desk("registry", "add", ECR, code=1)
     assert "the password is empty" in desk("registry", "add", "ghcr.io", "-u", "x", code=1)
     assert "none of Amazon's, Google's and Azure's" in desk("registry", "add", "ghcr.io", "--cloud", code=1)
-    nowhere = unreachable()
+    nowhere = free_address()
     assert "nothing listens there" in desk("registry", "add", nowhere, "-u", "x", stdin="y", code=1)
     said = desk("registry", "add", nowhere, "-u", "x", "--unproven", stdin="y")
     assert "is made without a proof" in said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -15,7 +14,8 @@ import images
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
-from registry_parts import GOOD, SERVICE, SMALL, WRONG, Authority, Shelf, TokenServer, free_address, serve
+from registry_parts import GOOD, SERVICE, SMALL, WRONG, Shelf, TokenServer
+from self_signed import Authority
 
 from podbay.errors import RegistryError
 from podbay.kube.config import SecretText
@@ -25,7 +25,7 @@ from podbay.registries.client import ClientOptions, RegistryClient
 from podbay.registries.facts import image_facts, with_any_login
 from podbay.registries.image_name import parse_image_name
 from podbay.registries.logins import ANONYMOUS, Login
-from registries import PASSWORD, USER, ScriptedRegistry, error, unreachable
+from registries import PASSWORD, USER, ScriptedRegistry, error, free_address, serve
 
 
 @asynccontextmanager
@@ -81,9 +81,7 @@ async def test_a_certificate_that_nobody_vouches_for(locked: str) -> None:
 
 async def test_a_certificate_out_of_date(shelf: Shelf, tmp_path: Path) -> None:
     old = Authority.make(tmp_path, valid_for=timedelta(days=-1))
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(old.certificate, old.key)
-    async with ScriptedRegistry().serve(context) as registry, client(old) as asking:
+    async with ScriptedRegistry().serve(old.server()) as registry, client(old) as asking:
         err = await refusal(asking.log_in(registry.address, GOOD))
         assert err.kind == "tls"
         assert "not valid now" in str(err)
@@ -277,7 +275,7 @@ async def test_answers_that_are_none(answer: Callable[[web.Request], Any], kind:
 
 async def test_registries_that_are_not_there() -> None:
     async with client() as asking:
-        err = await refusal(asking.log_in(unreachable(), GOOD))
+        err = await refusal(asking.log_in(free_address(), GOOD))
         assert err.kind == "refused"
         assert "nothing listens there" in str(err)
         err = await refusal(asking.log_in("registry.invalid", GOOD))
