@@ -9,11 +9,14 @@ from typing import Any
 import boto3
 import pytest
 import yaml
+from airflow.sdk import DAG
 from airflow_api import AirflowApi, Run
 from eks_nodes import EksNodes, moto_server
 from patience import until
 from pods_of_tasks import lines_of
 
+from podbay.airflow.nodegroup_tasks import RunTimedOut
+from podbay.aws.nodegroup import NodegroupOwner, NodegroupPlan, create_parameters
 from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.scripted.script import Script
 from podbay.testing import Environment
@@ -147,6 +150,33 @@ def test_a_run_whose_time_is_up_leaves_no_group(
     assert run.task("slow.delete_nodegroup").state == "skipped"
     # On a slow machine its time may be up before AWS was asked.
     until(lambda: is_gone(aws, "slow") or not aws.named("slow"), tell=lambda: aws.named("slow"))
+
+
+def test_the_callback_for_such_runs_deletes_the_group(aws: EksNodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    login = {
+        "conn_type": "aws",
+        "login": "somebody",
+        "password": "hidden",
+        "extra": {"endpoint_url": aws.address},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_HERE", json.dumps(login))
+    plan = NodegroupPlan(
+        kubernetes_conn_id="k8s",
+        node_role="arn:aws:iam::111122223333:role/nodes",
+        group_id="late",
+        cluster_name=CLUSTER,
+        region=REGION,
+        aws_conn_id="here",
+    )
+    owner = NodegroupOwner(deployment="airflow", dag_id="d", run_id="r", group_id="late")
+    client(aws).create_nodegroup(**create_parameters(plan, owner, CLUSTER, ["subnet-a"]))
+    with DAG("d") as dag:
+        until(lambda: aws.named("late")[0].status == "ACTIVE")
+    RunTimedOut(plan.to_json())({"reason": "timed_out", "run_id": "another", "dag": dag})
+    RunTimedOut(plan.to_json())({"reason": "task_failure", "run_id": "r", "dag": dag})
+    assert aws.named("late")[0].status == "ACTIVE"
+    RunTimedOut(plan.to_json())({"reason": "timed_out", "run_id": "r", "dag": dag})
+    until(lambda: is_gone(aws, "late"), tell=lambda: aws.named("late"))
 
 
 def test_a_run_that_a_user_fails_leaves_no_group(

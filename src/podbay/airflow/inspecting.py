@@ -70,7 +70,9 @@ def _file_report(file: Path, root: Path) -> dict[str, Any]:
 
 def _is_pod(task: Any) -> bool:
     operator_class = task.operator_class if task.is_mapped else type(task)
-    return hasattr(operator_class, "podbay_start") or any(
+    if hasattr(operator_class, "podbay_start"):
+        return bool(getattr(operator_class, "podbay_makes_pod", True))
+    return any(
         each.__name__ == "KubernetesPodOperator" and each.__module__ == _UPSTREAM
         for each in operator_class.__mro__
     )

@@ -38,6 +38,7 @@ class NodegroupTask(PodTask, BaseOperator):
     """What both have in common."""
 
     ui_color = "#fde3c8"
+    podbay_makes_pod = False
     act = "make"
 
     def __init__(self, *, plan: Mapping[str, Any], **kwargs: Any) -> None:
