@@ -365,14 +365,22 @@ def files(draw: st.DrawFn) -> str:
         "architectures": draw(st.sampled_from(["[]", "[amd64]", "[amd64, arm64]"])),
         "protected_labels": draw(st.sampled_from(["{}", "{team: data}", "{a.b/c: d, e: f}"])),
         "allowed_service_accounts": draw(st.sampled_from(["[]", "[etl]", "[etl, ml]"])),
+        "service_account_annotations": draw(st.sampled_from(["{}", "{a.b/role: 'x:y'}", "{c: d}"])),
     }
     lines.append(f"pods: {_flow(pods)}")
     if draw(st.booleans()):
         lines.append(f"quota: {{cpu: {draw(st.integers(2, 9))}, memory: {draw(st.integers(2, 9))}Gi}}")
     if draw(st.booleans()):
         lines.append("network: {ingress: deny, egress: deny, egress_to: [10.0.0.0/8]}")
-    if draw(st.booleans()):
-        lines.append("airflow: {in_namespace: true, service_accounts: [airflow/worker]}")
+    airflow = st.sampled_from(
+        [
+            "{}",
+            "{in_namespace: true, service_accounts: [airflow/worker]}",
+            "{usage_every: 15s, lending: true}",
+            "{usage_every: 1m, service_accounts: [airflow/worker]}",
+        ]
+    )
+    lines.append(f"airflow: {draw(airflow)}")
     lines.append(f"admission_policy: {draw(st.sampled_from(['deny', 'warn', 'off']))}")
     return "\n".join(lines)
 

@@ -81,7 +81,7 @@ def test_sizes_are_proposed_by_what_was_measured(home: Path, airflow: AirflowApi
     assert found["twice"]["reasons"] == ["0 of 1 runs that tell what it needs"]
     lines = usage(home, airflow, *words, "--diff").splitlines()
     assert lines[:2] == ["# cpu: at most 100m in 1 runs", "# memory: at most 64Mi in 1 runs"]
-    assert [each.strip() for each in lines if each[:2] == "+ "] == ["+     cpu: 130m", "+     memory: 80Mi"]
+    assert [each for each in lines if each[:2] == "+ "] == ["+    cpu: 130m", "+    memory: 80Mi"]
     rows = [line.split() for line in usage(home, airflow, *words).splitlines()]
     assert rows[0] == ["TASK", "RESOURCE", "NOW", "PROPOSED", "RUNS"]
     assert ["podbay_used.steady", "requests.memory", "256Mi", "80Mi", "1"] in rows

@@ -58,6 +58,11 @@ def after(desired: Object, live: Object) -> Object:
     merged = copy.deepcopy(live)
     for change in field_changes(desired, live):
         _put(merged, change.path, copy.deepcopy(change.desired))
+    metadata = merged.get("metadata") or {}
+    for name in ("labels", "annotations"):
+        # Servers write no empty ones.
+        if metadata.get(name) == {}:
+            del metadata[name]
     return merged
 
 
