@@ -171,7 +171,8 @@ class RegistryError(PodbayError):
     """An image registry did not give what was asked for. Raised by `registries` alone; nodes raise PullError.
 
     kind is one of "login" (wrong user or password), "denied" (known, but may not), "no-repository", "no-tag",
-    "no-blob", "dns", "refused", "tls", "plain-http", "timeout", "broken", "rate-limit", "unavailable", "digest", "odd".
+    "no-blob", "dns", "proxy", "refused", "tls", "plain-http", "timeout", "broken", "rate-limit", "unavailable", "digest",
+    "odd".
     """
 
     def __init__(self, kind: str, message: str) -> None:

@@ -169,7 +169,7 @@ async def proxy(places: dict[str, str]) -> AsyncIterator[str]:
     """CONNECT to the hosts of `places` leads to their addresses here; to any other nowhere."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with contextlib.closing(writer), contextlib.suppress(OSError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             place = places.get(head.split()[1].removesuffix(":443"))
             if place is None or not head.startswith("CONNECT "):
@@ -180,7 +180,6 @@ async def proxy(places: dict[str, str]) -> AsyncIterator[str]:
             far_reader, far_writer = await asyncio.open_connection(host, int(port))
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             await asyncio.gather(_pipe(reader, far_writer), _pipe(far_reader, writer))
-        writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:

@@ -14,10 +14,11 @@ import images
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
+from cloud_parts import proxy
 from registry_parts import GOOD, SERVICE, SMALL, WRONG, Shelf, TokenServer
 from self_signed import Authority
 
-from podbay.errors import RegistryError
+from podbay.errors import InvalidInputError, RegistryError
 from podbay.kube.config import SecretText
 from podbay.registries.advice import architecture_advice
 from podbay.registries.cache import ContentCache
@@ -30,8 +31,8 @@ from registries import PASSWORD, USER, ScriptedRegistry, error, free_address, se
 
 @asynccontextmanager
 async def client(authority: Authority | None = None, **options: Any) -> AsyncIterator[RegistryClient]:
-    ca_file = authority.certificate if authority else None
-    async with RegistryClient(ClientOptions(ca_file=ca_file, **options)) as opened:
+    trusted = {"ca_file": authority.certificate} if authority else {}
+    async with RegistryClient(ClientOptions(**trusted, **options)) as opened:
         yield opened
 
 
@@ -281,6 +282,29 @@ async def test_registries_that_are_not_there() -> None:
         err = await refusal(asking.log_in("registry.invalid", GOOD))
         assert err.kind == "dns"
         assert "no such host" in str(err)
+
+
+async def test_a_proxy_that_does_not_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with proxy({}) as nowhere:
+        monkeypatch.setenv("HTTPS_PROXY", nowhere)
+        async with client() as asking:
+            err = await refusal(asking.log_in("registry.invalid", GOOD))
+            assert err.kind == "proxy"
+            assert "the proxy does not connect there, it answers 502" in str(err)
+    away = free_address()
+    monkeypatch.setenv("HTTPS_PROXY", f"http://somebody:{PASSWORD}@{away}")
+    async with client() as asking:
+        err = await refusal(asking.log_in("registry.invalid", GOOD))
+        assert str(err) == f"registry.invalid: the proxy {away} of $HTTPS_PROXY cannot be reached"
+
+
+async def test_certificates_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "odd.crt").write_text("odd")
+    for name, words in (("nowhere.crt", "No such file"), ("odd.crt", "has no certificate in PEM")):
+        async with client(ca_file=tmp_path / name) as asking:
+            with pytest.raises(InvalidInputError, match=words) as caught:
+                await asking.log_in("registry.invalid", GOOD)
+            assert str(tmp_path / name) in str(caught.value)
 
 
 async def test_a_registry_that_is_down_and_up_again() -> None:

@@ -126,6 +126,16 @@ def from_network(registry: str, error: Exception) -> RegistryError:
         return RegistryError(
             "tls", f"{registry}: no TLS connection: {_CONTROL.sub(' ', str(error.os_error))}"
         )
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return RegistryError(
+            "proxy",
+            f"{registry}: the proxy does not connect there, it answers {error.status}. Is the name right, and does the "
+            "proxy know it? $NO_PROXY names what is asked directly.",
+        )
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return RegistryError(
+            "proxy", f"{registry}: the proxy {error.host}:{error.port} of $HTTPS_PROXY cannot be reached"
+        )
     if isinstance(error, aiohttp.ClientConnectorDNSError) or isinstance(error.__cause__, socket.gaierror):
         return RegistryError(
             "dns", f"{registry}: no such host. Is the name right, and does this machine's DNS know it?"

@@ -17,14 +17,14 @@ _CERTIFICATES: Final = (Path("/etc/docker/certs.d"), Path("/etc/containers/certs
 def context_for(host: str, ca_file: Path | None) -> ssl.SSLContext:
     """The machine's trust, what lies where docker and podman look, and a file besides. Blocks. Raises InvalidInputError."""
     context = ssl.create_default_context()
-    try:
-        for directory in _CERTIFICATES:
-            for path in sorted((directory / host).glob("*.crt")):
-                context.load_verify_locations(path)
-        if ca_file is not None:
-            context.load_verify_locations(ca_file)
-    except (ssl.SSLError, OSError) as error:
-        raise InvalidInputError(f"certificates for {host} cannot be read: {error}") from error
+    found = [path for each in _CERTIFICATES for path in sorted((each / host).glob("*.crt"))]
+    for path in [*found, *([ca_file] if ca_file is not None else [])]:
+        try:
+            context.load_verify_locations(path)
+        except ssl.SSLError:
+            raise InvalidInputError(f"{path} has no certificate in PEM, which is wanted for {host}") from None
+        except OSError as error:
+            raise InvalidInputError(f"{path}, a certificate for {host}: {error.strerror}") from error
     return context
 
 
