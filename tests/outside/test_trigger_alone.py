@@ -19,7 +19,7 @@ from airflow.triggers.base import TaskSuccessEvent, TriggerEvent
 from kubernetes.client import models as k8s
 
 from podbay import KubernetesPodOperator
-from podbay.airflow import rendering, work
+from podbay.airflow import driving, rendering, work
 from podbay.airflow.calls import TaskKey
 from podbay.airflow.ownership import owner_of
 from podbay.airflow.triggers import PodTrigger
@@ -71,8 +71,16 @@ def supervisor(cluster: Environment, monkeypatch: pytest.MonkeyPatch) -> Supervi
     return found
 
 
-def trigger_of(task_id: str, run_id: str, *, runs: float, **parameters: Any) -> PodTrigger:
-    """Of a task that a worker has handed over, its pod running for so long."""
+def trigger_of(
+    task_id: str,
+    run_id: str,
+    *,
+    runs: float,
+    log: str = "",
+    handed_over: bool = True,
+    **parameters: Any,
+) -> PodTrigger:
+    """Of a task that a worker has handed over just now (or nobody knows when), its pod running for so long."""
     with DAG("alone"):
         task = KubernetesPodOperator(
             task_id=task_id,
@@ -80,13 +88,15 @@ def trigger_of(task_id: str, run_id: str, *, runs: float, **parameters: Any) -> 
             image="example.com/task:1",
             node_selector={"podbay.dev/scripted": "true"},
             tolerations=[k8s.V1Toleration(key="podbay.dev/scripted", operator="Exists")],
-            annotations={"scripted.podbay.dev/run-seconds": str(runs)},
+            annotations={"scripted.podbay.dev/run-seconds": str(runs), "scripted.podbay.dev/log": log},
             **parameters,
         )
     description = task.podbay_description()
     # Whatever plugins of this machine listen to.
     carried = replace(
-        description.rendered(description.placement(), deadline=None), finish="never", since=time.time()
+        description.rendered(description.placement(), deadline=None),
+        finish="never",
+        since=time.time() if handed_over else None,
     )
     trigger = PodTrigger(spec=carried.to_text())
     trigger.task_instance = SimpleNamespace(
@@ -220,6 +230,40 @@ async def test_a_pod_that_is_to_be_kept_is_left_without_asking(
     assert supervisor.asked["GetTaskStates"] == 0
     (pod,) = pods(kube, "kept")
     assert "deletionTimestamp" not in pod["metadata"]
+
+
+async def test_a_triggerer_that_gets_a_task_back_tells_all_lines_again(
+    supervisor: Supervisor,
+    kube: Requests,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Airflow has it write over the log of the first time (`wb`), which no other triggerer has told."""
+    monkeypatch.setattr(driving, "SAVE_SECONDS", 0.05)
+    said = ""
+
+    async def until_told(times: int) -> None:
+        nonlocal said
+        while (said := said + capsys.readouterr().out).count("[base] first line") < times:
+            await asyncio.sleep(0.1)
+
+    for times in (1, 2):
+        trigger = trigger_of("again", "again", runs=600, log="first line", handed_over=False)
+        trigger.triggerer_job_id = 7
+        supervisor.state = "deferred"
+        async with running(kube, trigger, "again"), asyncio.timeout(SECONDS):
+            await until_told(times)
+            while ("again", "podbay_checkpoint") not in supervisor.xcoms:
+                await asyncio.sleep(0.1)
+        assert supervisor.xcoms["again", "podbay_checkpoint"]["writers"] == [7]
+        await trigger.on_kill()
+    assert "This triggerer has had the task before" in said
+    supervisor.state = "failed"
+    trigger = trigger_of("again", "again", runs=600)
+    async with running(kube, trigger, "again"):
+        pass
+    await trigger.on_kill()
+    assert alive(kube, "again") == []
 
 
 async def test_tasks_ask_airflow_little(supervisor: Supervisor, kube: Requests) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from podbay.airflow.calls import TaskKey
@@ -45,6 +45,8 @@ class Job:
     airflow_version: str
     cleared: int = 0
     """Up to this try the task was ended by a user, who wants it to run anew."""
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What of the lives of a try is kept with its checkpoints."""
     mutate: MutatePod | None = None
     """The deployment's pod_mutation_hook."""
     deployment: Deployment | None = None

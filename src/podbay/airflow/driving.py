@@ -315,7 +315,7 @@ class _TaskDriver(Driver):
                 # Its name tells the next life enough.
                 return
         checkpoint = replace(checkpoint, moved=self._run.place.moved)
-        kept: dict[str, Any] = {"try": key.try_number, "state": checkpoint.to_json()}
+        kept: dict[str, Any] = {"try": key.try_number, "state": checkpoint.to_json(), **self._run.job.told}
         if checkpoint.outcome is not None:
             kept |= kept_of(self._run.job, self.engine.state.pod, checkpoint.outcome, self.samples.to_json())
         await self._calls.push(key, checkpoint_key(key.try_number), kept)

@@ -74,14 +74,23 @@ class TriggerWork:
     """One task instance in this process."""
 
     def __init__(
-        self, carried: Carried, ti: Any, *, owner: str, log: logging.Logger, timeout_after: datetime | None
+        self,
+        carried: Carried,
+        ti: Any,
+        *,
+        owner: str,
+        log: logging.Logger,
+        timeout_after: datetime | None,
+        triggerer: int | None = None,
     ) -> None:
+        """`triggerer` is the number that Airflow gives to the triggerer."""
         self.carried = carried
         self.key: TaskKey = key_of(ti)
         self.run_: TaskRun | None = None
         self._ti = ti
         self._owner = owner
         self._timeout_after = timeout_after
+        self._triggerer = triggerer
         self._shared = _shared()
         prefix = carried.parameters.get("container_name_log_prefix_enabled", True)
         self.log = TaskLog(log.log, prefix=bool(prefix), budget=self._shared.budget)
@@ -110,7 +119,8 @@ class TriggerWork:
                     return None
                 job = await self._job(given)
                 job = replace(job, former=await self._former(job), kept_by_worker=self.carried.rendered)
-                checkpoint = await self._earlier_life(job)
+                checkpoint, writers = await self._earlier_life(job)
+                job = replace(job, told={"writers": sorted(writers | {self._triggerer or 0})})
         except TimeoutError:
             if not bound.expired():
                 raise
@@ -165,18 +175,28 @@ class TriggerWork:
         carried = former_of(self.carried.former)
         return carried or former_of_kept(await self._pulled(checkpoint_key(self.key.try_number - 1)))
 
-    async def _earlier_life(self, job: Job) -> Checkpoint | None:
-        """What an earlier life of this try has left; each question costs the supervisor 20 ms, and an error in its log."""
+    async def _earlier_life(self, job: Job) -> tuple[Checkpoint | None, set[int]]:
+        """What earlier lives of this try have left, and in which triggerers they were; each question costs the supervisor
+        20 ms, and an error in its log."""
         if self._is_young():
-            return None
+            return None, set()
         name = await self._pulled("pod_name")
         incarnation = incarnation_of(job, name)
         if incarnation is None:
-            return None
+            return None, set()
         number = self.key.try_number
-        saved = checkpoint_of(await self._pulled(checkpoint_key(number)), number)
-        # A pod that is not there any more must not be made a second time, even if nothing else is known of it.
-        return saved or Checkpoint(incarnation=incarnation, pod=name, uid=UNKNOWN_UID)
+        kept = await self._pulled(checkpoint_key(number))
+        saved = checkpoint_of(kept, number)
+        if saved is None:
+            # A pod that is not there any more must not be made a second time, even if nothing else is known of it.
+            return Checkpoint(incarnation=incarnation, pod=name, uid=UNKNOWN_UID), set()
+        writers = set(kept.get("writers") or ())
+        if self._triggerer in writers:
+            self.log.info(
+                "This triggerer has had the task before, and Airflow begins its log anew: so do the lines."
+            )
+            saved = replace(saved, positions={})
+        return saved, writers
 
     def _is_young(self) -> bool:
         age = self._age()
