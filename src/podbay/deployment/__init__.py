@@ -6,6 +6,7 @@
     enforce     a pod made to fit (pure); check: what is wrong with one, before it is sent
     vault       secret variables in the Secret `env-secrets`
     handover    what an Airflow needs to know: environment, connection, Helm values
+    usage       what tasks requested and used; rightsizing: what they should ask for; raising: more memory after a kill
     doctor      is the cluster ready for this, and if not, what to do
 
 The cluster is the authority: what `enforce` and `check` say early, LimitRange, ResourceQuota and
