@@ -169,6 +169,23 @@ async def test_refreshing_keeps_the_old_one_until_the_new_one_is_proven(
         await refresh(kube, deployment.namespace, ["other"], mint=cloud.mint, prove=cloud.prove, clock=clock)
 
 
+async def test_a_login_of_a_clock_that_is_ahead_is_renewed(kube: KubeClient, deployment: Deployment) -> None:
+    """A laptop a day ahead has written it: by its account there would be time left after the token's real end."""
+    clock = VirtualClock()
+    cloud = Cloud(clock)
+    wrong = clock.now() + timedelta(days=1)
+    ends = clock.now() + timedelta(hours=12)
+    await write_pull_secret(kube, deployment.namespace, secret("ecr", expires=ends), now=wrong)
+
+    async def look() -> str:
+        (found,) = await refresh(
+            kube, deployment.namespace, [], mint=cloud.mint, prove=cloud.prove, clock=clock
+        )
+        return found.state
+
+    assert [await look(), await look()] == ["renewed", "fresh"]
+
+
 class Pointing(AbstractResolver):
     """Every name is one port of this machine."""
 

@@ -28,6 +28,7 @@ State: TypeAlias = Literal["renewed", "fresh", "failed", "fixed"]
 
 _UNKNOWN_LIFE: Final = timedelta(minutes=30)
 """After which a cloud's login is renewed that does not say how long it lives."""
+_SKEW: Final = timedelta(minutes=5)
 _SHORTEST_SLEEP: Final = 1.0
 
 
@@ -97,7 +98,10 @@ async def _one(
     when = due(secret)
     if secret.source not in CLOUDS:
         return Refreshed(secret.name, "fixed", secret.expires)
-    if not force and when is not None and clock.now() < when:
+    now = clock.now()
+    # Written by a clock that is ahead of ours: what it says of the login's life is not believed.
+    ahead = secret.renewed is not None and secret.renewed > now + _SKEW
+    if not (force or ahead) and when is not None and now < when:
         return Refreshed(secret.name, "fresh", secret.expires)
     try:
         renewed, expires = [], []
