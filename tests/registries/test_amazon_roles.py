@@ -19,6 +19,7 @@ from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.scripted import ScriptedNode, ScriptedNodes
 from podbay.errors import InvalidInputError
 from podbay.registries.amazon.ecr import mint_token
+from podbay.registries.amazon.instances import roles_of_nodes
 from podbay.registries.amazon.node_role import INLINE_NAME, cloudformation_template, grant_calls, pull_policy
 from podbay.registries.amazon.session import Aws, AwsCall
 from podbay.testing import Environment
@@ -154,6 +155,65 @@ async def test_node_role_by_command(aws: Aws) -> None:
     assert len(await attached(aws, "node-a")) == 2
     said = podbay("aws", "node-role", "node-b", "--partition", "aws-cn", "--dry-run")
     assert "--policy-arn arn:aws-cn:iam::aws:policy/" in said
+
+
+async def make_instance(aws: Aws, profile: str) -> str:
+    """With that instance profile, which has a role of the same name; its provider id as nodes say it."""
+    named = {"InstanceProfileName": profile}
+    try:
+        await aws.do(AwsCall("iam", "get-instance-profile", named))
+    except KeyError:
+        await make_roles(aws, profile)
+        await aws.do(AwsCall("iam", "create-instance-profile", named))
+        await aws.do(AwsCall("iam", "add-role-to-instance-profile", {**named, "RoleName": profile}))
+    found = await aws.do(AwsCall("ec2", "describe-images", {"Owners": ["amazon"]}, REGION))
+    wanted = {
+        "ImageId": found["Images"][0]["ImageId"],
+        "MinCount": 1,
+        "MaxCount": 1,
+        "IamInstanceProfile": {"Name": profile},
+    }
+    made = await aws.do(AwsCall("ec2", "run-instances", wanted, REGION))
+    return f"aws:///{REGION}a/{made['Instances'][0]['InstanceId']}"
+
+
+async def test_the_roles_of_a_cluster_s_nodes(
+    aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    provider_ids = [await make_instance(aws, each) for each in ("shared", "shared", "own")]
+    names = [f"n-{number}" for number in range(3)]
+    with (
+        Environment.start(
+            ClusterOptions(
+                nodes=[lambda: ScriptedNodes([ScriptedNode(name=each) for each in (*names, "else")])]
+            )
+        ) as cluster,
+        Requests(cluster.kubeconfig) as api,
+    ):
+        merge = {"Content-Type": "application/merge-patch+json"}
+        for name, each in zip((*names, "else"), (*provider_ids, "gce://p/z/i"), strict=True):
+            code, answer = api.call(
+                "PATCH", f"/api/v1/nodes/{name}", {"spec": {"providerID": each}}, headers=merge
+            )
+            assert code == 200, answer
+        words = ("aws", "node-role", "--nodes", "--cluster", str(cluster.kubeconfig))
+        said = await asyncio.to_thread(podbay, *words)
+        assert "nothing to do" in await asyncio.to_thread(podbay, *words)
+    assert sorted(line.split()[4] for line in said.splitlines()) == ["own", "shared"]
+    for role in ("own", "shared"):
+        assert await attached(aws, role) == ["AmazonEC2ContainerRegistryReadOnly"]
+
+
+async def test_nodes_whose_role_is_not_known(aws: Aws) -> None:
+    with pytest.raises(InvalidInputError, match="no node of this cluster is an instance of EC2"):
+        await roles_of_nodes(aws, ["", "gce://p/z/i", "aws:///eu-central-1a/x/fargate-ip-10-0-0-1"])
+    with pytest.raises(InvalidInputError, match="does not know every node's instance"):
+        await roles_of_nodes(aws, [f"aws:///{REGION}a/i-0123456789abcdef0"])
+    bare = {"ImageId": "ami-12c6146b", "MinCount": 1, "MaxCount": 1}
+    made = await aws.do(AwsCall("ec2", "run-instances", bare, REGION))
+    with pytest.raises(InvalidInputError, match="has no instance profile, so no role"):
+        await roles_of_nodes(aws, [f"aws:///{REGION}-lax-1a/{made['Instances'][0]['InstanceId']}"])
 
 
 async def test_a_custom_policy_by_command(aws: Aws) -> None:

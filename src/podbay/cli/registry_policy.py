@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from podbay.cli.output import console, errors, errors_as_sentences, print_json
+from podbay.cli.target import ClusterOption, choose, connect
 from podbay.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from podbay.registries.amazon.repository import Repository
+    from podbay.registries.amazon.session import Aws
 
 # Functions import what they need, as in cluster.py.
 
@@ -178,6 +180,10 @@ def node_role(
         bool,
         typer.Option("--cloudformation", help="Print a template with a new role instead. Calls nothing."),
     ] = False,
+    nodes: Annotated[
+        bool, typer.Option("--nodes", help="The roles of the cluster's nodes, by their instances.")
+    ] = False,
+    cluster: ClusterOption = None,
     dry_run: DryRun = False,
 ) -> None:
     """Let nodes pull from ECR by themselves. A role that may already is left as it is."""
@@ -188,12 +194,15 @@ def node_role(
         if cloudformation:
             sys.stdout.write(cloudformation_template(policy.value))
             return
-        if not role:
-            raise InvalidInputError("name the roles of the nodes, or print a template: --cloudformation")
+        if not role and not nodes:
+            raise InvalidInputError(
+                "name the roles of the nodes, look at the cluster's: --nodes, or print a template: --cloudformation"
+            )
 
         async def work() -> list[str]:
             aws = Aws()
-            calls = await grant_calls(aws, role, policy.value, partition=partition)
+            found = await _roles_of_cluster(aws, cluster) if nodes else []
+            calls = await grant_calls(aws, [*(role or ()), *found], policy.value, partition=partition)
             for call in calls:
                 if not dry_run:
                     await aws.do(call)
@@ -204,3 +213,14 @@ def node_role(
             sys.stdout.write(each + "\n")
         if not done:
             console.print("Every role may pull already: nothing to do.")
+
+
+async def _roles_of_cluster(aws: Aws, cluster: str | None) -> list[str]:
+    from podbay.objects.nodes import NODES
+    from podbay.registries.amazon.instances import roles_of_nodes
+
+    async with connect(choose(cluster)) as leased:
+        listed = (await leased.client.list(NODES)).items
+    return await roles_of_nodes(
+        aws, [str((each.get("spec") or {}).get("providerID") or "") for each in listed]
+    )
