@@ -150,7 +150,8 @@ def test_manifests_need_no_cluster(shell: Shell, file: str, namespace: str) -> N
     helm = shell("manifests", "-f", file, "--for", "helm")
     assert "may not launch pods" in helm.err
     values = yaml.safe_load(helm.out)
-    assert values["extraConfigMaps"]["podbay-deployment"]["data"]["podbay.yaml"] == Path(file).read_text()
+    config = yaml.safe_load(values["extraConfigMaps"]["podbay-deployment"]["data"])
+    assert config == {"podbay.yaml": Path(file).read_text()}
     assert {"name": "AIRFLOW__KUBERNETES__NAMESPACE", "value": namespace} in values["env"]
     assert shell("schema").json()["properties"]["name"]["type"] == "string"
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+from typing import Any
+
 import pytest
+import yaml
 
 from podbay.deployment.handover import airflow_environment, helm_values
 from podbay.deployment.reading import parse_deployment
@@ -39,13 +44,30 @@ def test_what_the_file_does_not_say_is_left_to_airflow_itself() -> None:
     assert "AIRFLOW__PODBAY__USAGE_SECONDS" not in told
 
 
-def test_the_chart_gets_the_same_variables_and_the_file_itself() -> None:
-    wanted = parse_deployment(TEXT)
-    values = helm_values(wanted, TEXT)
+def in_chart(values: dict[str, Any], name: str) -> dict[str, str]:
+    """Data of a ConfigMap as the chart's template makes it: a text, rendered (`{{ "…" }}` gives what is quoted), indented."""
+    text = values["extraConfigMaps"][name]["data"]
+    assert isinstance(text, str), "the template functions of the chart take nothing else"
+    rendered = re.sub(r'{{ "([^"]*)" }}', r"\1", text)
+    data: dict[str, str] = yaml.safe_load("data:\n" + textwrap.indent(rendered, "  ", lambda _: True))["data"]
+    return data
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TEXT,
+        TEXT + "# a template of somebody's: {{ .Values.x }} and {{- y -}}\n",
+        TEXT + "\n\n  # 'quotes' and \"more\"\n",
+        "  # begins with blanks\n" + TEXT.rstrip("\n"),
+    ],
+)
+def test_the_chart_gets_the_same_variables_and_the_file_itself(text: str) -> None:
+    wanted = parse_deployment(text)
+    values = helm_values(wanted, text)
     told = {each["name"]: each["value"] for each in values["env"]}
     assert told == airflow_environment(wanted, told["PODBAY_FILE"], in_cluster=True)
     (mount,) = values["triggerer"]["extraVolumeMounts"]
     assert told["PODBAY_FILE"] == f"{mount['mountPath']}/podbay.yaml"
     (volume,) = values["triggerer"]["extraVolumes"]
-    config_map = values["extraConfigMaps"][volume["configMap"]["name"]]
-    assert parse_deployment(config_map["data"]["podbay.yaml"]) == wanted
+    assert in_chart(values, volume["configMap"]["name"]) == {"podbay.yaml": text}

@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from podbay.deployment.model import Deployment
+from podbay.pods.render import render
 
 __all__ = ["FILE_VARIABLE", "airflow_environment", "helm_values"]
 
@@ -65,6 +66,13 @@ def helm_values(deployment: Deployment, text: str) -> dict[str, Any]:
     component: Mapping[str, Any] = {"extraVolumes": [volume], "extraVolumeMounts": [mount]}
     return {
         "env": [{"name": name, "value": value} for name, value in environment.items()],
-        "extraConfigMaps": {"podbay-deployment": {"data": {"podbay.yaml": text}}},
+        "extraConfigMaps": {
+            "podbay-deployment": {"data": _templated(render({"podbay.yaml": text}, reveal=True))}
+        },
         **{name: dict(component) for name in _COMPONENTS},
     }
+
+
+def _templated(text: str) -> str:
+    """The chart takes the data of a ConfigMap as one text, and as a template: what looks like one must come out as it is."""
+    return text.replace("{{", '{{ "{{" }}')
