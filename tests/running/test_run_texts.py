@@ -105,6 +105,8 @@ def test_the_end_of_a_task_log(tmp_path: Path) -> None:
         {"timestamp": "1", "level": "info", "event": "::group::Pre"},
         {"timestamp": "2", "level": "info", "event": "first"},
         {"timestamp": "2.5", "event": "noise", "logger": "airflow.dag_processing.bundles"},
+        {"timestamp": "2.6", "event": "trigger d/r/t/3/1 (ID 6) starting"},
+        {"timestamp": "2.7", "event": "trigger completed"},
         error,
     ]
     (directory / "attempt=1.log").write_text("".join(json.dumps(event) + "\n" for event in worker))

@@ -49,18 +49,26 @@ async def explain(
     files = log_files(logs, picture.dag_id, picture.run_id, row.task_id, row.map_index, row.try_number)
     lines = last_lines(files, 1000, tail=FAILURE_BYTES)
     raised = next((line for line in reversed(lines) if line.error), None)
+    told = next((line for line in reversed(lines) if line.level == "error" and _is_ours(line)), None)
     diagnosis = await _diagnose(row, pod, client) if pod is not None else None
     printed = _printed(lines, pod) if pod is not None else []
     said = printed if printed or diagnosis is not None else [line for line in lines if not line.error]
+    # One sentence of ours says more than the exception that it follows from.
+    error = told.text if told is not None else raised.error if raised is not None else ""
     return Failure(
         row=row,
         pod=f"{namespace_of(pod)}/{name_of(pod)}" if pod is not None else "",
         diagnosis=diagnosis,
-        error=_brief(raised.error, pod is not None) if raised is not None else "",
+        error=_brief(error, pod is not None and told is None),
         where=_innermost(raised.frames, dags) if raised is not None else "",
-        lines=tuple(said[-_LINES:]),
+        lines=tuple(line for line in said[-_LINES:] if line is not told),
         files=tuple(files),
     )
+
+
+def _is_ours(line: LogLine) -> bool:
+    """Also on a worker, where operators speak as Airflow's logger for them."""
+    return line.logger.startswith(("podbay.", "airflow.task.operators.podbay."))
 
 
 def _printed(lines: Sequence[LogLine], pod: Object) -> list[LogLine]:

@@ -19,7 +19,13 @@ FAILURE_BYTES = 2 * 1024 * 1024
 """For the end of a failure: one event with a traceback and its variables may have a hundred kilobytes."""
 _QUIET = ("::group::", "::endgroup::")
 _QUIET_LOGGERS = ("airflow.dag_processing.", "airflow.models.dagbag")
-_QUIET_TEXTS = ("Worker startup parse complete", "Pushing xcom", "Done. Returned value was: None")
+_QUIET_TEXTS = (
+    "Worker startup parse complete",
+    "Pushing xcom",
+    "Done. Returned value was: None",
+    "Trigger fired event",
+    "trigger completed",
+)
 """What Airflow says of every task."""
 
 
@@ -35,6 +41,7 @@ class LogLine:
     """`ExceptionType: message` of the exception that the event carries."""
     frames: tuple[str, ...] = ()
     """Where it was raised, outermost first: `FILE:LINE in FUNCTION`."""
+    logger: str = ""
 
 
 def log_files(logs: Path, dag_id: str, run_id: str, task_id: str, map_index: int, number: int) -> list[Path]:
@@ -78,12 +85,13 @@ def _parse(line: bytes) -> LogLine | None:
         return None
     text = str(event.get("event") or "")
     logger = str(event.get("logger") or "")
-    if text.startswith(_QUIET) or text in _QUIET_TEXTS or logger.startswith(_QUIET_LOGGERS):
+    begins = text.startswith("trigger ") and text.endswith(" starting")
+    if begins or text.startswith(_QUIET) or text in _QUIET_TEXTS or logger.startswith(_QUIET_LOGGERS):
         return None
     at, level = str(event.get("timestamp") or ""), str(event.get("level") or "")
     details = event.get("error_detail") or ()
     if not details or not isinstance(details[0], dict):
-        return LogLine(at, level, text)
+        return LogLine(at, level, text, logger=logger)
     raised = details[0]
     frames = [f for f in raised.get("frames") or () if isinstance(f, dict)]
     return LogLine(
@@ -92,4 +100,5 @@ def _parse(line: bytes) -> LogLine | None:
         text,
         f"{raised.get('exc_type')}: {raised.get('exc_value')}",
         tuple(f"{f.get('filename')}:{f.get('lineno')} in {f.get('name')}" for f in frames),
+        logger,
     )
