@@ -139,6 +139,13 @@ async def test_nobody_s_machine(cloud: tuple[Cloud, dict[str, str]]) -> None:
         await mint_azure_token(HOST, SECRET | {"AZURE_AUTHORITY_HOST": "http://127.0.0.1:9"})
 
 
+async def test_a_secret_is_not_sent_in_the_clear() -> None:
+    with pytest.raises(CredentialError, match="is not https://; nothing is sent there"):
+        await mint_azure_token(HOST, SECRET | {"AZURE_AUTHORITY_HOST": "http://login.example"})
+    with pytest.raises(CredentialError, match="https://login.invalid cannot be reached"):
+        await mint_azure_token(HOST, SECRET | {"AZURE_AUTHORITY_HOST": "login.invalid"})
+
+
 async def test_what_the_registry_refuses(cloud: tuple[Cloud, dict[str, str]]) -> None:
     stand_in, environ = cloud
     stand_in.exchanged = error(401, "UNAUTHORIZED", "no role of this registry")

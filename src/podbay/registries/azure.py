@@ -26,7 +26,7 @@ from podbay.errors import CredentialError, RegistryError
 from podbay.kube.config import SecretText
 from podbay.registries.failures import from_network, registry_words
 from podbay.registries.logins import ACR_USER, Login
-from podbay.registries.trust import context_for
+from podbay.registries.trust import context_for, is_loopback
 
 __all__ = ["AzureToken", "is_azure", "mint_azure_token"]
 
@@ -107,8 +107,14 @@ async def _entra_token(environ: Mapping[str, str]) -> str:
             "Azure: AZURE_TENANT_ID and AZURE_CLIENT_ID say whose secret or token it is; set them both"
         )
     authority = environ.get("AZURE_AUTHORITY_HOST", "").rstrip("/") or _AUTHORITY
+    authority = authority if "://" in authority else f"https://{authority}"
     url = f"{authority}/{tenant}/oauth2/v2.0/token"
-    trust = await asyncio.to_thread(context_for, url.split("/")[2], None)
+    host = authority.partition("://")[2]
+    if not authority.startswith("https://") and not is_loopback(host):
+        raise CredentialError(
+            f"Azure: AZURE_AUTHORITY_HOST {authority} is not https://; nothing is sent there"
+        )
+    trust = await asyncio.to_thread(context_for, host, None)
     try:
         async with (
             _session(_SECONDS) as session,
