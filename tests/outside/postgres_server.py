@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from airflow_deployment import free_port
 
-__all__ = ["postgres_server"]
+__all__ = ["new_database", "postgres_server"]
 
 STOP_SECONDS = 30.0
 DRIVERS = {"psycopg2": "psycopg2-binary", "asyncpg": "asyncpg"}
@@ -42,6 +42,19 @@ def postgres_server() -> Iterator[str]:
         finally:
             server.send_signal(signal.SIGINT)
             server.wait(STOP_SECONDS)
+
+
+def new_database(url: str) -> str:
+    """URL of another empty database on the same server."""
+    import psycopg2
+
+    name = f"d{secrets.token_hex(4)}"
+    connection = psycopg2.connect(url.replace("+psycopg2", ""))
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+    connection.close()
+    return url.rpartition("/")[0] + f"/{name}"
 
 
 def _program(name: str) -> Path | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from podbay.airflow.running.connection import airflow_connection, kubeconfig_of
+from podbay.airflow.running.home import AirflowHome
 from podbay.airflow.running.settings import Keys, Wanted, airflow_cfg, environment
 from podbay.airflow.running.supervision import LAST_SECONDS, Supervision
 from podbay.airflow.running.tasklog import last_lines, log_files
@@ -231,3 +232,16 @@ def test_deaths_are_answered_ever_later_and_forgotten() -> None:
     assert part.loops(5.0)
     assert not part.loops(500.0)
     assert part.died(500.0) == 0.5
+
+
+def test_the_last_words_of_a_component_are_whole(tmp_path: Path) -> None:
+    home = AirflowHome(tmp_path)
+    assert home.last_words("migrate").startswith("it said nothing. Its log is ")
+    said = [
+        'sqlalchemy.exc.OperationalError: connection to server at "db", port 1 failed: Connection refused',
+        "\tIs the server running on that host and accepting TCP/IP connections?",
+        "",
+        "(Background on this error at: https://sqlalche.me/e/20/e3q8)",
+    ]
+    home.log("migrate").write_text("\n".join(["Traceback …", *said]))
+    assert home.last_words("migrate") == f"{said[0]} {said[1].strip()}. Its log is {tmp_path}/migrate.log"

@@ -48,13 +48,19 @@ class AirflowHome(ProcessHome):
         return self.directory / f"{component}.log"
 
     def last_words(self, component: str) -> str:
-        """The last line that a component printed, and where to read on."""
+        """The last line that a component printed, with what belongs to it, and where to read on."""
         path = self.log(component)
         lines = path.read_text(errors="replace").split("\n") if path.exists() else []
-        told = (line.strip() for line in reversed(lines) if line.strip())
-        # SQLAlchemy ends with where to read about its errors in general.
-        last = next((line for line in told if not line.startswith("(Background on")), "it said nothing")
-        return f"{last}. Its log is {path}"
+        told: list[str] = []
+        for line in reversed(lines):
+            # SQLAlchemy ends with where to read about its errors in general.
+            if not line.strip() or line.startswith("(Background on"):
+                continue
+            told.insert(0, line.strip())
+            # What PostgreSQL says further is indented.
+            if not line.startswith("\t"):
+                break
+        return f"{' '.join(told) or 'it said nothing'}. Its log is {path}"
 
     def write(self, name: str, text: str) -> None:
         """A file of mode 0600, whole or not at all."""
