@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from deployment_parts import a_pod, deployment, size
+from deployment_parts import PODS, a_pod, applied, deployment, size
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +14,8 @@ from podbay.deployment.check import pod_totals
 from podbay.deployment.enforce import enforce
 from podbay.deployment.model import Deployment
 from podbay.deployment.raising import FormerTry, Raised, former_in, raise_memory, tried
+from podbay.errors import ApiError
+from podbay.kube.client import KubeClient
 from podbay.objects.meta import Object
 from podbay.objects.quantity import Quantity
 from podbay.pods.resources import MEMORY_RAISED_ANNOTATION
@@ -146,6 +148,18 @@ def test_what_a_try_leaves_is_read_back() -> None:
 )
 def test_what_is_no_such_thing_is_no_hint(value: Any) -> None:
     assert former_in(value) is None
+
+
+async def test_what_is_raised_to_the_bound_is_let_in(kube: KubeClient) -> None:
+    wanted = deployment(FACTOR + "\nquota: {cpu: 8, memory: 8Gi}")
+    async with applied(kube, wanted):
+        made = enforce(pod_of("1700Mi", "256Mi"), wanted).pod
+        larger = raise_memory(made, "base", killed(1700), wanted).pod
+        assert memory(larger) == memory(larger, "requests") == "1792Mi", "2Gi without the other container"
+        await kube.create(PODS, larger, namespace=wanted.namespace, dry_run=True)
+        larger["spec"]["containers"][0]["resources"] = size("1", "1793Mi")
+        with pytest.raises(ApiError, match="maximum memory usage per Pod is 2Gi"):
+            await kube.create(PODS, larger, namespace=wanted.namespace, dry_run=True)
 
 
 SIZES = st.integers(32, 4096)
