@@ -28,6 +28,8 @@ from hchaos_work import REMOVED, RUN_ID, Work
 __all__ = ["NODES", "Chaos", "Healers", "Scene"]
 
 NODES = ("node-a", "node-b", "node-c", "node-d")
+HEARTBEAT_SECONDS = 35.0
+"""So long a part of Airflow may count as healthy though it is dead (the health check thresholds of the suite)."""
 PROGRAM = Path(__file__).parents[2] / "healer" / "healer_process.py"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
 _NODE_FIELDS = ("labels", "annotations", "name")
@@ -82,6 +84,7 @@ class Chaos:
         self._returns: list[tuple[float, str, Mapping[str, Any]]] = []
         self._plan: list[tuple[float, Callable[[], None]]] = []
         self._buried = False
+        self._killed_at = 0.0
         self.buried_at = 0.0
         """When those who looked after the orphans were all dead."""
         self._groups: list[int] = []
@@ -139,8 +142,29 @@ class Chaos:
         self._kill_doomed()
         if not self._buried and self._all_began(("marked", "removed")):
             self._bury()
-        if self._plan and self._plan[0][0] <= elapsed:
-            self._plan.pop(0)[1]()
+        for each in [each for each in self._plan if each[0] <= elapsed]:
+            if each[1] not in (self._kill_triggerer, self._kill_scheduler) or self._has_recovered():
+                self._plan.remove(each)
+                each[1]()
+                return
+
+    def _has_recovered(self) -> bool:
+        """Since its last kill, Airflow has come to work again: on a slow machine its parts would else be always away."""
+        if time.monotonic() - self._killed_at < HEARTBEAT_SECONDS:
+            return False
+        health = self._ask("GET", "/api/v2/monitor/health")
+        return all(health[part]["status"] == "healthy" for part in ("scheduler", "triggerer"))
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        """Of Airflow, whose database (SQLite) is locked now and then."""
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                return self.scene.airflow.api.call(method, path, body)
+            except OSError as error:
+                if getattr(error, "code", 500) < 500 or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
 
     def _look_after(self) -> None:
         """Whatever has ended by itself is started again; Airflow's triggerer does when it cannot reach its database."""
@@ -163,6 +187,7 @@ class Chaos:
         airflow.processes[name] = start_component(airflow.home, dict(airflow.env), name)
 
     def _kill_group(self, name: str) -> None:
+        self._killed_at = time.monotonic()
         process = self.scene.airflow.processes[name]
         self._groups.append(process.pid)
         with contextlib.suppress(ProcessLookupError):
@@ -176,6 +201,7 @@ class Chaos:
             runners = psutil.Process(process.pid).children(recursive=True)
         if runners and self._rng.random() < 0.3:
             # The runner alone; its supervisor ends then, too.
+            self._killed_at = time.monotonic()
             runners[0].kill()
             self.counts["kill triggerer's runner"] += 1
             return
@@ -191,6 +217,7 @@ class Chaos:
             self.counts["kill scheduler with workers"] += 1
         else:
             process = self.scene.airflow.processes["scheduler"]
+            self._killed_at = time.monotonic()
             self._groups.append(process.pid)
             process.kill()
             process.wait(timeout=120)
@@ -207,7 +234,7 @@ class Chaos:
         if not workers:
             return {}
         path = "/api/v2/dags/~/dagRuns/~/taskInstances?limit=1000"
-        found = self.scene.airflow.api.call("GET", path)["task_instances"]
+        found = self._ask("GET", path)["task_instances"]
         known = {each.key: each for each in self.scene.work}
         by_id = {each["id"]: (each["dag_id"], each["dag_run_id"], each["task_id"]) for each in found}
         return {
@@ -267,15 +294,14 @@ class Chaos:
         self._kill_group("triggerer")
         self.counts["kill triggerer"] += 1
         self.buried_at = time.time()
-        api = self.scene.airflow.api
         for work in orphans:
             if work.place == "marked" and states[work] == "deferred":
                 path = f"/api/v2/dags/{work.dag_id}/dagRuns/{RUN_ID}/taskInstances/{work.task_id}"
-                api.call("PATCH", path, {"new_state": "failed"})
+                self._ask("PATCH", path, {"new_state": "failed"})
         for dag_id in {each.dag_id for each in orphans if each.place == "removed"}:
             path = f"/api/v2/dags/{dag_id}/dagRuns/{REMOVED}"
-            api.call("PATCH", path, {"state": "failed"})
-            api.call("DELETE", path)
+            self._ask("PATCH", path, {"state": "failed"})
+            self._ask("DELETE", path)
         self._start("triggerer")
 
     # -- healers and nodes
