@@ -142,7 +142,7 @@ async def test_nobody_s_machine(cloud: tuple[Cloud, dict[str, str]]) -> None:
 async def test_a_secret_is_not_sent_in_the_clear() -> None:
     with pytest.raises(CredentialError, match="is not https://; nothing is sent there"):
         await mint_azure_token(HOST, SECRET | {"AZURE_AUTHORITY_HOST": "http://login.example"})
-    with pytest.raises(CredentialError, match="https://login.invalid cannot be reached"):
+    with pytest.raises(CredentialError, match=r"https://login\.invalid cannot be reached"):
         await mint_azure_token(HOST, SECRET | {"AZURE_AUTHORITY_HOST": "login.invalid"})
 
 
