@@ -72,6 +72,14 @@ async def test_a_namespace_of_somebody_else_is_not_ours(
     await gone(kube, theirs)
 
 
+def test_a_file_that_lies_there_does_not_choose_the_cluster(here: Path) -> None:
+    (here / "podbay.yaml").write_text("name: a\nnamespace: a-1\ncluster: production\n")
+    found, asked = to_follow(None), to_follow(here / "podbay.yaml")
+    assert found is not None
+    assert asked is not None
+    assert (found.cluster, asked.cluster) == (None, "production")
+
+
 async def test_without_a_file_nothing_changes(config: ClusterConfig, here: Path) -> None:
     assert to_follow(None) is None
     assert await follow(config, None, print) is config

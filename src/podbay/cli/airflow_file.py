@@ -48,7 +48,8 @@ class Followed:
 
     @property
     def cluster(self) -> str | None:
-        return self.deployment.cluster or None
+        """As the file says, if somebody has asked for it: one that lies there sends nobody's tasks to production."""
+        return (self.deployment.cluster or None) if self.asked else None
 
 
 def to_follow(file: Path | None) -> Followed | None:
