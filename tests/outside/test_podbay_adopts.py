@@ -103,7 +103,10 @@ class Own(KubernetesPodOperator):
 with DAG("d") as dag:
     KubernetesPodOperator(task_id="plain", image="i", cmds=["{{ ds }}"], env_vars={"A": "b"}, deferrable=False)
     KubernetesPodOperator.partial(task_id="mapped", image="i").expand(arguments=[["a"], ["b"]])
-    KubernetesPodOperator(task_id="called", image="i", on_success_callback=print)
+    KubernetesPodOperator(
+        task_id="called", image="i", on_success_callback=print, max_active_tis_per_dag=2, priority_weight=7
+    )
+    KubernetesPodOperator(task_id="pooled", image="i", pool="narrow")
     Own(task_id="subclass", image="i")
 for task in dag.tasks:
     task_policy(task)
@@ -125,6 +128,8 @@ def test_upstreams_tasks_are_adopted_only_if_the_deployment_says_so(tmp_path: Pa
         "plain": True,
         "mapped": True,
         "called": True,
+        # Airflow checks no pool for what starts in the triggerer.
+        "pooled": False,
         "subclass": False,
     }
     assert {kind for kind, _, _ in taken.values()} == {"KubernetesPodOperator", "Own"}
@@ -133,7 +138,9 @@ def test_upstreams_tasks_are_adopted_only_if_the_deployment_says_so(tmp_path: Pa
         "kind": "dict-of-lists",
         "value": {"arguments": [["a"], ["b"]]},
     }
-    assert taken["called"][2]["finish"] == "success"
+    called = taken["called"][2]
+    assert (called["finish"], called["priority"]) == ("success", 7)
+    assert called["limits"] == {"max_active_tis_per_dag": 2, "max_active_tasks": 16}
 
 
 RENDERED = """
