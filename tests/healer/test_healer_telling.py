@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -13,7 +15,7 @@ import orjson
 import pytest
 import pytest_asyncio
 from healer_scene import LONG_AGO, RULES, Scene, opened_scene
-from patience import eventually
+from patience import PATIENCE, eventually
 
 from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.nodes import one_scripted_node
@@ -223,3 +225,36 @@ async def test_a_pod_that_could_not_be_ended_does_not_say_that_it_was(
     )
     [done] = (await scene.heal()).done
     assert done.result == "done"
+
+
+async def test_the_command_takes_several_clusters(
+    scene: Scene, environment: Environment, another: Environment
+) -> None:
+    """Kubeconfigs of their own, whose contexts are called alike."""
+    orphan = await scene.pod("orphan")
+    scene.airflow.put("d", "r:1+", "orphan", "failed", end_date=LONG_AGO)
+    own = TaskIdentity(deployment="prod", dag_id="d", run_id="r:1+", task_id="elsewhere")
+    pod = build_pod(PodRequest(identity=own, namespace=scene.namespace, image="busybox"))
+    with Requests(another.kubeconfig) as api:
+        api.create_namespace(scene.namespace)
+        code, answer = api.call("POST", f"/api/v1/namespaces/{scene.namespace}/pods", pod)
+        assert code == 201, answer
+
+    async def podbay(*words: str) -> Any:
+        where = ["--cluster", str(environment.kubeconfig), "--cluster", str(another.kubeconfig)]
+        process = await asyncio.create_subprocess_exec(
+            *(Path(sys.executable).with_name("podbay"), *words, *where),
+            *("--deployment", "prod", "-n", scene.namespace, "-o", "json"),
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PODBAY_AIRFLOW_URL": scene.airflow.url},
+        )
+        out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+        assert process.returncode == 0
+        return orjson.loads(out)
+
+    found = await podbay("heal", "--once")
+    assert (found["pods"], found["stopped"], found["done"]) == (2, None, []), "both are young"
+    await scene.heal()
+    [row] = await podbay("heal", "history")
+    first, name = row["pod"].split(" ")
+    assert (first, name) == (scene.client.config.server, name_of(orphan))
