@@ -249,13 +249,12 @@ async def test_a_triggerer_that_gets_a_task_back_tells_all_lines_again(
 
     for times in (1, 2):
         trigger = trigger_of("again", "again", runs=600, log="first line", handed_over=False)
-        trigger.triggerer_job_id = 7
         supervisor.state = "deferred"
         async with running(kube, trigger, "again"), asyncio.timeout(SECONDS):
             await until_told(times)
             while ("again", "podbay_checkpoint") not in supervisor.xcoms:
                 await asyncio.sleep(0.1)
-        assert supervisor.xcoms["again", "podbay_checkpoint"]["writers"] == [7]
+        assert len(supervisor.xcoms["again", "podbay_checkpoint"]["writers"]) == 1
         await trigger.on_kill()
     assert "This triggerer has had the task before" in said
     supervisor.state = "failed"

@@ -71,7 +71,6 @@ class PodTrigger(BaseTrigger):
                 owner=uuid.uuid4().hex,
                 log=self.log,
                 timeout_after=self._deadline(),
-                triggerer=getattr(self, "triggerer_job_id", None),
             )
             end = await self._work.run()
             if end is None:

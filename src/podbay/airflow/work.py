@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -53,6 +54,8 @@ class _Process:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        # Airflow tells a trigger no number of its triggerer, which has one such process for its whole life.
+        self.name = uuid.uuid4().hex[:12]
         self.calls = TriggererCalls()
         self.limiter = Limiter()
         self.budget = RecordBudget()
@@ -81,16 +84,13 @@ class TriggerWork:
         owner: str,
         log: logging.Logger,
         timeout_after: datetime | None,
-        triggerer: int | None = None,
     ) -> None:
-        """`triggerer` is the number that Airflow gives to the triggerer."""
         self.carried = carried
         self.key: TaskKey = key_of(ti)
         self.run_: TaskRun | None = None
         self._ti = ti
         self._owner = owner
         self._timeout_after = timeout_after
-        self._triggerer = triggerer
         self._shared = _shared()
         prefix = carried.parameters.get("container_name_log_prefix_enabled", True)
         self.log = TaskLog(log.log, prefix=bool(prefix), budget=self._shared.budget)
@@ -120,7 +120,7 @@ class TriggerWork:
                 job = await self._job(given)
                 job = replace(job, former=await self._former(job), kept_by_worker=self.carried.rendered)
                 checkpoint, writers = await self._earlier_life(job)
-                job = replace(job, told={"writers": sorted(writers | {self._triggerer or 0})})
+                job = replace(job, told={"writers": sorted(writers | {self._shared.name})})
         except TimeoutError:
             if not bound.expired():
                 raise
@@ -175,7 +175,7 @@ class TriggerWork:
         carried = former_of(self.carried.former)
         return carried or former_of_kept(await self._pulled(checkpoint_key(self.key.try_number - 1)))
 
-    async def _earlier_life(self, job: Job) -> tuple[Checkpoint | None, set[int]]:
+    async def _earlier_life(self, job: Job) -> tuple[Checkpoint | None, set[str]]:
         """What earlier lives of this try have left, and in which triggerers they were; each question costs the supervisor
         20 ms, and an error in its log."""
         if self._is_young():
@@ -191,7 +191,7 @@ class TriggerWork:
             # A pod that is not there any more must not be made a second time, even if nothing else is known of it.
             return Checkpoint(incarnation=incarnation, pod=name, uid=UNKNOWN_UID), set()
         writers = set(kept.get("writers") or ())
-        if self._triggerer in writers:
+        if self._shared.name in writers:
             self.log.info(
                 "This triggerer has had the task before, and Airflow begins its log anew: so do the lines."
             )
