@@ -22,12 +22,25 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from external_cluster import LAUNCHER, External
+from patience import PATIENCE, eventually
 from test_external import last, steps
 
 from podbay.airflow.connection import choose_cluster
 from podbay.connections.reading import read_kubeconfig
+from podbay.embedded.cluster import ClusterOptions
+from podbay.embedded.nodes import one_scripted_node
 from podbay.errors import InvalidInputError
-from podbay.kube.kubeconfig import parse_kubeconfig
+from podbay.kube.kubeconfig import load_kubeconfig, parse_kubeconfig
+from podbay.kube.lease import DeskOptions, LeaseDesk
+from podbay.kube.retry import Patience
+from podbay.lifecycle import outage, requests
+from podbay.lifecycle.engine import Driver, PodRun
+from podbay.lifecycle.plan import PodPlan
+from podbay.lifecycle.state import Phase
+from podbay.pods.build import build_pod
+from podbay.pods.identity import TaskIdentity
+from podbay.pods.request import PodRequest
+from podbay.testing import Environment
 
 
 def refusal(given: dict[str, Any], extras: dict[str, Any]) -> str:
@@ -226,3 +239,54 @@ async def test_an_expired_certificate_of_ours(east: External, tmp_path: Path) ->
     step = await last(document)
     assert (step.name, step.verdict) == ("credential", "failed")
     assert "the client certificate ended on" in step.message
+
+
+# -- a cluster that goes away
+
+
+class Phases(Driver):
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    async def phase(self, phase: Phase, text: str) -> None:
+        self.told.append(f"{phase}: {text}")
+
+
+async def test_a_cluster_that_vanishes_in_the_middle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is waited for, as an API server that restarts; the log and the end say so."""
+    # Minutes, for people.
+    monkeypatch.setattr(outage, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(outage, "LASTS_SECONDS", 0.5)
+    monkeypatch.setattr(requests, "CLEANUP_SECONDS", 1.0)
+    phases = Phases()
+    desk = LeaseDesk(DeskOptions(agent="vanishing", patience=Patience(seconds=1.0)))
+    with contextlib.ExitStack() as stack:
+        environment = stack.enter_context(Environment.start(ClusterOptions(nodes=one_scripted_node())))
+        config = load_kubeconfig(environment.kubeconfig)
+        identity = TaskIdentity(deployment="tests", dag_id="d", run_id="r", task_id="t")
+        request = PodRequest(
+            identity=identity,
+            namespace="default",
+            image="busybox",
+            result="none",
+            annotations={"scripted.podbay.dev/run-seconds": "1000"},
+            termination_grace_period_seconds=1,
+        )
+        plan = PodPlan(build=lambda _: build_pod(request))
+        try:
+            async with desk.lease(config) as cluster:
+                run = PodRun(cluster, plan, phases)
+                ending = asyncio.create_task(run.run())
+                await eventually(lambda: run.state.phase == "running")
+                await asyncio.to_thread(stack.close)
+                await eventually(lambda: any("not reached" in each for each in phases.told))
+                run.kill("the test")
+                outcome = await asyncio.wait_for(ending, PATIENCE)
+        finally:
+            await desk.aclose()
+    said = next(each for each in phases.told if "not reached" in each)
+    assert said.startswith("running: Its cluster is not reached: API server https://127.0.0.1:")
+    assert said.endswith("It is waited for; the pod may go on meanwhile")
+    assert outcome.kind == "killed"
+    assert "Its cluster is not reached: " in outcome.message
+    assert outcome.message.endswith("The pod may still be there, and go on.")

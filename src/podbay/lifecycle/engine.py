@@ -32,6 +32,7 @@ from podbay.lifecycle.diagnosis.diagnose import diagnose
 from podbay.lifecycle.diagnosis.model import Facts
 from podbay.lifecycle.machine import step
 from podbay.lifecycle.memory import beginning, known_pod, remembered
+from podbay.lifecycle.outage import Outage
 from podbay.lifecycle.outcome import Outcome
 from podbay.lifecycle.plan import PodPlan, Rules
 from podbay.lifecycle.requests import PodRequests
@@ -105,6 +106,7 @@ class PodRun:
         self._following = asyncio.Event()
         self._log_ended = asyncio.Event()
         self._outcome: Outcome | None = None
+        self._outage = Outage(self._clock, self._tell)
 
     # -- for the driver
 
@@ -181,6 +183,9 @@ class PodRun:
         assert self._group is not None
         self._group.start(name, work)
 
+    async def _tell(self, text: str) -> None:
+        await self.driver.phase(self._state.phase, text)
+
     async def _answer(self, request: Coroutine[Any, Any, s.Event]) -> None:
         self._post(await request)
 
@@ -237,6 +242,7 @@ class PodRun:
     def _counted(self, outcome: Outcome) -> Outcome:
         if not outcome.pod:
             return outcome
+        outcome = self._outage.at_end(outcome)
         requests = dict(self._cluster.client.counter.of(outcome.namespace, outcome.pod))
         return replace(outcome, receipt=replace(outcome.receipt, requests=requests))
 
@@ -323,6 +329,7 @@ class PodRun:
             self._cluster.watch(scope) as store,
             store.subscribe(namespace_of(pod), name_of(pod), known=pod) as changes,
         ):
+            self._do(f"outage/{name_of(pod)}", self._outage.watch(store))
             async for change in changes:
                 if change.type != "DELETED" and change.object is not None:
                     last = change.object
