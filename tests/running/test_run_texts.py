@@ -144,6 +144,8 @@ def test_airflow_cfg_reads_back(lasting: bool) -> None:
     assert found["core"]["execution_api_server_url"] == "http://127.0.0.1:1234/execution/"
     assert json.loads(found["dag_processor"]["dag_bundle_config_list"])[0]["kwargs"] == {"path": "/100% mine"}
     assert found["usage_data_collection"]["enabled"] == "False"
+    # At least 1 and up to 3 s each: a task waits half a minute for a task API that is slow to start.
+    assert int(found["workers"]["execution_api_retries"]) >= 30
     assert found["scheduler"].get("use_job_schedule", "True") == str(lasting)
     # Everybody is the administrator only where nobody can look in for long.
     assert ("simple_auth_manager_all_admins" in found["core"]) is not lasting

@@ -102,7 +102,12 @@ def _shared(wanted: Wanted) -> dict[str, dict[str, str]]:
         "dag_processor": {"dag_bundle_config_list": orjson.dumps([bundle]).decode()},
         "scheduler": {"scheduler_idle_sleep_time": "0.2"},
         # A supervisor whose task's process closes its pipes before it is gone sleeps for so long (default 5 s).
-        "workers": {"min_heartbeat_interval": "2"},
+        "workers": {
+            "min_heartbeat_interval": "2",
+            # A busy machine takes a quarter of a minute to start the task API; that must cost no try (default: 5, some 9 s).
+            "execution_api_retries": "30",
+            "execution_api_retry_wait_max": "3",
+        },
         "usage_data_collection": {"enabled": "False"},
     }
 
