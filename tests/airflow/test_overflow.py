@@ -20,7 +20,7 @@ from podbay.airflow.building import Job
 from podbay.airflow.calls import TaskKey
 from podbay.airflow.carried import Carried
 from podbay.airflow.checking import check_parameters
-from podbay.airflow.driving import TaskRun, checkpoint_key, checkpoint_of
+from podbay.airflow.driving import TaskRun, checkpoint_key, checkpoint_of, incarnation_of
 from podbay.airflow.ending import TaskEnd
 from podbay.airflow.settings import Settings
 from podbay.airflow.tasklog import TaskLog
@@ -29,10 +29,14 @@ from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.nodes import one_scripted_node
 from podbay.errors import InvalidInputError
 from podbay.kube.lease import desk
+from podbay.lifecycle.checkpoint import Checkpoint
 from podbay.testing import Environment
 from podbay.testing.requests import Requests
 
 NAMESPACE = "tasks"
+FULL_NAMESPACE = "full-tasks"
+"""In the first cluster a quota holds here, and another pod has all of it."""
+UNKNOWN_UID = "unknown"
 
 
 @dataclass
@@ -108,8 +112,17 @@ class Clusters:
         )
         log = TaskLog(lambda level, text: said.append(f"{logging.getLevelName(level)} {text}"))
         run = TaskRun(job, self.airflow, log)
-        kept = checkpoint_of(self.airflow.xcoms.get((key, checkpoint_key(try_number))), try_number)
-        return Life(run, asyncio.create_task(run.run(checkpoint=kept)), said)
+        return Life(run, asyncio.create_task(run.run(checkpoint=self._earlier_life(job))), said)
+
+    def _earlier_life(self, job: Job) -> Checkpoint | None:
+        """As a triggerer asks for it (work.py)."""
+        name = self.airflow.xcoms.get((job.key, "pod_name"))
+        incarnation = incarnation_of(job, name)
+        if incarnation is None:
+            return None
+        number = job.key.try_number
+        saved = checkpoint_of(self.airflow.xcoms.get((job.key, checkpoint_key(number))), number)
+        return saved or Checkpoint(incarnation=incarnation, pod=name, uid=UNKNOWN_UID)
 
     def pods(self, environment: Environment, task_id: str) -> list[dict[str, Any]]:
         with Requests(environment.kubeconfig) as api:
@@ -120,9 +133,16 @@ class Clusters:
     def nodes_found(self, environment: Environment, task_id: str) -> int:
         """How many pods of the task a node was ever found for."""
         with Requests(environment.kubeconfig) as api:
-            events = api.call("GET", f"/api/v1/namespaces/{NAMESPACE}/events")[1]["items"]
+            events = api.call("GET", "/api/v1/events")[1]["items"]
         about = [each for each in events if each["reason"] == "Scheduled"]
         return sum(each["involvedObject"]["name"].startswith(task_id) for each in about)
+
+
+def _full() -> Iterator[tuple[str, dict[str, Any]]]:
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "one"}}
+    yield "resourcequotas", {**quota, "spec": {"hard": {"pods": "1"}}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "other"}}
+    yield "pods", {**pod, "spec": {"containers": [{"name": "c", "image": "busybox"}]}}
 
 
 def connection(environment: Environment) -> dict[str, Any]:
@@ -138,6 +158,11 @@ def clusters() -> Iterator[Clusters]:
         for each in (full, other):
             with Requests(each.kubeconfig) as api:
                 api.create_namespace(NAMESPACE)
+                api.create_namespace(FULL_NAMESPACE)
+        with Requests(full.kubeconfig) as api:
+            for path, body in _full():
+                status, answer = api.call("POST", f"/api/v1/namespaces/{FULL_NAMESPACE}/{path}", body)
+                assert status == 201, answer
         yield Clusters(full, other, Airflow({"full": connection(full), "other": connection(other)}))
 
 
@@ -195,11 +220,12 @@ async def test_the_next_life_knows_where_the_pod_is(clusters: Clusters, when: st
         assert not any("No room" in line for line in following.said)
 
 
-async def test_every_moment_at_which_a_life_may_be_lost(clusters: Clusters) -> None:
+@pytest.mark.parametrize("namespace", [NAMESPACE, FULL_NAMESPACE])
+async def test_every_moment_at_which_a_life_may_be_lost(clusters: Clusters, namespace: str) -> None:
     """Cut after each thing that Airflow was told, and just before: one pod at most, and a green end."""
     for cut in range(1, 9):
         for before in (True, False):
-            task_id = f"cut{cut}{'b' if before else 'a'}"
+            task_id = f"cut{cut}{'b' if before else 'a'}-{namespace}"
             told = asyncio.Event()
             count = 0
             real = clusters.airflow.push
@@ -224,7 +250,7 @@ async def test_every_moment_at_which_a_life_may_be_lost(clusters: Clusters) -> N
 
             clusters.airflow.push = push  # type: ignore[method-assign]
             try:
-                life = clusters.life(task_id, script={"run-seconds": "0.2"})
+                life = clusters.life(task_id, namespace=namespace, script={"run-seconds": "0.2"})
                 waiting = asyncio.create_task(told.wait())
                 await asyncio.wait(
                     {life.task, waiting}, return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE
@@ -232,7 +258,7 @@ async def test_every_moment_at_which_a_life_may_be_lost(clusters: Clusters) -> N
                 waiting.cancel()
                 if not life.task.done():
                     await life.crash()
-                    life = clusters.life(task_id, script={"run-seconds": "0.2"})
+                    life = clusters.life(task_id, namespace=namespace, script={"run-seconds": "0.2"})
                 end = await life.end()
             finally:
                 clusters.airflow.push = real  # type: ignore[method-assign]

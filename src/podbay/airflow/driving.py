@@ -319,6 +319,9 @@ class _TaskDriver(Driver):
         if checkpoint.outcome is not None:
             kept |= kept_of(self._run.job, self.engine.state.pod, checkpoint.outcome, self.samples.to_json())
         await self._calls.push(key, checkpoint_key(key.try_number), kept)
+        if checkpoint.outcome is not None and checkpoint.outcome.kind == "moved" and not checkpoint.pod:
+            # The next life asks for what is kept only if it finds the name of a pod.
+            await self._calls.push(key, "pod_name", self._name)
 
     async def made(self, pod: Object) -> None:
         try:
