@@ -157,6 +157,10 @@ def test_the_statement_of_the_documentation() -> None:
         ],
     }
     assert root_arn(ACCOUNT) == f"arn:aws:iam::{ACCOUNT}:root"
+    newer = merge_policy(None, [node_role_arn(ACCOUNT, "abc")])
+    assert newer == {**policy, "Version": "2012-10-17"}
+    with pytest.raises(InvalidInputError, match="one of 2008-10-17, 2012-10-17"):
+        merge_policy(None, [ROLE], version="2012-10-18")
 
 
 @pytest.mark.parametrize(
