@@ -35,7 +35,7 @@ def remote() -> Iterator[Environment]:
     """The cluster of EKS: no node but those of node groups."""
     with Environment.start(ClusterOptions(name=CLUSTER, nodes=())) as environment:
         with Requests(environment.kubeconfig) as requests:
-            for name in ("eks", "airflow-kpo-default"):
+            for name in ("eks", "airflow-kpo-default", "scripted"):
                 requests.create_namespace(name)
         yield environment
 
@@ -73,6 +73,7 @@ def runs(airflow: AirflowApi, connections: None) -> dict[str, Run]:
         "eks_pod_fails",
         "eks_times_out",
         "eks_is_killed",
+        "eks_overflows",
         "gpu_nodes_group",
         "gpu_nodes",
     )
@@ -119,8 +120,7 @@ def test_pods_run_on_the_groups_nodes_and_the_group_is_deleted(
     run = runs["eks_succeeds"]
     assert ended(airflow, run) == "success", run.states()
     setup = run.task("gpu.create_nodegroup")
-    (group,) = aws.named("gpu")[:1]
-    assert setup.result == group.name
+    group = aws.groups[setup.result]
     assert "Runs in the triggerer" in setup.log
     first = run.task("gpu.first")
     assert lines_of(first, "base") == ["on the gpu"]
@@ -136,6 +136,10 @@ def test_a_failed_pod_fails_the_run_and_the_group_is_deleted(
 ) -> None:
     run = runs["eks_pod_fails"]
     assert ended(airflow, run) == "failed"
+    setup = run.task("cpu.create_nodegroup")
+    assert "Starts on a worker and goes on in the triggerer; a worker finishes it" in setup.log
+    # Before it and after it; Airflow calls the first one again when a worker goes on.
+    assert setup.log.count("callback of cpu.create_nodegroup") >= 2
     assert run.task("cpu.work").state == "failed"
     assert run.task("cpu.delete_nodegroup").state == "success"
     assert is_gone(aws, "cpu")
@@ -200,6 +204,14 @@ def test_a_setup_that_a_user_fails_leaves_no_group(
         until(lambda: is_gone(aws, "never"), tell=lambda: aws.named("never"))
     finally:
         aws.coming = True
+
+
+def test_a_task_without_room_goes_to_the_second_cluster(runs: dict[str, Run]) -> None:
+    task = runs["eks_overflows"].task("goes")
+    assert task.state == "success", task.log
+    assert "Runs in the triggerer" in task.log
+    assert "it goes on in the cluster of connection kubernetes_default" in task.log
+    assert lines_of(task, "base") == ["over there"]
 
 
 def test_the_example_with_a_task_group(airflow: AirflowApi, runs: dict[str, Run]) -> None:

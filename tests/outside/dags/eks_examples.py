@@ -11,7 +11,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples" / "eks"
 CHANGES = {
     'schedule="@daily"': "schedule=None",
     "poke_interval=30": "poke_interval=1",
-    "gpus=1,": "gpus=1, poll_seconds=0.2,",
+    "gpus=1,": "gpus=1, poll_seconds=0.5,",
 }
 
 for _name in ("gpu_nodes", "gpu_nodes_group"):

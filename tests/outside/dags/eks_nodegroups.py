@@ -17,7 +17,7 @@ GROUP: dict[str, Any] = {
     "region": "us-east-1",
     "aws_conn_id": "eks_aws",
     "node_role": "arn:aws:iam::111122223333:role/nodes",
-    "poll_seconds": 0.2,
+    "poll_seconds": 0.5,
 }
 
 
@@ -41,7 +41,16 @@ with (
     )
     first >> many
 
-with DAG("eks_pod_fails", schedule=None, start_date=START), EksNodegroup("cpu", **GROUP):
+
+def tell(context: Any) -> None:
+    print("callback of", context["ti"].task_id)
+
+
+# Callbacks run on workers: so the node group's tasks begin and end there, and wait in the triggerer all the same.
+with (
+    DAG("eks_pod_fails", schedule=None, start_date=START),
+    EksNodegroup("cpu", default_args={"on_execute_callback": tell, "on_success_callback": tell}, **GROUP),
+):
     pod("work", exit_code="3")
 
 with (
@@ -55,3 +64,18 @@ with DAG("eks_is_killed", schedule=None, start_date=START), EksNodegroup("killed
 
 with DAG("eks_setup_is_killed", schedule=None, start_date=START), EksNodegroup("never", **GROUP):
     pod("work")
+
+# The first cluster has no node but those of node groups; the second is the one of all other tests.
+with DAG("eks_overflows", schedule=None, start_date=START):
+    KubernetesPodOperator(
+        task_id="goes",
+        namespace="scripted",
+        image="train:1",
+        retries=0,
+        kubernetes_conn_id="eks_nodes",
+        overflow_kubernetes_conn_id="kubernetes_default",
+        overflow_after_seconds=1,
+        node_selector={"kubernetes.io/hostname": "scripted"},
+        tolerations=[{"key": "podbay.dev/scripted", "operator": "Exists"}],
+        annotations={"scripted.podbay.dev/log": "over there"},
+    )
