@@ -215,7 +215,9 @@ class AwsStandIn:
                 yield found
             finally:
                 del self.clusters[name]
-                self.client("eks").delete_cluster(name=name)
+                eks = self.client("eks")
+                with contextlib.suppress(eks.exceptions.ResourceNotFoundException):
+                    eks.delete_cluster(name=name)
 
     # -- what is served
 

@@ -10,19 +10,20 @@ import pytest
 from aws_stand_in import AwsStandIn, EksCluster
 
 
-@pytest.fixture(scope="package")
+# One for each module: whoever resets moto in this process must not take it away from others.
+@pytest.fixture(scope="module")
 def aws() -> Iterator[AwsStandIn]:
     with AwsStandIn.started() as found:
         yield found
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def gpu(aws: AwsStandIn, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EksCluster]:
     with aws.cluster("gpu-cluster", tmp_path_factory.mktemp("gpu")) as found:
         yield found
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def nobody(aws: AwsStandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No identity but what a test gives."""
     for name in [each for each in os.environ if each.startswith("AWS_")]:

@@ -17,13 +17,15 @@ from aws_stand_in import REGION, AwsStandIn, EksCluster
 from test_eks_tokens import NAMESPACE, PODS, let_in
 
 from podbay.aio.clock import SystemClock
-from podbay.airflow.clouds import cloud_cluster
+from podbay.airflow import clouds
 from podbay.airflow.connection import choose_cluster
 from podbay.aws.eks import eks_config
 from podbay.aws.place import AwsLogin, EksPlace, read_aws_login
+from podbay.errors import CredentialError
 from podbay.kube.client import KubeClient
 from podbay.kube.lease import DeskOptions, LeaseDesk
 
+pytestmark = pytest.mark.usefixtures("nobody")
 HERE = Path(__file__).parent
 TASKS = 100
 
@@ -76,7 +78,7 @@ async def test_a_hundred_tasks_are_one_token(aws: AwsStandIn, login: AwsLogin) -
 
     async def task(number: int) -> int:
         # Each reads its connection anew, as each trigger does.
-        cloud = await cloud_cluster({}, extras, "k", calls)
+        cloud = await clouds.cloud_cluster({}, extras, "k", calls)
         choice = choose_cluster({}, extras, connection="k", cloud=cloud)
         async with desk.lease(choice.config) as cluster:
             found = await cluster.client.list(PODS, namespace=NAMESPACE)
@@ -90,6 +92,21 @@ async def test_a_hundred_tasks_are_one_token(aws: AwsStandIn, login: AwsLogin) -
     # One role for DescribeCluster, one for the token.
     assert aws.counts["sts:AssumeRole"] == 2
     assert calls.asked == 2
+
+
+async def test_a_cluster_that_is_known_outlives_a_bad_minute_of_aws(
+    aws: AwsStandIn, login: AwsLogin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clouds, "KNOWN_SECONDS", 0.0)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    calls: Any = Connections(aws=login)
+    extras = {"podbay_eks": PLACE.to_extra()}
+    known = await clouds.cloud_cluster({}, extras, "k", calls)
+    monkeypatch.setattr(aws, "down", True)
+    assert await clouds.cloud_cluster({}, extras, "k", calls) is known
+    other = {"podbay_eks": {**PLACE.to_extra(), "external_id": "x"}}
+    with pytest.raises(CredentialError, match="AWS: sts assume-role: "):
+        await clouds.cloud_cluster({}, other, "k", calls)
 
 
 async def test_a_token_is_renewed_before_its_end(aws: AwsStandIn, login: AwsLogin) -> None:

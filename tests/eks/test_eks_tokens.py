@@ -21,6 +21,7 @@ from podbay.errors import ApiError, CredentialError, InvalidInputError
 from podbay.kube.client import KubeClient
 from podbay.objects.resource import GVR
 
+pytestmark = pytest.mark.usefixtures("nobody")
 PODS = GVR("", "v1", "pods")
 NAMESPACE = "airflow-kpo"
 USERS = GVR("authentication.k8s.io", "v1", "selfsubjectreviews")

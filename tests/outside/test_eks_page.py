@@ -51,7 +51,7 @@ def test_the_whole_walk(containers: None, examples: ModuleType, tmp_path: Path) 
         _, said = shell.run("grep -c get-token aws/runs")
         # Once for the check of the connection, once for the task.
         assert said.strip() == "2", said
-        _, said = shell.run("grep -rlE '(^|[^o] )hello' podbay/airflow/runs/*/logs | wc -l")
+        _, said = shell.run("grep -rlF '[base] hello' podbay/airflow/runs/*/logs | wc -l")
         assert said.strip() == "3", said
         # What was minted, and by what, is nowhere in the home: not in logs, nor in Airflow's database.
         _, said = shell.run('grep -rl -e k8s-aws-v1 -e "$AWS_SECRET_ACCESS_KEY" podbay')

@@ -6,6 +6,7 @@ In the triggerer as on a worker; there is no file that one of them would have to
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import weakref
 from collections.abc import Mapping
@@ -15,12 +16,18 @@ from typing import Any, Final
 from podbay.airflow.calls import AirflowCalls
 from podbay.airflow.connection import CloudPlace, cloud_place
 from podbay.aws.place import AwsLogin, EksPlace
+from podbay.errors import CredentialError
 from podbay.kube.config import ClusterConfig
 
 __all__ = ["cloud_cluster"]
 
 KNOWN_SECONDS: Final = 600.0
 """A cluster that was made anew under the same name has another address; one that stands keeps its own."""
+
+
+AGAIN_SECONDS: Final = 60.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -45,9 +52,21 @@ async def cloud_cluster(
     known = _known.setdefault(asyncio.get_running_loop(), {}).setdefault(place, _Known())
     async with known.lock:
         if known.config is None or time.monotonic() >= known.until:
-            known.config = await _ask(place, calls)
-            known.until = time.monotonic() + KNOWN_SECONDS
+            await _renew(known, place, calls)
+        assert known.config is not None
         return known.config
+
+
+async def _renew(known: _Known, place: CloudPlace, calls: AirflowCalls) -> None:
+    try:
+        known.config = await _ask(place, calls)
+        known.until = time.monotonic() + KNOWN_SECONDS
+    except CredentialError as err:
+        # The cloud's API has its bad minutes, too; a cluster whose address is known needs it for nothing.
+        if known.config is None:
+            raise
+        known.until = time.monotonic() + AGAIN_SECONDS
+        log.warning("%s is used by the address it had: %s", place, err)
 
 
 async def _ask(place: CloudPlace, calls: AirflowCalls) -> ClusterConfig:
