@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -126,6 +127,27 @@ class Behaviour:
     def signal(self, number: int, which: signal.Signals) -> None:
         """To the triggerer and the process that runs its triggers."""
         os.killpg(self.triggerers[number].pid, which)
+
+    def stall(self, number: int) -> None:
+        """Stop it as it is; not in the middle of a transaction, which would stop all of Airflow where that has SQLite."""
+        until(lambda: self._stalls(number), "a moment without a transaction")
+
+    def _stalls(self, number: int) -> bool:
+        self.signal(number, signal.SIGSTOP)
+        if self.home.database:
+            return True
+        connection = sqlite3.connect(self.home.directory / "airflow.db", timeout=3, isolation_level=None)
+        with contextlib.closing(connection):
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.execute("ROLLBACK")
+            except sqlite3.OperationalError:
+                self.wake(number)
+                return False
+        return True
+
+    def wake(self, number: int) -> None:
+        self.signal(number, signal.SIGCONT)
 
     def kill(self, number: int) -> None:
         """As `kill -9` does."""

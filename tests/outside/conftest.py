@@ -47,7 +47,8 @@ if importlib.util.find_spec("airflow") is None:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     # They take minutes and run when they are asked for (script/test-airflow-faults, script/test-healer-chaos).
     option = {"airflow_faults": "--fault-tasks", "healer_chaos": "--healer-tasks"}.get(collection_path.name)
-    if collection_path.name == "test_up_on_postgresql.py":
+    if collection_path.name in ("test_behaviour_triggerers.py", "test_up_on_postgresql.py"):
+        # As those; script/test-postgresql.
         return None if config.getoption("--airflow-database") == "postgresql" else True
     return None if option is None or config.getoption(option) else True
 

@@ -21,6 +21,7 @@ HELD: dict[str, Any] = {
     "retries": 1,
     "retry_delay": datetime.timedelta(seconds=0),
     "do_xcom_push": True,
+    "termination_grace_period": 1,
     "volumes": [k8s.V1Volume(name="told", host_path=k8s.V1HostPathVolumeSource(path=str(HOME / "told")))],
     "volume_mounts": [k8s.V1VolumeMount(name="told", mount_path="/told", read_only=True)],
 }
