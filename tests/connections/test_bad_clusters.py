@@ -129,16 +129,22 @@ def proxy(answer: bytes = b"", *, to: int = 0) -> Iterator[str]:
     """A proxy that answers each CONNECT so, or that connects to a port of this machine."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            if not to:
-                writer.write(answer)
-                await writer.drain()
-                writer.close()
-                return
-            far, far_writer = await asyncio.open_connection("127.0.0.1", to)
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            await asyncio.gather(_pipe(reader, far_writer), _pipe(far, writer))
+        writers = [writer]
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                await reader.readuntil(b"\r\n\r\n")
+                if not to:
+                    writer.write(answer)
+                    await writer.drain()
+                    return
+                far, far_writer = await asyncio.open_connection("127.0.0.1", to)
+                writers.append(far_writer)
+                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                await asyncio.gather(_pipe(reader, far_writer), _pipe(far, writer))
+        finally:
+            # Those that are still open when the proxy ends are not left to the garbage collector.
+            for each in writers:
+                each.close()
 
     started, holder = threading.Event(), {}
 
