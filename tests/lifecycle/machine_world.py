@@ -141,6 +141,8 @@ class World:
     graceful: bool = False
     busy: bool = False
     """Events that nobody needs are not read."""
+    secretive: bool = False
+    """Events are not for us to read."""
     now: float = 0.0
     pods: dict[str, Pod] = field(default_factory=dict)
     """By name, as the API server has them."""
@@ -160,14 +162,15 @@ class World:
     most_running: int = 0
     wakes: list[float] = field(default_factory=list)
 
-    def begin(self, *, with_checkpoint: bool, told: bool = False) -> None:
-        """A life of the run begins, perhaps after a crash; told: the last one could still write down what it knew."""
+    def begin(self, *, with_checkpoint: bool, told: bool = False, behind: bool = False) -> None:
+        """A life of the run begins, perhaps after a crash; told: the last one could still write down what it knew. behind: its
+        watch does not have the pods yet."""
         if told:
             self._save()
         self.state = s.State(begun_at=self.now)
         self.todo, self.watched, self.adopted, self.wakes = [], [], "", []
         saved = self.saved if with_checkpoint else {}
-        pods = [pod.manifest() for pod in self.pods.values()]
+        pods = [] if behind else [pod.manifest() for pod in self.pods.values()]
         self.event(s.Found(self.now, pods, **saved))
 
     def event(self, event: s.Event) -> None:
@@ -256,7 +259,9 @@ class World:
             case s.Withdraw():
                 self._withdraw(action, trouble)
             case s.ReadEvents():
-                self.event(s.Explained(self.now, self._events(), (), skipped=not action.needed and self.busy))
+                skipped = not action.needed and self.busy
+                events = () if self.secretive else self._events()
+                self.event(s.Explained(self.now, events, (), skipped=skipped, unread=self.secretive))
             case s.WaitForLogs():
                 self.event(s.LogsRead(self.now))
             case s.ReadResult():

@@ -33,6 +33,7 @@ from podbay.kube.logs import LogBatch
 from podbay.lifecycle.checkpoint import Checkpoint
 from podbay.lifecycle.engine import Driver, PodRun
 from podbay.lifecycle.outcome import Outcome
+from podbay.lifecycle.view import view_of
 from podbay.testing.requests import Requests
 
 START_SPREAD = 0.01
@@ -134,8 +135,15 @@ async def live(cluster: LeasedCluster, suite: Suite, told: Told, admin: Admin) -
 
 
 def knows_the_end(run: PodRun) -> bool:
-    """It has heard that its pod has ended or is about to."""
-    return run.state.deletion_seen or run.state.verdict is not None or run.state.remembered is not None
+    """It has heard that its pod has ended or is about to; that it is not there any more says nothing of why."""
+    state = run.state
+    view = view_of(state.pod, run.plan.container) if state.pod is not None else None
+    heard = view is not None and (
+        view.stage == "ended" or bool(view.disruption) or view.deleted_at is not None
+    )
+    found_gone = state.gone and not heard
+    known = state.verdict is not None and not found_gone
+    return state.deletion_seen or heard or known or state.remembered is not None
 
 
 async def strike(told: Told, now: list[PodRun], suite: Suite, admin: Admin) -> None:

@@ -301,3 +301,16 @@ def test_events_that_nobody_needed_are_asked_for_again_when_the_pod_has_failed()
     assert s.ReadEvents(needed=True) in world.todo
     settle(world)
     assert world.outcome is not None and world.outcome.exit_code == 3
+
+
+@pytest.mark.parametrize("checkpoint", [True, False])
+def test_a_pod_that_the_watch_does_not_have_yet_is_not_left_behind(checkpoint: bool) -> None:
+    world = started()
+    world.ask()
+    world.answer(only(world, s.Create), "lost after")
+    world.begin(with_checkpoint=checkpoint, behind=True)
+    if not checkpoint:
+        world.ask()
+    settle(world)
+    assert world.outcome is not None and world.outcome.kind == "killed"
+    assert not world.pods

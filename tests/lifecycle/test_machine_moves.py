@@ -140,6 +140,22 @@ def test_a_life_that_was_lost_while_it_withdrew_leaves_enough(bound: bool) -> No
     assert ends(world) == ("deleted" if bound else "moved")
 
 
+@pytest.mark.parametrize("bound", [False, True])
+def test_events_that_cannot_be_read_prove_nothing(bound: bool) -> None:
+    world = full()
+    world.secretive = True
+    world.todo.append(waits(world, until=s.Withdraw))
+    pod = next(iter(world.pods.values()))
+    if bound:
+        for _ in range(5):
+            world.go_on(pod)
+        world.remove(pod)
+    else:
+        world.answer(len(world.todo) - 1, "life")
+    world.begin(with_checkpoint=True)
+    assert ends(world) == "deleted"
+
+
 def test_a_user_who_ends_the_task_while_it_moves_wins() -> None:
     world = full()
     world.todo.append(waits(world, until=s.Withdraw))

@@ -32,7 +32,7 @@ def _misfortune(world: World, what: str, draw: st.DataObject) -> None:
         if creates:
             world.answer(creates[0], what)
     elif what == "crash":
-        world.begin(with_checkpoint=True)
+        world.begin(with_checkpoint=True, behind=draw.draw(st.booleans()))
     elif what == "shutdown":
         world.begin(with_checkpoint=True, told=True)
     elif what == "crash without checkpoint":

@@ -121,7 +121,9 @@ def _begin(rules: Rules, state: State, event: s.Found) -> tuple[State, list[Acti
     if event.known_uid:
         found = replace(begun, uid=event.known_uid, name=event.known_name, remembered=event.last)
         return found, [s.Find(event.known_name, event.known_uid)]
-    return replace(begun, create_at=event.now), []
+    # A watch may be behind, and an earlier life's create not in it yet: a create of ours would meet that pod, but who ends
+    # the run before one must look for it.
+    return replace(begun, create_at=event.now, doubtful=True), []
 
 
 def _counted(state: State, incarnation: int) -> State:
@@ -177,7 +179,8 @@ def _explained(state: State, event: s.Explained) -> State:
         known = replace(known, events=event.events)
     if event.nodes:
         known = replace(known, nodes=event.nodes)
-    known = replace(known, looked=known.looked or (known.gone and not event.skipped))
+    if known.gone and not event.skipped:
+        known = replace(known, looked=True, unread=event.unread)
     # The end may have come while nobody needed them yet; then they are asked for again.
     return replace(known, explained=known.verdict is not None and not event.skipped, explain_at=None)
 

@@ -3,7 +3,7 @@
 Exactly one pod of a task may ever run, so the pod must be gone, and it must be certain that no node ever had it:
 
     the API server deletes it on condition that it is as it was seen (uid and version), which is without a node
-    a life that was lost before it heard of that: the pod is gone, and no event tells that a node was found for it
+    a life that was lost before it heard of that: the pod is gone, and its events, which could be read, tell of no node
 
 Whatever else makes the pod go is judged as ever; a pod that gets its node at the last moment simply goes on.
 """
@@ -103,7 +103,7 @@ def judge_moved(state: State) -> Verdict | None:
         return None
     if state.withdrawal == "done" and (state.gone or not state.uid):
         return _MOVED
-    told = any(event.get("reason") == "Scheduled" for event in state.events)
+    told = state.unread or any(event.get("reason") == "Scheduled" for event in state.events)
     return _MOVED if state.withdrawal == "meant" and state.gone and state.looked and not told else None
 
 

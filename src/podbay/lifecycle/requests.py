@@ -36,6 +36,7 @@ CLEANUP_SECONDS = 300.0
 """How long a deletion is tried; after that the pod is the healer's."""
 RESULT_SECONDS = 180.0
 """How long the sidecar's log is asked for; a control plane that is updated is away for a minute or two."""
+FORBIDDEN_SECONDS = 60.0
 BAD_RESULT_SECONDS = 10.0
 """How long a log without a whole result in it is asked for again."""
 RESULT_BYTES = 64 << 20
@@ -74,13 +75,17 @@ class PodRequests:
         return s.Refused(now(), error, found, doubt=doubt)
 
     async def look(self, namespace: str, name: str) -> Object | None:
-        """The pod of that name, None when there is none; waits as long as nobody can say."""
-        failures = 0
+        """The pod of that name, None when there is none; waits as long as nobody can say.
+
+        None as well when we may not look for a minute: what nobody lets us see, nobody lets us end.
+        """
+        started, failures = self._clock.monotonic(), 0
         while True:
             try:
                 return await self._client.get(PODS, name, namespace=namespace)
             except ApiError as err:
-                if err.code == 404:
+                forbidden = err.code == 403 and self._clock.monotonic() - started > FORBIDDEN_SECONDS
+                if err.code == 404 or forbidden:
                     return None
             except (UnreachableError, CredentialError):
                 pass
@@ -147,22 +152,23 @@ class PodRequests:
         """
         node = (pod.get("spec") or {}).get("nodeName")
         wanted = needed or self._looks.take()
-        events: Sequence[Object] = ()
+        events: Sequence[Object] | None = ()
         nodes: Sequence[Object] = ()
         if wanted:
             events = await self._list(EVENTS, namespace_of(pod), f"involvedObject.uid={uid_of(pod)}")
         if wanted and node:
-            nodes = await self._list(NODES, None, f"metadata.name={node}")
+            nodes = await self._list(NODES, None, f"metadata.name={node}") or ()
         elif not node:
             with contextlib.suppress(ApiError, UnreachableError, CredentialError):
                 nodes = await self._looks.nodes()
-        return s.Explained(self._clock.monotonic(), events, nodes, skipped=not wanted)
+        now = self._clock.monotonic()
+        return s.Explained(now, events or (), nodes, skipped=not wanted, unread=events is None)
 
-    async def _list(self, resource: GVR, namespace: str | None, selector: str) -> Sequence[Object]:
+    async def _list(self, resource: GVR, namespace: str | None, selector: str) -> Sequence[Object] | None:
         try:
             return (await self._client.list(resource, namespace=namespace, field_selector=selector)).items
         except (ApiError, UnreachableError, CredentialError):
-            return ()
+            return None
 
     async def result(self, namespace: str, name: str) -> s.Event:
         """The result as the sidecar's log has it."""

@@ -125,7 +125,8 @@ class State:
     withdrawal: Literal["no", "meant", "done"] = "no"
     """meant: it is written down, perhaps by an earlier life, that the pod is to be given up while it has no node. done: the
     API server has deleted it, and it had none."""
-    looked: bool = False  # events have been read after it was gone
+    looked: bool = False  # events have been asked for after it was gone
+    unread: bool = False  # and could not be read, so they prove nothing
     remembered: Object | None = None
     """The state that an earlier life knew last; what counts if the pod is gone."""
     end_saved: bool = False
@@ -230,6 +231,8 @@ class Explained:
     nodes: Sequence[Object]
     skipped: bool = False
     """Too many ask just now; only what others had read is in it."""
+    unread: bool = False
+    """The cluster did not give the events; that there are none is not said."""
 
 
 @dataclass(frozen=True, slots=True)
