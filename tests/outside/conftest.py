@@ -61,6 +61,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(900))
 
 
+@pytest.fixture(autouse=True)
+def settings_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process reads Airflow's configuration once; here each test may have its own."""
+    monkeypatch.setattr("podbay.airflow.task._settings", None)
+
+
 @pytest.fixture(scope="session")
 def agent() -> NodeAgent | None:
     """The node that runs containers; None where there is no runtime for them."""

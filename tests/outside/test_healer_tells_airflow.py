@@ -34,8 +34,9 @@ async def heal(home: AirflowHome) -> Round:
         )
         async with opening as reconciler:
             async with asyncio.timeout(PATIENCE):
-                # What has changed since it was judged is dropped, and the scheduler may still be at the pod.
-                while (last := await reconciler.round()).done[0].result == "dropped":
+                # The task ended a moment ago, and Airflow's clock is told in whole seconds. What has changed since it was
+                # judged is dropped, and the scheduler may still be at the pod.
+                while not (last := await reconciler.round()).done or last.done[0].result == "dropped":
                     await asyncio.sleep(0.2)
     await desk.aclose()
     return last
