@@ -1,6 +1,7 @@
 """An Airflow with two triggerers that also runs upstream's operator on our engine: one for all tests of behaviour.
 
-On SQLite, or on a PostgreSQL of its own: `--airflow-database postgresql`.
+On SQLite, or on a PostgreSQL of its own: `--airflow-database postgresql`. On an embedded cluster, or on the one of any
+kubeconfig: `--cluster KUBECONFIG --fault-image IMAGE`.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from airflow_home import AirflowHome
 
 from podbay.testing.requests import Requests
 
-__all__ = ["KINDS", "Behaviour", "BehaviourHome", "end_of_run", "open_gate", "until"]
+__all__ = ["KINDS", "NAMESPACE", "Behaviour", "BehaviourHome", "end_of_run", "open_gate", "until"]
 
 KINDS = ("ours", "adopted")
+NAMESPACE = "podbay-behaviour"
 T = TypeVar("T")
 
 
@@ -42,6 +44,8 @@ def until(condition: Callable[[], T], what: str | Callable[[], object], *, secon
 class BehaviourHome(AirflowHome):
     database: str = ""
     """A URL; empty for SQLite."""
+    image: str = ""
+    """Of pods on a cluster without scripted nodes; it has a shell."""
     known: dict[str, str] = field(default_factory=dict)
     """The same secrets for every process, also for one that is started later."""
 
@@ -60,6 +64,7 @@ class BehaviourHome(AirflowHome):
         found = self.known | {
             "AIRFLOW__PODBAY__ADOPT_UPSTREAM_OPERATORS": "True",
             "AIRFLOW__PODBAY__DEPLOYMENT": "behaviour",
+            "PODBAY_BEHAVIOUR_IMAGE": self.image,
             # A triggerer that says nothing is given up sooner than after half a minute.
             "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "2",
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "20",

@@ -15,7 +15,7 @@ import pytest
 from airflow_api import AirflowApi
 from airflow_deployment import free_port, running_airflow
 from airflow_home import AirflowHome
-from behaviour import Behaviour, BehaviourHome
+from behaviour import NAMESPACE, Behaviour, BehaviourHome
 from images import busybox
 from postgres_server import postgres_server
 from sidecar_image import sidecar_image
@@ -34,6 +34,8 @@ NAMESPACES = ("scripted", "containers", "workers")
 BUSYBOX = "localhost/bb:1"
 SIDECAR = "localhost/sidecar:1"
 PYTHON = ("localhost/python", "1")
+ANYWHERE = ("test_behaviour_users.py", "test_behaviour_scheduling.py", "conftest.py")
+"""What `--cluster` runs; all else needs nodes of the machine it runs on."""
 SCRIPTED = ScriptedNode(
     name="scripted",
     labels={"podbay.dev/scripted": "true"},
@@ -46,6 +48,8 @@ if importlib.util.find_spec("airflow") is None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     # They take minutes and run when they are asked for (script/test-airflow-faults, script/test-healer-chaos).
+    if config.getoption("--cluster") and collection_path.is_file() and collection_path.name not in ANYWHERE:
+        return True
     option = {"airflow_faults": "--fault-tasks", "healer_chaos": "--healer-tasks"}.get(collection_path.name)
     if collection_path.name in ("test_behaviour_triggerers.py", "test_up_on_postgresql.py"):
         # As those; script/test-postgresql.
@@ -74,8 +78,15 @@ def agent() -> NodeAgent | None:
 
 
 @pytest.fixture(scope="session")
-def cluster(agent: NodeAgent | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
-    """One cluster for all tests: a scripted node, for pods that ask for it, and one that runs containers."""
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Environment]:
+    """One cluster for all tests: a scripted node, for pods that ask for it, and one that runs containers; or the chosen one."""
+    chosen = request.config.getoption("--cluster")
+    if chosen is not None:
+        yield Environment.from_kubeconfig(Path(chosen).resolve())
+        return
+    agent: NodeAgent | None = request.getfixturevalue("agent")
     nodes: list[NodeFactory] = [lambda: ScriptedNodes([SCRIPTED])]
     if agent is not None:
         nodes.append(lambda: agent)
@@ -135,17 +146,25 @@ def postgresql() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def behaviour(
-    request: pytest.FixtureRequest, cluster: Environment, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    cluster: Environment,
+    kube: Requests,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Behaviour]:
     """One Airflow with two triggerers for all tests of behaviour."""
-    chosen = request.config.getoption("--airflow-database")
+    option = request.config.getoption
     home = BehaviourHome(
         directory=tmp_path_factory.mktemp("behaviour"),
         port=free_port(),
         kubeconfig=cluster.kubeconfig,
         sidecar_image=SIDECAR,
         worker_image=PYTHON,
-        database=request.getfixturevalue("postgresql") if chosen == "postgresql" else "",
+        database=request.getfixturevalue("postgresql")
+        if option("--airflow-database") == "postgresql"
+        else "",
+        image=option("--fault-image") if option("--cluster") else "",
     )
+    kube.create_namespace(NAMESPACE)
     with Behaviour.started(home) as running:
         yield running
+    kube.delete_namespace(NAMESPACE)

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 from airflow_api import Run
-from behaviour import KINDS, Behaviour, end_of_run, open_gate, until
+from behaviour import KINDS, NAMESPACE, Behaviour, end_of_run, open_gate, until
 from pods_of_tasks import lines_of, pods_of, wait_for_pod
 
 from podbay.testing.requests import Requests
 
-NAMESPACE = "scripted"
 DAGS = ("run_too_long", "too_long", "around", "ruled", "grouped", "called")
 
 

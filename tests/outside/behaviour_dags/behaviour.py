@@ -1,11 +1,13 @@
 """What Airflow and its users do to tasks, each DAG once with our operator and once with upstream's, adopted.
 
-Pods live by a script, except those of held.py.
+Pods live by a script, except those of held.py. On a cluster that is not ours a shell does what the script says.
 """
 
 from __future__ import annotations
 
 import datetime
+import os
+import shlex
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator as UpstreamOperator
@@ -16,11 +18,16 @@ from kubernetes.client import models as k8s
 from podbay import KubernetesPodOperator
 
 SCRIPT = "scripted.podbay.dev/"
-SHARED: dict[str, Any] = {
-    "namespace": "scripted",
+IMAGE = os.environ.get("PODBAY_BEHAVIOUR_IMAGE", "")
+"""Of pods that are no script's; it has a shell."""
+SCRIPTED: dict[str, Any] = {
     "image": "example.com/task:1",
     "node_selector": {"podbay.dev/scripted": "true"},
     "tolerations": [k8s.V1Toleration(key="podbay.dev/scripted", operator="Exists")],
+}
+SHARED: dict[str, Any] = {
+    "namespace": "podbay-behaviour",
+    **({"image": IMAGE, "termination_grace_period": 1} if IMAGE else SCRIPTED),
     "retries": 0,
     "retry_delay": datetime.timedelta(seconds=0),
     # Pods behind gates wait for their tests.
@@ -42,14 +49,22 @@ def noted(moment: str) -> Any:
     return note
 
 
+def lived_by(script: dict[str, str]) -> dict[str, Any]:
+    """Parameters of a pod that does what the script says."""
+    if not IMAGE:
+        return {"annotations": {SCRIPT + key: value for key, value in script.items()}}
+    log, seconds, code = (script.get(key, "") for key in ("log", "run-seconds", "exit-code"))
+    steps = [f"echo {shlex.quote(log)}" if log else ":", f"sleep {seconds or 1}", f"exit {code or 0}"]
+    return {"cmds": ["sh", "-c"], "arguments": ["; ".join(steps)]}
+
+
 def dags_of(operator: Any, kind: str) -> None:
     def dag(name: str, **parameters: Any) -> DAG:
         start = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
         return DAG(f"{name}_{kind}", schedule=None, start_date=start, **parameters)
 
     def pod(name: str, script: dict[str, str] | None = None, **parameters: Any) -> Any:
-        annotations = {SCRIPT + key: value for key, value in (script or {}).items()}
-        return operator(task_id=name, annotations=annotations, **(SHARED | parameters))
+        return operator(task_id=name, **(SHARED | lived_by(script or {}) | parameters))
 
     endless = {"run-seconds": "600"}
 
