@@ -314,6 +314,8 @@ class _TaskDriver(Driver):
             if checkpoint.outcome is None and not checkpoint.withdrawing and not self._run.place.moved:
                 # Its name tells the next life enough.
                 return
+        # What it counts as told must have been told, should this process end now.
+        await self._run.log.written()
         checkpoint = replace(checkpoint, moved=self._run.place.moved)
         kept: dict[str, Any] = {"try": key.try_number, "state": checkpoint.to_json(), **self._run.job.told}
         if checkpoint.outcome is not None:

@@ -6,6 +6,7 @@ Light to import, because a triggerer imports it on its event loop; what is heavy
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import time
 import uuid
@@ -22,6 +23,7 @@ from airflow.triggers.base import (
 )
 
 from podbay.airflow.carried import Carried
+from podbay.airflow.logthread import TriggerLog
 from podbay.errors import InvalidInputError, PodbayError
 
 if TYPE_CHECKING:
@@ -48,9 +50,17 @@ class PodTrigger(BaseTrigger):
         self._arguments = arguments
         self._work: TriggerWork | None = None
         self._ended = False
+        self._written_by_thread: TriggerLog | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return TRIGGER, self._arguments
+
+    @property
+    def log(self) -> TriggerLog:
+        """The task's, which must not stop the triggerer."""
+        if self._written_by_thread is None:
+            self._written_by_thread = TriggerLog(super().log)
+        return self._written_by_thread
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event, whatever happens: an exception or no event would cost a worker to fail the task (T8)."""
@@ -59,7 +69,13 @@ class PodTrigger(BaseTrigger):
         if self._is_halved(event):
             await asyncio.sleep(HELD_SECONDS - (time.monotonic() - began))
         self._ended = True
+        await self._written()
         yield event
+
+    async def _written(self) -> None:
+        """Airflow closes the task's log with its event."""
+        with contextlib.suppress(TimeoutError):
+            await self.log.thread.written()
 
     async def _event(self) -> TriggerEvent:
         try:
@@ -114,8 +130,9 @@ class PodTrigger(BaseTrigger):
         self._ended = True
         if self._work.keeps_killed:
             self.log.info("The pod is left alone (on_kill_action=keep_pod).")
-            return
-        await self._work.killed()
+        else:
+            await self._work.killed()
+        await self._written()
 
     async def cleanup(self) -> None:
         """Also called when the triggerer stops, and the task goes on elsewhere; only a task whose time is up has ended."""
@@ -123,6 +140,7 @@ class PodTrigger(BaseTrigger):
         if self._ended or deadline is None or datetime.now(UTC) < deadline:
             return
         await self._give_up()
+        await self._written()
 
 
 def _import_work() -> Any:
