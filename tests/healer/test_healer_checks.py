@@ -225,6 +225,32 @@ def test_pods_of_others_are_not_even_told_of(foreign: dict[str, Any]) -> None:
     assert deeds(world(foreign, airflow=answer(absent=(KEY,))), SOLE) == []
 
 
+def controlled(by: str) -> list[dict[str, Any]]:
+    return [{"apiVersion": "v1", "kind": by, "name": "x", "uid": "c", "controller": True}]
+
+
+@pytest.mark.parametrize("labels", [{}, {"kubernetes_pod_operator": None}, {"dag_id": None}])
+@pytest.mark.parametrize("owner", [task("success", ended=99999), task("running"), None])
+def test_the_pods_of_a_job_are_its_controller_s(labels: dict[str, str | None], owner: Any) -> None:
+    """Upstream's Job operators label them as pods of the pod operator, and do not wait for the Job's end if told so."""
+    names = ("job-a", "job-b")
+    pods = [upstream(name=each, labels=labels, ownerReferences=controlled("Job")) for each in names]
+    noticed = {(f"uid-{each}", "NoOwner"): MOMENT - 9999 for each in names}
+    seen = world(*pods, airflow=answer(*([owner] if owner else [])), noticed=noticed)
+    for rules in (RULES, SOLE):
+        found = decide(seen, rules)
+        assert not found.actions
+        assert not found.waiting
+        assert questions(seen, rules) == questions(world(airflow=answer()), rules)
+
+
+def test_an_owner_that_is_no_controller_protects_nobody() -> None:
+    owned = upstream(ownerReferences=[{"apiVersion": "v1", "kind": "ConfigMap", "name": "x", "uid": "c"}])
+    assert deeds(world(owned, airflow=answer(task("success", ended=400))), SOLE) == [
+        ("delete", "OwnerFinished")
+    ]
+
+
 @pytest.mark.parametrize(
     "kept",
     [

@@ -39,6 +39,8 @@ class Truth:
     seen: float
     place: int
     """Which of two clusters."""
+    is_of_job: bool
+    """Of upstream's pods: a Job made it, and ends it."""
 
     def make(self, uid: str) -> dict[str, Any]:
         labels: dict[str, str | None] = {}
@@ -55,7 +57,11 @@ class Truth:
             annotations[HELD_UNTIL] = stamp(1 if self.mark == "left, over" else -100)
         phase = "Running" if self.is_live else "Failed"
         if self.is_upstream:
-            made = upstream(self.own, name=f"p-{uid}", uid=uid, age=self.age, phase=phase, labels=labels)
+            job = {"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "j", "controller": True}
+            more = {"ownerReferences": [job]} if self.is_of_job else {}
+            made = upstream(
+                self.own, name=f"p-{uid}", uid=uid, age=self.age, phase=phase, labels=labels, **more
+            )
             made["metadata"]["annotations"] = annotations
             return made
         return pod(self.own, uid=uid, age=self.age, phase=phase, labels=labels, annotations=annotations)
@@ -81,6 +87,7 @@ truths = st.builds(
     is_live=st.sampled_from([True, True, False]),
     seen=st.sampled_from([MOMENT - 5000, MOMENT - 5000, MOMENT - 0.5]),
     place=st.sampled_from([0, 0, 1]),
+    is_of_job=st.sampled_from([False, False, False, True]),
 )
 
 
@@ -142,7 +149,7 @@ def is_wrong(truth: Truth, scene: list[Truth], seen: World, rules: Rules) -> boo
     is_left_over = truth.mark == "left, over" and not truth.is_live
     if truth.own.deployment != "prod" or truth.age < rules.young or (truth.mark and not is_left_over):
         return True
-    if truth.is_upstream and not rules.only_airflow:
+    if truth.is_upstream and (truth.is_of_job or not rules.only_airflow):
         return True
     if is_left_over:
         return False

@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 
 from podbay.healer.rules import Rules
 from podbay.healer.world import TaskInstance
-from podbay.objects.meta import Object, annotations_of, labels_of, name_of
+from podbay.objects.meta import Object, annotations_of, labels_of, metadata_of, name_of
 from podbay.pods.identity import DEPLOYMENT_LABEL, TaskIdentity, identity_of, safe_label_value, task_labels
 from podbay.pods.shell import SHELL_OF_LABEL
 
@@ -42,13 +42,20 @@ def claim_of(pod: Object, rules: Rules) -> Claim:
         # A copy, such as one for debugging, has all annotations of its original; a name it must have of its own.
         is_whole = name_of(pod).endswith(identity.digest()) and not label_differences(pod, identity)
         return "ours" if is_whole else "damaged"
-    if "airflow-worker" in labels:
+    if "airflow-worker" in labels or _has_controller(pod):
         return "foreign"
     if labels.get("kubernetes_pod_operator") == "True":
         is_plain = deployment is None and all(labels.get(key) for key in _REQUIRED)
         return "upstream" if is_plain else "damaged"
     has_task = "podbay.dev/task-id" in annotations or all(labels.get(key) for key in _REQUIRED)
     return "damaged" if has_task and (deployment is not None or "try_number" in labels) else "foreign"
+
+
+def _has_controller(pod: Object) -> bool:
+    """Such as a Job: upstream's Job operators label its pods as the pod operator labels its own, and a Job may outlive
+    its task (`wait_until_job_complete=False`). It is its controller that ends it, or makes it anew."""
+    owners = metadata_of(pod).get("ownerReferences") or ()
+    return any(each.get("controller") is True for each in owners)
 
 
 def label_differences(pod: Object, identity: TaskIdentity) -> list[str]:
