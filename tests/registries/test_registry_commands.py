@@ -230,7 +230,7 @@ def test_ecr_from_a_laptop(desk: Desk) -> None:
         assert ": renewed, ends " in desk("registry", "refresh", "--once", "--force", "--unproven")
         # The registry itself is not to be reached from here: the old login stays.
         said = desk("registry", "refresh", "--once", "--force", code=1)
-        assert "FAILED, the old one stays" in said
+        assert "FAILED, what was there stays" in said
         listed = desk.json("registry", "cronjob", "--image", "podbay:1")["items"]
         assert [each["kind"] for each in listed] == [
             "Namespace",

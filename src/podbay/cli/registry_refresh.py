@@ -122,7 +122,7 @@ def _tell(each: Refreshed) -> None:
         "fixed": "is not a cloud's; left as it is",
     }
     if each.state == "failed":
-        errors.print(f"{each.name}: FAILED, the old one stays: {printable(each.message)}", markup=False)
+        errors.print(f"{each.name}: FAILED, what was there stays: {printable(each.message)}", markup=False)
     else:
         console.print(f"{each.name}: {words[each.state]}", markup=False)
 

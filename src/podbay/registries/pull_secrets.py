@@ -27,8 +27,10 @@ __all__ = [
     "MANAGER",
     "SOURCE_ANNOTATION",
     "PullSecret",
+    "Unreadable",
     "list_pull_secrets",
     "logins_of",
+    "look_at_pull_secrets",
     "read_pull_secret",
     "remove_pull_secret",
     "secret_name_for",
@@ -63,6 +65,14 @@ class PullSecret:
         return ", ".join(each.place for each in self.logins) or "nothing"
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A Secret that is not there, or whose logins cannot be read, and why."""
+
+    name: str
+    reason: str
+
+
 def secret_name_for(place: str) -> str:
     """A name after the registry: `registry-ghcr-io-team`."""
     slug = re.sub(r"[^a-z0-9]+", "-", place.lower()).strip("-")
@@ -71,14 +81,47 @@ def secret_name_for(place: str) -> str:
 
 async def list_pull_secrets(api: Reader, namespace: str, also: Sequence[str] = ()) -> list[PullSecret]:
     """Every Secret that Podbay keeps for pulling, and those of these names, by name."""
-    found = {
-        name_of(each): each
-        for each in (await api.list(SECRETS, namespace=namespace, label_selector=f"{LABEL}=true")).items
-    }
+    found = {name_of(each): each for each in await _list(api, namespace)}
     for name in also:
         if name not in found and (secret := await _read(api, namespace, name)) is not None:
             found[name] = secret
     return [_parse(found[name]) for name in sorted(found) if found[name].get("type") == TYPE]
+
+
+async def look_at_pull_secrets(
+    api: Reader, namespace: str, names: Sequence[str] = ()
+) -> list[PullSecret | Unreadable]:
+    """Every Secret that Podbay keeps, or these: each by itself, so that one that is gone or damaged hides no other.
+
+    Raises what concerns them all: no way to the cluster, no login there.
+    """
+    if names:
+        return [await _look(api, namespace, each) for each in names]
+    listed = sorted(await _list(api, namespace), key=name_of)
+    return [_parse_or_say(each) for each in listed if each.get("type") == TYPE]
+
+
+async def _look(api: Reader, namespace: str, name: str) -> PullSecret | Unreadable:
+    try:
+        found = await read_pull_secret(api, namespace, name)
+    except InvalidInputError as err:
+        return Unreadable(name, str(err))
+    except ApiError as err:
+        if err.code == 401:
+            raise
+        return Unreadable(name, f"Secret {name} cannot be read: {err.message}")
+    return found or Unreadable(
+        name,
+        f"namespace {namespace} has no Secret {name}; make it with podbay registry add, or name it no longer "
+        "(a CronJob: render it anew)",
+    )
+
+
+def _parse_or_say(secret: Object) -> PullSecret | Unreadable:
+    try:
+        return _parse(secret)
+    except InvalidInputError as err:
+        return Unreadable(name_of(secret), str(err))
 
 
 async def read_pull_secret(api: Reader, namespace: str, name: str) -> PullSecret | None:
@@ -162,6 +205,10 @@ def labels_for(deployment: Deployment) -> dict[str, str]:
     return ownership_labels(deployment)
 
 
+async def _list(api: Reader, namespace: str) -> Sequence[Object]:
+    return (await api.list(SECRETS, namespace=namespace, label_selector=f"{LABEL}=true")).items
+
+
 async def _read(api: Reader, namespace: str, name: str) -> Object | None:
     try:
         return await api.get(SECRETS, name, namespace=namespace)
@@ -186,7 +233,9 @@ def _parse(secret: Object) -> PullSecret:
 
 
 def _moment(text: str | None) -> datetime | None:
+    """Of an annotation, which anybody may write; a time without a zone says as little as none."""
     try:
-        return datetime.fromisoformat(text) if text else None
+        found = datetime.fromisoformat(text) if text else None
     except ValueError:
         return None
+    return found if found is not None and found.utcoffset() is not None else None

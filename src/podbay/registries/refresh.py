@@ -13,11 +13,16 @@ from typing import Final, Literal, TypeAlias
 
 from podbay.aio.clock import Clock
 from podbay.deployment.apply import Writer
-from podbay.errors import ConflictError, InvalidInputError, PodbayError
+from podbay.errors import ConflictError, PodbayError
 from podbay.registries.client import RegistryClient
 from podbay.registries.logins import KeyedLogin
 from podbay.registries.minting import CLOUDS, Minted
-from podbay.registries.pull_secrets import PullSecret, list_pull_secrets, read_pull_secret, write_pull_secret
+from podbay.registries.pull_secrets import (
+    PullSecret,
+    Unreadable,
+    look_at_pull_secrets,
+    write_pull_secret,
+)
 
 __all__ = ["Mint", "Refreshed", "due", "keep_fresh", "proof_by", "refresh"]
 
@@ -74,22 +79,14 @@ async def refresh(
 ) -> list[Refreshed]:
     """Renew what is due among these Secrets (none named: all that Podbay keeps). Failures are told, not raised.
 
-    Raises what the cluster says to the reading, and InvalidInputError for a name that is not there.
+    One that is missing or cannot be read has failed, and the others are renewed. Raises when the cluster cannot be asked.
     """
-    secrets = await _secrets(api, namespace, names)
-    return [await _one(api, namespace, each, mint, prove, clock, force) for each in secrets]
-
-
-async def _secrets(api: Writer, namespace: str, names: Sequence[str]) -> list[PullSecret]:
-    if not names:
-        return await list_pull_secrets(api, namespace)
-    found = [await read_pull_secret(api, namespace, each) for each in names]
-    for name, secret in zip(names, found, strict=True):
-        if secret is None:
-            raise InvalidInputError(
-                f"namespace {namespace} has no Secret {name}; make it: podbay registry add"
-            )
-    return [each for each in found if each is not None]
+    return [
+        Refreshed(each.name, "failed", None, each.reason)
+        if isinstance(each, Unreadable)
+        else await _one(api, namespace, each, mint, prove, clock, force)
+        for each in await look_at_pull_secrets(api, namespace, names)
+    ]
 
 
 async def _one(
