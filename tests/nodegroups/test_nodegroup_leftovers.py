@@ -133,6 +133,39 @@ def test_those_whose_run_is_over_are_removed_and_no_others(
     until(lambda: set(listed()) == set(groups.values()) - {groups["prod/over"], groups["prod/gone"]})
 
 
+def test_one_that_may_not_be_deleted_keeps_no_other(
+    groups: dict[str, str], airflow: str, aws: EksNodes
+) -> None:
+    kept, goes = sorted((groups["prod/over"], groups["prod/gone"]))
+    aws.guarded.add(kept)
+    removed = said("--deployment", "prod", "--airflow-url", airflow, "--remove")
+    assert removed.exit_code == 1
+    assert f"error: node group {kept} of EKS cluster {CLUSTER} could not be deleted" in removed.stderr
+    assert "AWS denies eks:delete-nodegroup" in removed.stderr
+    until(lambda: goes not in listed())
+    assert kept in listed()
+    aws.guarded.clear()
+
+
+def test_a_cluster_that_may_not_be_looked_at_hides_no_other(groups: dict[str, str], aws: EksNodes) -> None:
+    eks = boto3.client("eks", region_name=REGION)
+    for name in ("a-guarded", "guarded"):
+        eks.create_cluster(name=name, roleArn=ROLE, resourcesVpcConfig={"subnetIds": ["subnet-a"]})
+        aws.guarded.add(name)
+    try:
+        result = said("-o", "json")
+        assert result.exit_code == 1
+        assert {each["name"] for each in json.loads(result.stdout)} == set(groups.values())
+        for name in ("a-guarded", "guarded"):
+            assert f"error: EKS cluster {name} could not be looked at: AWS denies" in result.stderr
+        alone = said("--cluster", "guarded")
+        assert (alone.exit_code, alone.stdout) == (1, "")
+        assert "AWS denies eks:list-nodegroups" in alone.stderr
+    finally:
+        for name in ("a-guarded", "guarded"):
+            eks.delete_cluster(name=name)
+
+
 def test_old_ones_are_removed_without_airflow(groups: dict[str, str], aws: EksNodes) -> None:
     assert not any(each["leftBehind"] for each in listed("--older-than", "1h").values())
     assert said("--older-than", "1h", "--remove").exit_code == 0

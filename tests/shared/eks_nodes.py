@@ -72,6 +72,10 @@ class EksNodes:
         """What AWS says of node groups that are made from now on, in place of making nodes."""
         self.down = 0
         """So many requests are cut without an answer."""
+        self.guarded: set[str] = set()
+        """Clusters whose node groups may not be listed, and node groups that may not be deleted."""
+        self.busy = False
+        """True: node groups that are CREATING may not be deleted yet."""
         self._environment = environment
         self._script = script
         self._hosts: dict[str, asyncio.Task[None]] = {}
@@ -128,6 +132,10 @@ class EksNodes:
         self.counts[request.method] += 1
         if request.method == "POST":
             return await self._create(request, body, about[1])
+        if (request.method == "DELETE" and about[2] in self.guarded) or (
+            about[2] is None and about[1] in self.guarded
+        ):
+            return _refused(403, "AccessDeniedException", f"User: x is not authorized to {request.method}")
         if about[2] is None:
             answer = await self._forward(request, body)
             # moto's own fault: it has no answer for a cluster that is not there.
@@ -135,6 +143,8 @@ class EksNodes:
         known = self.groups.get(about[2] or "")
         if known is None or known.status == "gone":
             return await self._forward(request, body)
+        if request.method == "DELETE" and self.busy and known.status == "CREATING":
+            return _refused(409, "ResourceInUseException", "Nodegroup is CREATING")
         if request.method == "DELETE":
             return await self._delete(request, known)
         return await self._forward(request, body, known)
@@ -237,9 +247,11 @@ class EksNodes:
 
 
 def _not_found(message: str) -> web.Response:
-    return web.json_response(
-        {"message": message}, status=404, headers={"x-amzn-ErrorType": "ResourceNotFoundException"}
-    )
+    return _refused(404, "ResourceNotFoundException", message)
+
+
+def _refused(status: int, code: str, message: str) -> web.Response:
+    return web.json_response({"message": message}, status=status, headers={"x-amzn-ErrorType": code})
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:

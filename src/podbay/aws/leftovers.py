@@ -5,16 +5,16 @@ Whose run is over only Airflow knows; whoever calls this asks it (RunState). Dou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
 from podbay.aws.nodegroup import NodegroupOwner, nodegroup_name, owner_of_tags
-from podbay.errors import InvalidInputError
+from podbay.errors import CredentialError, InvalidInputError, PodbayError, RegistryError
 from podbay.registries.amazon.session import Aws, AwsCall
 
-__all__ = ["FoundNodegroup", "RunState", "find_nodegroups", "leftover_reason", "removal"]
+__all__ = ["Found", "FoundNodegroup", "RunState", "find_nodegroups", "leftover_reason", "removal", "remove"]
 
 RunState: TypeAlias = Literal["going", "over", "unknown"]
 _PAGES: Final = 100
@@ -42,12 +42,19 @@ class FoundNodegroup:
         return None if self.created_at is None else (now - self.created_at).total_seconds()
 
 
-async def find_nodegroups(
-    aws: Aws, region: str, *, cluster: str = "", deployment: str = ""
-) -> list[FoundNodegroup]:
+@dataclass
+class Found:
+    """What there is, and what AWS did not tell."""
+
+    groups: list[FoundNodegroup] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
+    """One sentence for each cluster or node group that could not be looked at."""
+
+
+async def find_nodegroups(aws: Aws, region: str, *, cluster: str = "", deployment: str = "") -> Found:
     """In one cluster, or in all of the region. Raises CredentialError, InvalidInputError and RegistryError."""
     clusters = [cluster] if cluster else await _all(aws, "list-clusters", {}, "clusters", region)
-    found = []
+    found = Found()
     for each in clusters:
         try:
             names = await _all(aws, "list-nodegroups", {"clusterName": each}, "nodegroups", region)
@@ -57,10 +64,22 @@ async def find_nodegroups(
                     f"there is no EKS cluster {cluster}{f' in {region}' if region else ''}"
                 ) from None
             continue
+        except (CredentialError, RegistryError) as error:
+            if cluster:
+                raise
+            # One cluster that others guard must not hide what costs money in the rest of the region.
+            found.untold.append(f"EKS cluster {each} could not be looked at: {error}")
+            continue
         for name in names:
-            one = await _described(aws, region, each, name)
+            try:
+                one = await _described(aws, region, each, name)
+            except (CredentialError, RegistryError) as error:
+                found.untold.append(
+                    f"node group {name} of EKS cluster {each} could not be looked at: {error}"
+                )
+                continue
             if one is not None and deployment in ("", one.owner.deployment):
-                found.append(one)
+                found.groups.append(one)
     return found
 
 
@@ -117,3 +136,22 @@ def removal(groups: Sequence[FoundNodegroup]) -> list[AwsCall]:
         )
         for each in groups
     ]
+
+
+async def remove(aws: Aws, calls: Sequence[AwsCall], say: Callable[[str], None]) -> list[str]:
+    """Make all the calls of `removal`; one sentence for each that AWS refuses."""
+    refused = []
+    for call in calls:
+        name = call.parameters["nodegroupName"]
+        try:
+            await aws.do(call)
+        except KeyError:
+            continue
+        except PodbayError as error:
+            cluster = call.parameters["clusterName"]
+            refused.append(
+                f"node group {name} of EKS cluster {cluster} could not be deleted and goes on costing money: {error}"
+            )
+            continue
+        say(f"{name} is being deleted.")
+    return refused

@@ -12,14 +12,13 @@ from urllib.parse import quote
 import typer
 
 from podbay.cli.airflow_login import UserOption, airflow_login
-from podbay.cli.output import Output, errors, errors_as_sentences, print_json, print_table, run
+from podbay.cli.output import Output, errors, errors_as_sentences, print_json, print_table, printable, run
 from podbay.cli.rows import age
 from podbay.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from podbay.aws.leftovers import FoundNodegroup, RunState
     from podbay.healer.airflow_api import AirflowApi
-    from podbay.registries.amazon.session import Aws
 
 # Functions import what they need, as in cluster.py.
 
@@ -57,8 +56,10 @@ def _nodegroups(
     output: Annotated[Output, typer.Option("--output", "-o")] = Output.text,
 ) -> None:
     """List the node groups that EksNodegroup has made: owner, state, age. --remove deletes what is left behind."""
+    untold: list[str] = []
     with errors_as_sentences():
         from podbay.aws.leftovers import find_nodegroups, leftover_reason, removal
+        from podbay.aws.leftovers import remove as remove_all
         from podbay.registries.amazon.session import Aws
 
         seconds = _seconds(older_than)
@@ -71,7 +72,8 @@ def _nodegroups(
                 "--airflow-url needs --deployment NAME: the runs of another Airflow would all seem to be over"
             )
         aws = Aws(profile=profile or None)
-        found = run(find_nodegroups(aws, region, cluster=cluster, deployment=deployment))
+        looked = run(find_nodegroups(aws, region, cluster=cluster, deployment=deployment))
+        found, untold = looked.groups, looked.untold
         states = run(_ask(found, airflow_url, airflow_user)) if airflow_url else {}
         now = datetime.now(UTC)
         left = {
@@ -89,7 +91,11 @@ def _nodegroups(
             for call in calls:
                 print(call, file=sys.stderr if output is Output.json else sys.stdout)
         elif remove:
-            run(_remove(aws, calls))
+            untold += run(remove_all(aws, calls, lambda line: errors.print(line, markup=False)))
+    for each in untold:
+        errors.print(f"error: {printable(each)}", markup=False)
+    if untold:
+        raise typer.Exit(1)
 
 
 def _seconds(older_than: str) -> float | None:
@@ -160,12 +166,3 @@ async def _state(airflow: AirflowApi, group: FoundNodegroup) -> RunState:
         return "over" if told.get("state") in ("success", "failed") else "going"
     # Any other 404, or a refusal, does not say that the run is gone.
     return "over" if status == 404 and _NO_RUN.match(str(told.get("detail"))) else "unknown"
-
-
-async def _remove(aws: Aws, calls: Sequence[Any]) -> None:
-    for call in calls:
-        try:
-            await aws.do(call)
-        except KeyError:
-            continue
-        errors.print(f"{call.parameters['nodegroupName']} is being deleted.", markup=False)
