@@ -79,8 +79,13 @@ class ScriptedAirflow:
         if refused := self._refuse(request):
             return refused
         states = request.query.getall("state", [])
+        since = request.query.get("updated_at_gte", "")
         found = sorted(
-            (each for each in self.tasks.values() if not states or each["state"] in states),
+            (
+                each
+                for each in self.tasks.values()
+                if (not states or each["state"] in states) and each.get("updated_at", since) >= since
+            ),
             key=lambda each: each["id"],
         )
         cursor = request.query["cursor"]

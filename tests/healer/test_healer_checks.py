@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from healer_worlds import MOMENT, NOW, RULES, answer, identity, pod, stamp, task
 
 from podbay.healer.decide import Decision, decide, questions
 from podbay.healer.facts import KEEP
+from podbay.healer.matching import labels_key
 from podbay.healer.rules import Rules
 from podbay.healer.world import TaskKey, Vanished, World, key_of
 from podbay.lifecycle.hold import HELD_SINCE, HELD_UNTIL
@@ -128,6 +130,45 @@ def test_an_airflow_that_knows_none_of_several_pods_is_the_wrong_one() -> None:
         deeds(world(*pods, known, airflow=answer(task("running", task_id="c"), absent=keys)))
         == [("delete", "NoOwner")] * 2
     )
+
+
+def test_an_airflow_that_knows_none_of_upstream_s_pods_is_the_wrong_one() -> None:
+    names = ("a", "b")
+    pods = [upstream(identity(task_id=each), name=each) for each in names]
+    noticed = {(f"uid-{each}", "NoOwner"): MOMENT - 9999 for each in (*names, pod()["metadata"]["name"])}
+    stopped = decide(world(*pods, airflow=answer(), noticed=noticed), SOLE)
+    assert not stopped.actions
+    assert "is it the right one?" in stopped.stopped
+    known = upstream(identity(task_id="c"), name="c")
+    owner = answer(task("running", task_id="c"))
+    assert deeds(world(*pods, known, airflow=owner, noticed=noticed), SOLE) == [("delete", "NoOwner")] * 2
+    # Several pods of one task instance are one thing that Airflow does not know.
+    pair = [upstream(name=each) for each in names]
+    assert ("delete", "NoOwner") in deeds(world(*pair, airflow=answer(), noticed=noticed), SOLE)
+    # One of each kind.
+    mixed = world(pod(), pods[0], airflow=answer(absent=(KEY,)), noticed=noticed)
+    assert "is it the right one?" in decide(mixed, SOLE).stopped
+    # Without a word that there is no other Airflow, upstream's pods say nothing of this one.
+    assert ("delete", "NoOwner") in deeds(mixed)
+
+
+def test_what_labels_say_of_others_is_no_proof_for_exact_identities() -> None:
+    """Two Airflows with the same DAGs: an upstream pod's labels fit both of them."""
+    pods = [pod(identity(task_id=each)) for each in ("a", "b")]
+    keys = tuple(key_of(identity(task_id=each)) for each in ("a", "b"))
+    known = upstream(identity(task_id="c"))
+    found = decide(world(*pods, known, airflow=answer(task("running", task_id="c"), absent=keys)), SOLE)
+    assert "is it the right one?" in found.stopped
+
+
+def test_before_the_end_of_an_upstream_pod_airflow_is_asked_what_is_new() -> None:
+    seen = world(upstream(uid="u"), airflow=answer(), noticed={("u", "NoOwner"): MOMENT - 601})
+    [action] = decide(seen, SOLE).actions
+    assert action.unowned is not None
+    assert action.unowned.labels == labels_key(upstream()["metadata"]["labels"])
+    assert action.unowned.since < NOW - timedelta(seconds=MOMENT - seen.airflow.began_at)
+    [known] = decide(world(pod(), airflow=answer(absent=(KEY,))), RULES).actions
+    assert known.unowned is None, "that one is asked for by its ids"
 
 
 def test_a_task_that_was_not_asked_for_is_not_gone() -> None:
@@ -414,7 +455,8 @@ def test_nothing_for_young_pods_whatever_their_stamps_say() -> None:
 
 
 def many(count: int, **fields: Any) -> World:
-    pods = [pod(identity(task_id=f"t{n}")) for n in range(count)]
+    phase = fields.get("phase", "Running")
+    pods = [pod(identity(task_id=f"t{n}"), phase=phase) for n in range(count)]
     tasks = [
         task("success" if n < fields["orphans"] else "running", ended=999, task_id=f"t{n}")
         for n in range(count)
@@ -422,11 +464,17 @@ def many(count: int, **fields: Any) -> World:
     return world(*pods, airflow=answer(*tasks), acted=fields.get("acted", ()))
 
 
-def test_full_stop_where_too_many_would_go() -> None:
-    assert len(deeds(many(20, orphans=6))) == 6
-    found = decide(many(20, orphans=7), RULES)
-    assert not found.actions
-    assert "full stop: 7 of 20" in found.stopped
+@pytest.mark.parametrize("phase", ["Running", "Pending", "Unknown"])
+def test_full_stop_where_too_many_would_go(phase: str) -> None:
+    def ends(orphans: int) -> list[tuple[str, str]]:
+        return [each for each in deeds(many(20, orphans=orphans, phase=phase)) if each[0] == "delete"]
+
+    assert len(ends(6)) == 6
+    assert ends(7) == []
+    assert "full stop: 7 of 20" in decide(many(20, orphans=7, phase=phase), RULES).stopped
+
+
+def test_a_few_may_always_go() -> None:
     assert len(deeds(many(3, orphans=3))) == 3
 
 
@@ -439,8 +487,6 @@ def test_a_budget_for_each_minute() -> None:
 
 def test_the_clock_of_airflow_is_its_own() -> None:
     """Airflow's clock is an hour ahead: its stamps are compared with its own time."""
-    from datetime import timedelta
-
     late = replace(task("success"), ended_at=NOW + timedelta(seconds=3500))
     assert deeds(world(pod(), airflow=answer(late, now=NOW + timedelta(hours=1)))) == []
 

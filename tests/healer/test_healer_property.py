@@ -123,6 +123,28 @@ def scenes(draw: st.DrawFn) -> tuple[list[Truth], World, Rules]:
     return found, replace(seen, pods=marked), replace(RULES, only_airflow=only, stop_share=1.0, stop_floor=99)
 
 
+@settings(max_examples=200, deadline=None)
+@given(scenes())
+def test_an_airflow_that_knows_nobody_ends_nobody(scene: tuple[list[Truth], World, Rules]) -> None:
+    """The wrong one was named: it has no task instances, and says so of each that it is asked for."""
+    found, seen, rules = scene
+    wrong = replace(seen, airflow=answer())
+    wrong = replace(wrong, airflow=answer(absent=tuple(questions(wrong, rules).tasks)))
+    judged = {
+        key_of(each.own)
+        for each in found
+        if each.own.deployment == "prod"
+        and not seen.clusters[each.place].trouble
+        and not each.mark
+        and each.age >= rules.young
+        and (not each.is_upstream or (rules.only_airflow and not each.is_of_job))
+    }
+    decision = decide(wrong, rules)
+    if len(judged) > 1:
+        assert not decision.actions
+        assert decision.stopped
+
+
 def _answer(found: list[Truth], draw: st.DrawFn) -> AirflowAnswer:
     """Of the Airflow of `prod`. What pages lose is not told as absent: only a question for exactly that one tells."""
     mine = [each for each in found if each.own.deployment == "prod"]

@@ -40,7 +40,7 @@ from podbay.lifecycle.plan import PodPlan
 from podbay.objects.meta import name_of
 from podbay.objects.resource import GVR
 from podbay.pods.build import build_pod
-from podbay.pods.identity import TaskIdentity
+from podbay.pods.identity import TaskIdentity, task_labels
 from podbay.pods.request import PodRequest
 from podbay.testing import Environment
 from podbay.testing.requests import Requests
@@ -142,6 +142,29 @@ async def test_a_task_that_comes_back_in_the_last_moment_keeps_its_pod(scene: Sc
     [done] = (await scene.heal(may_act=clear)).done
     assert done.result == "dropped"
     assert not scene.is_ending(orphan)
+
+
+@pytest.mark.parametrize("comes", [True, False])
+async def test_an_upstream_pod_that_gets_a_task_in_the_last_moment_stays(scene: Scene, comes: bool) -> None:
+    own = TaskIdentity(deployment="any", dag_id="d", run_id="r:1+", task_id="orphan")
+    orphan = await scene.client.create(PODS, upstream_pod(own), namespace=scene.namespace)
+    await eventually(lambda: scene.store.get(scene.namespace, name_of(orphan)))
+
+    def create() -> bool:
+        if comes:
+            scene.airflow.put("d", "r:1+", "orphan", "queued", updated_at="9999")
+        return True
+
+    [done] = (await scene.heal(replace(RULES, only_airflow=True), may_act=create)).done
+    assert (done.action.check, done.result) == ("NoOwner", "dropped" if comes else "done"), done
+    assert scene.airflow.requests[-1].count("updated_at_gte=") == 1
+
+
+def upstream_pod(own: TaskIdentity) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "orphan", "labels": task_labels(own)},
+        "spec": {"containers": [{"name": "base", "image": "busybox"}], "restartPolicy": "Never"},
+    }
 
 
 async def test_a_pod_that_changes_in_the_last_moment_stays(scene: Scene) -> None:

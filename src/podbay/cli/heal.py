@@ -102,7 +102,7 @@ def heal(
         bool, typer.Option("--retry-lost", help="Give them another try instead while they have retries left.")
     ] = False,
     stop_share: Annotated[
-        float, typer.Option(min=0.0, max=1.0, help="Share of running pods that one round may end.")
+        float, typer.Option(min=0.0, max=1.0, help="Share of live pods that one round may end.")
     ] = 0.3,
     per_minute: Annotated[int, typer.Option(min=1, help="Actions a minute.")] = 30,
     interval: Annotated[float, typer.Option(min=1.0, help="Seconds between rounds.")] = 30.0,

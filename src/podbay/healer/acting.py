@@ -12,6 +12,7 @@ from typing import Any, Literal
 from podbay.errors import ApiError, PodbayError
 from podbay.healer.airflow_api import AirflowApi
 from podbay.healer.events import record, revoke
+from podbay.healer.matching import LabelIndex
 from podbay.healer.restraint import Action
 from podbay.healer.sites import SECRETS
 from podbay.healer.telling import TaskTeller
@@ -122,6 +123,11 @@ class Actor:
             after = None if now is None else (now.state, now.try_number)
             if before != after:
                 return f"task {key} has changed meanwhile"
+        if action.unowned is not None:
+            changed = await self._airflow.changed_since(action.unowned.since)
+            owners = LabelIndex(changed).having(action.unowned.labels)
+            if owners:
+                return f"task {owners[0].key} has come meanwhile, and the pod has its labels"
         return ""
 
 

@@ -106,7 +106,7 @@ class AirflowApi:
             wanted = ask(first)
             if wanted.oldest_age:
                 since = first.now - timedelta(seconds=wanted.oldest_age) - _MARGIN
-                for task in await self._pages([("updated_at_gte", since.isoformat())]):
+                for task in await self.changed_since(since):
                     # Between the two lists it may have ended or begun; the later answer is the true one.
                     tasks[task.key] = task
             looked = await self._look_all(wanted.tasks - tasks.keys())
@@ -127,6 +127,10 @@ class AirflowApi:
         if answer.status == 404 and isinstance(detail, str) and _ABSENT.match(detail):
             return None
         raise AirflowApiError(f"Airflow does not tell of task {key}: {_said(answer)}")
+
+    async def changed_since(self, time: datetime) -> list[TaskInstance]:
+        """All task instances that were made or changed since then, by Airflow's clock. Raises AirflowApiError."""
+        return await self._pages([("updated_at_gte", time.isoformat())])
 
     async def fail(self, key: TaskKey, note: str) -> None:
         """Set a task instance to failed. Raises AirflowApiError."""

@@ -7,18 +7,24 @@ cluster did not answer fully nothing happens at all.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
 
 from podbay.healer.checks import CHECKS
 from podbay.healer.checks.leftover_secret import check_leftover, pod_of
 from podbay.healer.checks.lost_pod import check_lost
 from podbay.healer.checks.pull_secret import check_pull_secret
-from podbay.healer.facts import Case, Finding, PodFacts, facts_of, held_until
-from podbay.healer.restraint import Action, restrain
+from podbay.healer.facts import Case, Finding, PodFacts, facts_of, held_until, task_of
+from podbay.healer.matching import labels_key
+from podbay.healer.restraint import Action, Unowned, restrain
 from podbay.healer.rules import Rules
 from podbay.healer.world import TaskInstance, TaskKey, World, key_of
-from podbay.objects.meta import metadata_of, name_of, namespace_of, uid_of
+from podbay.objects.meta import labels_of, metadata_of, name_of, namespace_of, uid_of
 
 __all__ = ["Decision", "Questions", "decide", "questions"]
+
+_SECOND_LOOK: Final = 60.0
+"""How far a second question reaches back before the first: Airflow may have written then what it told of only later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +74,15 @@ def decide(world: World, rules: Rules) -> Decision:
     if not world.airflow.complete:
         return Decision(stopped=f"Airflow has not answered fully: {world.airflow.trouble or 'no answer'}")
     facts = facts_of(world, rules)
-    if _is_stranger([pod for pod, _ in facts]):
+    if _is_stranger([pod for pod, _ in facts], rules):
         return Decision(
             stopped=f"this Airflow knows none of the pods of deployment {rules.deployment}: is it the right one? "
             "If it is, end them with podbay kill"
         )
     found: list[tuple[Finding, Action]] = []
-    running = 0
+    live = 0
     for pod, siblings in facts:
-        running += pod.claim != "shell" and _is_proven(pod, rules) and _runs(pod)
+        live += pod.claim != "shell" and _is_proven(pod, rules) and pod.is_live
         if not _may_judge(pod, world, rules):
             continue
         case = Case(pod=pod, world=world, rules=rules, siblings=siblings)
@@ -92,17 +98,22 @@ def decide(world: World, rules: Rules) -> Decision:
             due.append(action)
         else:
             waiting.append((action, left))
-    actions, stopped = restrain(due, world, rules, running=running)
+    actions, stopped = restrain(due, world, rules, live=live)
     stopped = "; ".join(filter(None, [stopped, *(f"pods are not known of {each}" for each in troubles)]))
     noticed = frozenset((action.uid, action.check) for _, action in found)
     return Decision(actions=tuple(actions), waiting=tuple(waiting), stopped=stopped, noticed=noticed)
 
 
-def _is_stranger(pods: list[PodFacts]) -> bool:
+def _is_stranger(pods: list[PodFacts], rules: Rules) -> bool:
     """Airflow has nothing to do with any of several pods: somebody has likely named the wrong one."""
     ours = [pod for pod in pods if pod.claim == "ours"]
-    keys = {key_of(pod.identity) for pod in ours if pod.identity is not None}
-    return len(keys) > 1 and all(pod.absent for pod in ours)
+    # Labels are lossy: that one of them fits a task instance says nothing of pods with exact identities.
+    return _knows_none(ours) or _knows_none(ours + [pod for pod in pods if _is_upstream(pod, rules)])
+
+
+def _knows_none(pods: list[PodFacts]) -> bool:
+    absent = {task_of(pod) for pod in pods if pod.absent}
+    return len(absent) > 1 and not any(pod.owners for pod in pods)
 
 
 def _may_judge(pod: PodFacts, world: World, rules: Rules) -> bool:
@@ -126,10 +137,6 @@ def _findings(case: Case) -> list[Finding]:
     return found
 
 
-def _runs(pod: PodFacts) -> bool:
-    return pod.is_live and pod.view.phase == "Running"
-
-
 def _is_proven(pod: PodFacts, rules: Rules) -> bool:
     """The pod is this deployment's beyond doubt."""
     if pod.claim == "ours":
@@ -137,6 +144,11 @@ def _is_proven(pod: PodFacts, rules: Rules) -> bool:
     if pod.claim == "shell":
         # Whoever shares the name, no task runs in it.
         return True
+    return _is_upstream(pod, rules)
+
+
+def _is_upstream(pod: PodFacts, rules: Rules) -> bool:
+    """Made by the upstream operator, and somebody has said that it can only be this Airflow's."""
     return pod.claim == "upstream" and rules.only_airflow
 
 
@@ -164,10 +176,19 @@ def _action(finding: Finding, case: Case) -> Action:
         name=pod.view.name,
         uid=pod.view.uid,
         version=str(metadata_of(pod.pod).get("resourceVersion") or ""),
-        is_running=_runs(pod),
+        is_live=pod.is_live,
         cluster=pod.cluster.name,
         expected=_expected(pod),
+        unowned=_unowned(pod, case.world),
     )
+
+
+def _unowned(pod: PodFacts, world: World) -> Unowned | None:
+    """Airflow cannot be asked for a task instance that only labels name; but for what is new since its answer."""
+    if pod.identity is not None or not pod.absent:
+        return None
+    since = world.moment - world.airflow.began_at + _SECOND_LOOK
+    return Unowned(labels_key(labels_of(pod.pod)), world.airflow.now - timedelta(seconds=since))
 
 
 def _expected(pod: PodFacts) -> tuple[tuple[TaskKey, TaskInstance | None], ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from podbay.healer.matching import Claim, LabelIndex, claim_of, labels_key
+from podbay.healer.matching import Claim, LabelIndex, LabelsKey, claim_of, labels_key
 from podbay.healer.rules import Rules
 from podbay.healer.world import AirflowAnswer, ClusterAt, PodAt, TaskInstance, TaskKey, World, key_of
 from podbay.lifecycle.hold import HELD_SINCE, HELD_UNTIL, KEEP
@@ -16,7 +16,7 @@ from podbay.objects.meta import Object, annotations_of, labels_of
 from podbay.pods.build import MAIN_CONTAINER_ANNOTATION
 from podbay.pods.identity import ALREADY_CHECKED_LABEL, TaskIdentity, identity_of
 
-__all__ = ["KEEP", "Case", "Finding", "PodFacts", "facts_of", "held_until", "was_left_for_a_while"]
+__all__ = ["KEEP", "Case", "Finding", "PodFacts", "facts_of", "held_until", "task_of", "was_left_for_a_while"]
 
 """Annotation "true": the healer leaves the pod alone for good."""
 
@@ -88,13 +88,13 @@ class Case:
 def facts_of(world: World, rules: Rules) -> list[tuple[PodFacts, tuple[PodFacts, ...]]]:
     """Every pod of this deployment that is known as it is now, with its siblings."""
     index = LabelIndex(world.airflow.tasks.values())
-    groups: dict[object, list[PodFacts]] = {}
+    groups: dict[TaskKey | LabelsKey, list[PodFacts]] = {}
     for each in world.pods:
         claim = claim_of(each.pod, rules)
         if claim == "foreign" or each.cluster.trouble:
             continue
         facts = _facts(each, claim, world, index)
-        groups.setdefault(_group(facts), []).append(facts)
+        groups.setdefault(task_of(facts), []).append(facts)
     return [
         (facts, tuple(other for other in group if other is not facts))
         for group in groups.values()
@@ -137,7 +137,8 @@ def _owners(
     return owners, not owners, True
 
 
-def _group(facts: PodFacts) -> object:
+def task_of(facts: PodFacts) -> TaskKey | LabelsKey:
+    """What tells the pods of one task instance from those of others."""
     if facts.identity is not None:
         return key_of(facts.identity)
     return labels_key(labels_of(facts.pod))

@@ -16,7 +16,7 @@ from podbay.objects.meta import Object, annotations_of, labels_of, metadata_of, 
 from podbay.pods.identity import DEPLOYMENT_LABEL, TaskIdentity, identity_of, safe_label_value, task_labels
 from podbay.pods.shell import SHELL_OF_LABEL
 
-__all__ = ["Claim", "LabelIndex", "claim_of", "label_differences", "labels_key"]
+__all__ = ["Claim", "LabelIndex", "LabelsKey", "claim_of", "label_differences", "labels_key"]
 
 Claim: TypeAlias = Literal["ours", "upstream", "damaged", "shell", "foreign"]
 """Exact identity of this deployment; the upstream operator's, by labels; ours or upstream's, but not whole; a copy that
@@ -98,7 +98,11 @@ class LabelIndex:
 
     def owners(self, pod: Object) -> tuple[TaskInstance, ...]:
         """All task instances whose pod this may be."""
+        return self.having(labels_key(labels_of(pod)))
+
+    def having(self, key: LabelsKey) -> tuple[TaskInstance, ...]:
+        """All task instances whose pods have these labels."""
         if self._found is None:
             # Hashing the ids of 100,000 task instances takes seconds, which pods with exact identities need not spend.
             self._found = self._make()
-        return tuple(self._found.get(labels_key(labels_of(pod)), ()))
+        return tuple(self._found.get(key, ()))

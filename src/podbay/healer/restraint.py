@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
 from podbay.healer.facts import Deed
+from podbay.healer.matching import LabelsKey
 from podbay.healer.rules import Rules
 from podbay.healer.world import TaskInstance, TaskKey, World
 
-__all__ = ["Action", "restrain"]
+__all__ = ["Action", "Unowned", "restrain"]
 
 _MINUTE: Final = 60.0
 Kind: TypeAlias = Literal["Pod", "Secret"]
+
+
+@dataclass(frozen=True, slots=True)
+class Unowned:
+    """No task instance has such labels: so it was."""
+
+    labels: LabelsKey
+    since: datetime
+    """By Airflow's clock: what was changed earlier is in the answer that says so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +39,8 @@ class Action:
     uid: str
     version: str = ""
     """resourceVersion of the pod that was judged: it is ended as this, or not at all."""
-    is_running: bool = False
+    is_live: bool = False
+    """It runs or will run."""
     cluster: str = ""
     """In which of several."""
     kind: Kind = "Pod"
@@ -36,19 +48,19 @@ class Action:
     """Name and uid of a pod that must not be there when it is done."""
     expected: tuple[tuple[TaskKey, TaskInstance | None], ...] = ()
     """What Airflow must still say right before it is done; None: that there is no such task instance."""
+    unowned: Unowned | None = None
+    """What must be so, besides, right before it is done."""
 
 
-def restrain(
-    actions: Sequence[Action], world: World, rules: Rules, *, running: int
-) -> tuple[list[Action], str]:
-    """The actions that may be taken now, and why others may not; running: pods that run and are surely ours."""
+def restrain(actions: Sequence[Action], world: World, rules: Rules, *, live: int) -> tuple[list[Action], str]:
+    """The actions that may be taken now, and why others may not; live: pods that run or will, and are surely ours."""
     reports = [each for each in actions if each.deed == "report"]
     deeds = [each for each in actions if each.deed != "report"]
-    deletes = sum(each.deed == "delete" and each.is_running for each in deeds)
-    most = max(rules.stop_floor, int(rules.stop_share * running))
+    deletes = sum(each.deed == "delete" and each.is_live for each in deeds)
+    most = max(rules.stop_floor, int(rules.stop_share * live))
     if deletes > most:
         return reports, (
-            f"full stop: {deletes} of {running} running pods would be deleted, {most} may be. "
+            f"full stop: {deletes} of {live} live pods would be deleted, {most} may be. "
             "If that is right, end them with podbay kill, or give more: --stop-share"
         )
     spent = sum(at > world.moment - _MINUTE for at in world.acted)

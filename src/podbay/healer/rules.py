@@ -47,7 +47,7 @@ class Rules:
     per_minute: int = 30
     """Actions; the rest waits for the next minute."""
     stop_share: float = 0.3
-    """Deleting more than this share of the running pods in one round looks like a mistake: nothing is deleted."""
+    """Deleting more than this share of the live pods (running or yet to run) in one round looks like a mistake: nothing is deleted."""
     stop_floor: int = 3
     """So many may always go."""
 
