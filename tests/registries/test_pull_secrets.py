@@ -272,7 +272,8 @@ def test_the_cronjob() -> None:
     assert pod["containers"][0]["envFrom"] == [{"secretRef": {"name": "aws"}}]
     assert cron["spec"]["schedule"] == schedule_for(["ecr"]) == "17 */2 * * *"
     # Google's tokens live for an hour, and one CronJob may see to several clouds.
-    assert schedule_for(["google"]) == schedule_for(["ecr", "azure"]) == "*/10 * * * *"
+    assert schedule_for(["google"]) == schedule_for(["ecr", "google", "azure"]) == "*/4 * * * *"
+    assert schedule_for(["azure"]) == schedule_for(["ecr", "azure"]) == "*/10 * * * *"
     _, account, _, _, cron = refresh_objects(replace(job, azure_client="c-1", role_arn=""))
     assert account["metadata"]["annotations"] == {"azure.workload.identity/client-id": "c-1"}
     template = cron["spec"]["jobTemplate"]["spec"]["template"]

@@ -33,7 +33,9 @@ def refresh(
     cluster: ClusterOption = None,
     namespace: NamespaceOption = None,
     once: Annotated[bool, typer.Option("--once", help="Look once and end.")] = False,
-    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 600.0,
+    every: Annotated[
+        float, typer.Option(min=1, help="Seconds between two looks; before a login ends there is one more.")
+    ] = 600.0,
     force: Annotated[
         bool, typer.Option("--force", help="Renew also what is not due yet; with --once.")
     ] = False,

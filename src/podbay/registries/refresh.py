@@ -1,7 +1,8 @@
 """Keeps logins that expire alive: looks at the Secrets, mints anew when half of a login's life is over, proves, writes.
 
 Half: an ECR token of 12 hours is replaced after 6, so six hours of failures are survived. An old Secret stays until the
-registry has taken the new login. `due` decides, `refresh` acts; the loop is `keep_fresh`.
+registry has taken the new login. A metadata server, as Google's, gives the same token until the last minutes of its life,
+so a login is looked at then, too. `due` and `pause` decide, `refresh` acts; the loop is `keep_fresh`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from podbay.registries.pull_secrets import (
     write_pull_secret,
 )
 
-__all__ = ["Mint", "Refreshed", "due", "keep_fresh", "proof_by", "refresh"]
+__all__ = ["Mint", "Refreshed", "due", "keep_fresh", "pause", "proof_by", "refresh"]
 
 Mint: TypeAlias = Callable[[str, str], Awaitable[Minted]]
 """From source and registry to a new login."""
@@ -35,6 +36,13 @@ _UNKNOWN_LIFE: Final = timedelta(minutes=30)
 """After which a cloud's login is renewed that does not say how long it lives."""
 _SKEW: Final = timedelta(minutes=5)
 _SHORTEST_SLEEP: Final = 1.0
+_LAST: Final = timedelta(minutes=5)
+"""Before its end: from then on a login is due at each look, and a metadata server has a new token. Source:
+https://cloud.google.com/compute/docs/access/authenticate-workloads."""
+_HURRY: Final = timedelta(minutes=4)
+"""Before its end: the look that is to renew it, with a minute for clocks that differ."""
+_HURRIED: Final = 60.0
+"""Seconds between looks from then on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,22 @@ def due(secret: PullSecret) -> datetime | None:
         return secret.expires and secret.expires - timedelta(hours=6)
     if secret.expires is None or secret.expires <= secret.renewed:
         return secret.renewed + _UNKNOWN_LIFE
-    return secret.renewed + (secret.expires - secret.renewed) / 2
+    return min(secret.renewed + (secret.expires - secret.renewed) / 2, secret.expires - _LAST)
+
+
+def pause(results: Sequence[Refreshed], every: float, now: datetime) -> float:
+    """Seconds until the next look: `every`, or fewer where a login comes near its end before."""
+    seconds = every
+    for each in results:
+        if each.state == "fixed" or each.expires is None:
+            continue
+        left = each.expires - now
+        if left > _HURRY:
+            seconds = min(seconds, (left - _HURRY).total_seconds())
+        elif left > -_HURRY:
+            # What has ended for longer is refused for a reason that a minute does not mend.
+            seconds = min(seconds, _HURRIED)
+    return max(_SHORTEST_SLEEP, seconds)
 
 
 def proof_by(client: RegistryClient) -> Prove:
@@ -125,12 +148,15 @@ async def keep_fresh(
     clock: Clock,
     told: Callable[[Refreshed], None],
 ) -> None:
-    """Refresh every so many seconds until cancelled; a cluster that is away for a while is a failure like others."""
+    """Refresh every so many seconds, and before a login's end, until cancelled; a cluster that is away fails like others."""
+    results: list[Refreshed] = []
     while True:
         began = clock.monotonic()
         try:
-            for each in await once():
+            results = await once()
+            for each in results:
                 told(each)
         except PodbayError as err:
+            # When the logins end is known from the look before.
             told(Refreshed("cluster", "failed", None, str(err)))
-        await clock.sleep(max(_SHORTEST_SLEEP, every - (clock.monotonic() - began)))
+        await clock.sleep(pause(results, every - (clock.monotonic() - began), clock.now()))
