@@ -109,6 +109,18 @@ def test_a_docker_config_and_what_kubelets_get() -> None:
     assert WORD not in str(caught.value)
 
 
+def test_what_cannot_be_a_login_is_not_written_down() -> None:
+    with pytest.raises(InvalidInputError, match="there is no login to write down"):
+        to_docker_config([])
+    odd = b"hidden-\xff".decode("utf-8", "surrogateescape")
+    for login in (Login("u", SecretText(odd)), Login(odd, SecretText(WORD))):
+        with pytest.raises(
+            InvalidInputError, match=r"reg\.example/team: user name or password is no UTF-8"
+        ) as caught:
+            to_docker_config([KeyedLogin("reg.example", "team", login)])
+        assert "hidden-" not in str(caught.value)
+
+
 def test_logins_for_many_hosts_as_kubelets_read_them() -> None:
     auths = {"*.corp.example": entry("all"), "reg.*:5000": entry("port"), "reg.example": entry("one")}
     logins = parse_docker_config(json.dumps({"auths": auths}), "Secret x").logins

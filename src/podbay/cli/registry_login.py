@@ -60,16 +60,12 @@ def _of_docker(path: Path, registry: str, prefix: str) -> list[KeyedLogin]:
 
     config = read_docker_config(path)
     found = asyncio.run(login_of(config, registry))
-    if not found:
-        known = ", ".join(sorted({each.registry for each in config.logins})) or "none"
-        raise InvalidInputError(
-            f"{path} has no login for {registry}: docker login {registry}. It has: {known}"
-        )
-    return [
-        replace(each, path=prefix or each.path, login=for_kubelets(each))
-        for each in found
-        if not prefix or each.path in ("", prefix)
-    ]
+    fitting = [each for each in found if not prefix or each.path in ("", prefix)]
+    if not fitting:
+        place = f"{registry}/{prefix}" if prefix else registry
+        known = ", ".join(sorted({each.place for each in (*config.logins, *found)})) or "none"
+        raise InvalidInputError(f"{path} has no login for {place}: docker login {registry}. It has: {known}")
+    return [replace(each, path=prefix or each.path, login=for_kubelets(each)) for each in fitting]
 
 
 def _password(registry: str, username: str) -> str:
@@ -78,6 +74,10 @@ def _password(registry: str, username: str) -> str:
     else:
         text = (
             sys.stdin.buffer.read().decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
+        )
+    if any("\ud800" <= each <= "\udfff" for each in text):
+        raise InvalidInputError(
+            f"the password of {username} at {registry} is no UTF-8 text; nodes read no other"
         )
     if not text:
         raise InvalidInputError("the password is empty; type it, or write it to stdin")

@@ -146,19 +146,30 @@ def _login(entry: Any, where: str) -> Login:
 def to_docker_config(logins: Sequence[KeyedLogin]) -> bytes:
     """The JSON of a kubernetes.io/dockerconfigjson Secret. A secret itself.
 
-    Raises InvalidInputError for a login that kubelets cannot use.
+    Raises InvalidInputError for a login that kubelets cannot use, and without any: it would take the place of a good one.
     """
+    if not logins:
+        raise InvalidInputError("there is no login to write down; give one with podbay registry add")
     auths = {}
     for each in logins:
         login = for_kubelets(each)
         key = HUB_KEY if each.registry == HUB and not each.path else each.place
-        pair = f"{login.username}:{login.password.reveal()}"
+        pair = _utf8(each, f"{login.username}:{login.password.reveal()}")
         auths[key] = {
             "username": login.username,
             "password": login.password.reveal(),
-            "auth": base64.b64encode(pair.encode("utf-8", "surrogateescape")).decode(),
+            "auth": base64.b64encode(pair).decode(),
         }
     return orjson.dumps({"auths": auths}, option=orjson.OPT_SORT_KEYS)
+
+
+def _utf8(keyed: KeyedLogin, pair: str) -> bytes:
+    try:
+        return pair.encode()
+    except UnicodeEncodeError:
+        raise InvalidInputError(
+            f"{keyed.place}: user name or password is no UTF-8 text; nodes read no other"
+        ) from None
 
 
 def for_kubelets(keyed: KeyedLogin) -> Login:
