@@ -1,7 +1,8 @@
 """Every example of README.md and docs/: console blocks in a shell, Python blocks as programs or tests.
 
 In a console block `$ ` begins a command, `> ` goes on with it, anything else is what it prints; `…` stands for whatever.
-Blocks of one page share a shell, a home and a working directory; a command that fails ends the page.
+Blocks of one page share a shell, a home and a working directory; a command that fails ends the page. Blocks that need
+Airflow are `shell-session`, and played by tests/outside/test_run_page.py.
 """
 
 from __future__ import annotations
