@@ -29,6 +29,7 @@ from podbay.errors import ConflictError, InvalidInputError, RegistryError, State
 from podbay.kube.client import KubeClient
 from podbay.kube.config import Impersonation, SecretText
 from podbay.kube.kubeconfig import load_kubeconfig
+from podbay.objects.names import dns1123_label_errors
 from podbay.objects.resource import GVR
 from podbay.registries.client import ClientOptions, RegistryClient
 from podbay.registries.cronjob import RefreshJob, refresh_objects, schedule_for
@@ -285,6 +286,25 @@ def test_the_cronjob() -> None:
     ):
         with pytest.raises(InvalidInputError):
             refresh_objects(wrong)
+
+
+def test_deployments_share_no_account_and_no_cronjob() -> None:
+    """Their identities are annotations of the account, and its rights are to Secrets."""
+    namespaces = ("n-1", "analytics-platform-production-eu", "analytics-platform-production-us", "x" * 63)
+    names = []
+    for namespace in namespaces:
+        _, account, _, binding, cron = refresh_objects(
+            RefreshJob(namespace=namespace, secrets=["registry-x"], image="podbay:1")
+        )
+        name = account["metadata"]["name"]
+        pod = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        assert [pod["serviceAccountName"], cron["metadata"]["name"]] == [name, name]
+        assert [each["name"] for each in binding["subjects"]] == [name]
+        assert len(name) <= 52
+        assert not dns1123_label_errors(name)
+        names.append(name)
+    assert names[0] == "podbay-registry-refresh-n-1"
+    assert len(set(names)) == len(namespaces)
 
 
 async def test_the_rights_of_the_cronjob_are_enough_and_no_more(

@@ -1,11 +1,13 @@
 """Renders what refreshes logins inside of a cluster: a CronJob in a namespace of its own, with the rights that it needs.
 
 Of its own, because pods of the deployment may mount every Secret of theirs: a cloud's credentials do not belong there. It
-may read and change the named Secrets of the deployment and nothing else. Pure.
+may read and change the named Secrets of the deployment and nothing else. Several deployments share that namespace, so job
+and service account are named after the deployment's: each has rights and an identity of its own. Pure.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +19,9 @@ from podbay.objects.names import dns1123_label_errors
 __all__ = ["RefreshJob", "refresh_objects", "schedule_for"]
 
 _NAME: Final = "podbay-registry-refresh"
+_NAME_MAX: Final = 52
+"""Of a CronJob: its Jobs' names are eleven characters longer, and end at 63."""
+_DIGEST: Final = 8
 _RBAC: Final = "rbac.authorization.k8s.io"
 _SCHEDULES: Final = {"google": "*/4 * * * *", "azure": "*/10 * * * *", "ecr": "17 */2 * * *"}
 """By the source of a login, the most frequent first. Amazon's live for twelve hours and Azure's for three; Google's live
@@ -62,7 +67,7 @@ def refresh_objects(job: RefreshJob) -> list[Object]:
     if len(job.schedule.split()) != 5:
         raise InvalidInputError(f'--schedule "{job.schedule}": five fields, such as "17 */2 * * *"')
     role = f"{_NAME}-{job.own_namespace}"
-    account = {"kind": "ServiceAccount", "name": _NAME, "namespace": job.own_namespace}
+    account = {"kind": "ServiceAccount", "name": _name_for(job.namespace), "namespace": job.own_namespace}
     return [
         _namespace(job),
         _account(job),
@@ -78,11 +83,20 @@ def refresh_objects(job: RefreshJob) -> list[Object]:
         _object(
             "batch/v1",
             "CronJob",
-            f"{_NAME}-{job.namespace}"[:52].rstrip("-"),
+            _name_for(job.namespace),
             job.own_namespace,
             spec=_spec(job),
         ),
     ]
+
+
+def _name_for(namespace: str) -> str:
+    """One for each deployment's namespace, however long that is."""
+    name = f"{_NAME}-{namespace}"
+    if len(name) <= _NAME_MAX:
+        return name
+    digest = hashlib.sha256(namespace.encode()).hexdigest()[:_DIGEST]
+    return f"{name[: _NAME_MAX - _DIGEST - 1].rstrip('-')}-{digest}"
 
 
 def _namespace(job: RefreshJob) -> Object:
@@ -95,7 +109,7 @@ def _namespace(job: RefreshJob) -> Object:
 
 
 def _account(job: RefreshJob) -> Object:
-    account = _object("v1", "ServiceAccount", _NAME, job.own_namespace)
+    account = _object("v1", "ServiceAccount", _name_for(job.namespace), job.own_namespace)
     annotations = {}
     if job.role_arn:
         annotations["eks.amazonaws.com/role-arn"] = job.role_arn
@@ -151,7 +165,7 @@ def _container(job: RefreshJob) -> dict[str, Any]:
 
 def _spec(job: RefreshJob) -> dict[str, Any]:
     pod = {
-        "serviceAccountName": _NAME,
+        "serviceAccountName": _name_for(job.namespace),
         "restartPolicy": "OnFailure",
         "securityContext": {
             "runAsNonRoot": True,
