@@ -378,6 +378,21 @@ def test_explaining_from_a_file(played: Shell, make: Make, tmp_path: Path) -> No
     )
 
 
+def test_a_pod_that_is_gone_is_not_blamed_on_anybody(played: Shell) -> None:
+    """Podbay itself deletes most pods: `explain` cannot know who it was, and says how to keep the next one."""
+    played("pod", "run", "bb", "--name", "fine", "-q")
+    said = played("explain", "fine").out
+    assert said.startswith("default/fine: not there any more\n")
+    assert "category: PodGone" in said
+    assert "Podbay deletes the pods of finished tasks; how it ended is in the task's log." in said
+    assert "podbay pod run --keep on_failure" in said
+    assert "event Scheduled" in said
+    assert "not us" not in said
+    assert "DeletedBySomeone" not in said
+    assert "podbay pod run --keep on_failure" in played.refused("logs", "fine")
+    assert "podbay pod run --keep on_failure" not in played.refused("kill", "fine")
+
+
 def test_nothing_to_explain(played: Shell) -> None:
     assert "no pod 'nope'" in played.refused("explain", "nope")
     assert "needs a pod's name, or a file" in played.refused("explain")

@@ -54,7 +54,7 @@ async def explain_pod(config: ClusterConfig, name: str) -> Explanation:
         pod: Object | None = None
         missing: StateError | None = None
         try:
-            pod = await find_pod(client, namespace, name)
+            pod = await find_pod(client, namespace, name, ended=True)
         except StateError as err:
             missing = err
         events = await _events(client, namespace, name, uid_of(pod) if pod is not None else "")
@@ -150,7 +150,7 @@ def _explanation(
         events=tuple(events),
         nodes=tuple(nodes),
         container=main_container_name(pod) if pod is not None else "base",
-        context={"gone": True} if pod is None else {},
+        context={"vanished": True} if pod is None else {},
     )
     return Explanation(facts, name, tuple(diagnoses(facts)))
 

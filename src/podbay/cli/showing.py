@@ -38,7 +38,7 @@ async def show_logs(
 ) -> None:
     """Write the logs of the pod; no containers means all but the result sidecar's."""
     async with connect(config) as cluster:
-        pod = await find_pod(cluster.client, config.namespace, name)
+        pod = await find_pod(cluster.client, config.namespace, name, ended=True)
         chosen = _chosen(pod, containers)
         out = writer(len(chosen) > 1)
         if follow:

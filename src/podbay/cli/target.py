@@ -147,9 +147,13 @@ async def connect(config: ClusterConfig) -> AsyncIterator[LeasedCluster]:
         yield cluster
 
 
-async def find_pod(client: KubeClient, namespace: str, name: str) -> Object:
-    """The pod as it is. Raises StateError when there is none, and what the cluster says otherwise."""
+async def find_pod(client: KubeClient, namespace: str, name: str, *, ended: bool = False) -> Object:
+    """The pod as it is. Raises StateError when there is none, and what the cluster says otherwise.
+
+    ended: one that has ended is looked for as well, so it is said where such pods go.
+    """
     from podbay.kube.client import PODS
+    from podbay.lifecycle.diagnosis.endings import KEEP_THE_NEXT
 
     try:
         return await client.get(PODS, name, namespace=namespace)
@@ -157,6 +161,7 @@ async def find_pod(client: KubeClient, namespace: str, name: str) -> Object:
         if err.code != 404:
             raise
         where = client.config.context or client.config.server
+        why = f". {KEEP_THE_NEXT}" if ended else ""
         raise StateError(
-            f"no pod {name!r} in namespace {namespace} of {where}. What is there: podbay pods -n {namespace}"
+            f"no pod {name!r} in namespace {namespace} of {where}. What is there: podbay pods -n {namespace}{why}"
         ) from err

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from podbay.lifecycle.diagnosis import image_rules
+from podbay.lifecycle.diagnosis import admission_rules, image_rules
 from podbay.lifecycle.diagnosis.category import Category
 from podbay.lifecycle.diagnosis.exits import Exit, explain, how_stopped
 from podbay.lifecycle.diagnosis.images import architecture_line
@@ -18,7 +18,7 @@ from podbay.lifecycle.diagnosis.sight import Ended, Seen, Sight, Told
 from podbay.lifecycle.diagnosis.starting import START_REASONS
 from podbay.pods.result import RESULT_PATH
 
-__all__ = ["CATEGORIES", "find_beside", "find_deletion", "find_endings"]
+__all__ = ["CATEGORIES", "KEEP_THE_NEXT", "find_beside", "find_deletion", "find_endings"]
 
 LIVENESS: Final = Category(
     word="LivenessProbeFailed",
@@ -86,6 +86,12 @@ DELETED: Final = Category(
 
 CATEGORIES: Final = (LIVENESS, STARTUP, POST_START, INIT, CRASHES, SIDECAR, HUNG, REQUESTED, DELETED)
 
+KEEP_THE_NEXT: Final = (
+    "Podbay deletes the pods of finished tasks; how it ended is in the task's log. Keep the next one: "
+    'on_finish_action="keep_pod", hold_on_failure=timedelta(…), or podbay pod run --keep on_failure.'
+)
+"""What to say of a pod that is looked for after its end."""
+_EVENTS_OF_THE_GONE: Final = 5
 _ELF: Final = "exec format error"
 _PROBES: Final = {
     "Liveness probe failed": "failed liveness probe",
@@ -200,6 +206,13 @@ def find_deletion(sight: Sight) -> Iterator[Diagnosis]:
     if by:
         who = "" if by == "us" else f" by {by}"
         yield REQUESTED.found(f"{_upper(sight.name)} was ended on request{who}", evidence=_ends(sight))
+        return
+    if context.get("vanished") is True:
+        said = [told.line() for told in sight.events[-_EVENTS_OF_THE_GONE:]]
+        cause = f"{_upper(sight.name)} is not there any more"
+        found = admission_rules.GONE.found(cause, fix=KEEP_THE_NEXT, evidence=said)
+        # Most pods go because their task has ended: nobody has to look for who deletes pods here.
+        yield replace(found, blame="user")
         return
     gone = context.get("gone") is True
     if not gone and (asked is None or sight.ended_before(asked) or sight.over):

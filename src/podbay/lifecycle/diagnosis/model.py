@@ -36,8 +36,8 @@ class Facts:
     """What the API server or the way to it said to a request for this pod (create, get, log)."""
     context: Mapping[str, Any] = field(default_factory=dict)
     """What only the caller knows, by agreed key: "killed_by" ("us" or a name), "deadline" ("queue", "schedule", "start",
-    "run"), "deadline_seconds", "gone" (True: the pod is not there any more), "result" (a ResultReading that is no value), "last_lines"
-    (the last lines of the main container's log, as a list: they name a missing program or a wrong architecture)."""
+    "run"), "deadline_seconds", "gone" (True: somebody else deleted the pod), "vanished" (True: it is not there any more, and who
+    deleted it is not known), "result" (a ResultReading that is no value), "last_lines" (the last lines of the main container's log, as a list: they name a missing program or a wrong architecture)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
