@@ -53,7 +53,7 @@ def upstream(
     labels: Mapping[str, str | None] | None = None,
     **metadata: Any,
 ) -> Object:
-    """A pod as the upstream operator makes it: labels alone."""
+    """A pod as the upstream operator makes it: labels alone. Fields of its metadata, such as annotations, as they are."""
     own = own or identity()
     made: Object = {
         "metadata": {"name": name, "namespace": "team", "labels": task_labels(own)},

@@ -11,6 +11,7 @@ from scripted_airflow import ScriptedAirflow, scripted_airflow
 
 from podbay.aio.clock import SystemClock
 from podbay.errors import AirflowApiError
+from podbay.healer import airflow_api
 from podbay.healer.airflow_api import AirflowApi, AirflowLogin
 from podbay.healer.decide import Questions
 from podbay.healer.world import AirflowAnswer, TaskKey
@@ -51,6 +52,30 @@ async def test_what_labels_leave_open_is_looked_for_among_the_ended(airflow: Scr
     found = await ask(airflow, oldest=100.0)
     assert TaskKey("d", "r", "ended") in found.tasks
     assert any("updated_at_gte=" in each for each in airflow.requests)
+
+
+async def test_a_history_that_is_too_long_leaves_the_rest_of_the_answer_whole(
+    airflow: ScriptedAirflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(airflow_api, "PAGES", 2)
+    monkeypatch.setattr(airflow_api, "PAGE", 2)
+    airflow.put("d", "r", "busy", "running")
+    for number in range(5):
+        airflow.put("d", "r", f"t{number}", "success")
+    wanted = [100.0, 100.0, 99.0]
+    async with AirflowApi(AirflowLogin(url=airflow.url), SystemClock()) as api:
+        for age, asked in zip(wanted, (2, 0, 2), strict=True):
+            airflow.requests.clear()
+            found = await api.answer(lambda _, age=age: Questions(frozenset(), age))  # type: ignore[misc]
+            assert found.complete, found.trouble
+            assert "more than 4 task instances" in found.left_open
+            assert set(found.tasks) == {TaskKey("d", "r", "busy")}
+            # What was too long is not read again each round; a shorter time may do.
+            assert sum("updated_at_gte=" in each for each in airflow.requests) == asked
+    assert not (await ask(airflow)).left_open
+    for number in range(5):
+        airflow.put("d", "r", f"busy-{number}", "running")
+    assert "more than 4" in (await ask(airflow)).trouble, "of the active ones all must be known"
 
 
 async def test_pages_that_change_while_they_are_read_lose_nobody(airflow: ScriptedAirflow) -> None:

@@ -219,6 +219,46 @@ def test_that_nobody_has_an_upstream_pod_must_be_seen_for_a_while() -> None:
     assert deeds(replace(seen, noticed=noticed), SOLE) == [("delete", "NoOwner")]
 
 
+@pytest.mark.parametrize("rules", [RULES, SOLE])
+@pytest.mark.parametrize(
+    ("left_alone", "oldest"),
+    [
+        ({"labels": {"already_checked": "True"}}, 0),
+        ({"annotations": {KEEP: "true"}}, 0),
+        ({"annotations": {HELD_UNTIL: stamp(-60)}}, 0),
+        ({"labels": {"dag_id": None}}, 0),
+        ({"age": 100}, 0),
+        ({"phase": "Failed"}, 7200),
+        ({"annotations": {HELD_UNTIL: stamp(60)}}, 7200),
+    ],
+)
+def test_airflow_is_not_asked_for_the_time_of_pods_that_nobody_judges(
+    rules: Rules, left_alone: dict[str, Any], oldest: float
+) -> None:
+    seen = world(upstream(uid="u", **left_alone), airflow=answer(), noticed={("u", "NoOwner"): MOMENT - 9999})
+    assert questions(seen, rules).oldest_age == oldest
+
+
+def test_where_not_all_that_is_over_is_told_upstream_pods_stay() -> None:
+    """One that was not listed may have the same labels; pods with exact identities are judged as ever."""
+    names = ("a", "b", "c")
+    ages = (90001, 90002, 90000)
+    pods = [upstream(identity(task_id=n), name=n, age=age) for n, age in zip(names, ages, strict=True)]
+    noticed = {(f"uid-{each}", "NoOwner"): MOMENT - 9999 for each in names}
+    tasks = (
+        task("success", ended=9999, task_id="a"),
+        task("running", task_id="b"),
+        task("failed", ended=9999),
+    )
+    airflow = answer(*tasks, left_open="too many of them")
+    found = decide(world(*pods, pod(uid="u"), airflow=airflow, noticed=noticed), SOLE)
+    assert [(each.check, each.uid) for each in found.actions] == [("OwnerFinished", "u")]
+    assert not found.stopped
+    assert "2 upstream pods are not judged: too many of them" in found.left_open
+    assert f"team/a, made {stamp(90001)}" in found.left_open
+    assert not decide(world(pod(uid="u"), airflow=airflow), SOLE).left_open
+
+
 def test_the_default_name_proves_nothing() -> None:
     rules = Rules(deployment="airflow")
     own = pod(identity(deployment="airflow"))

@@ -21,6 +21,7 @@ from podbay.objects.meta import uid_of
 from podbay.pods.identity import TaskIdentity
 
 STATES = (None, "scheduled", "queued", "running", "deferred", "up_for_retry", *sorted(FINISHED), "gone")
+ACTIVE = ("scheduled", "queued", "running", "deferred", "up_for_retry")
 IDS = ("load", "Load", "lo:ad", "lo/ad", "ü" * 30, "x" * 80, "x" * 81, "a b")
 
 
@@ -160,7 +161,11 @@ def _answer(found: list[Truth], draw: st.DrawFn) -> AirflowAnswer:
     is_whole = draw(st.sampled_from([True, True, True, False]))
     # Pages that changed while they were read: those of labels alone cannot be asked for again.
     lost = draw(st.integers(0, 2)) if all(not each.is_upstream for each in mine) else 0
-    return answer(*tasks[lost:], absent=tuple(absent), complete=is_whole)
+    left_open = draw(st.sampled_from(["", "", "", "too many"]))
+    if left_open:
+        ours = {key_of(each.own) for each in mine if not each.is_upstream}
+        tasks = [each for each in tasks if each.is_active or each.key in ours]
+    return answer(*tasks[lost:], absent=tuple(absent), complete=is_whole, left_open=left_open)
 
 
 def is_wrong(truth: Truth, scene: list[Truth], seen: World, rules: Rules) -> bool:
@@ -170,6 +175,8 @@ def is_wrong(truth: Truth, scene: list[Truth], seen: World, rules: Rules) -> boo
     # What the engine left behind for a while may go after that, whatever its task does.
     is_left_over = truth.mark == "left, over" and not truth.is_live
     if truth.own.deployment != "prod" or truth.age < rules.young or (truth.mark and not is_left_over):
+        return True
+    if truth.is_upstream and seen.airflow.left_open and not is_left_over and truth.state not in ACTIVE:
         return True
     if truth.is_upstream and (truth.is_of_job or not rules.only_airflow):
         return True

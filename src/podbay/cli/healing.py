@@ -141,7 +141,9 @@ def print_round(last: Round, output: Output, *, dry_run: bool) -> None:
         print_table(("POD", "WHAT", "CHECK", "RESULT", "WHY"), rows)
     if decision.stopped:
         errors.print(f"held back: {decision.stopped}", markup=False)
-    elif not rows:
+    if decision.left_open:
+        errors.print(f"left open: {decision.left_open}", markup=False)
+    if not (rows or decision.stopped):
         console.print(f"{last.pods} task pods, nothing to do.", markup=False)
 
 
@@ -156,6 +158,7 @@ def _round_json(last: Round) -> dict[str, Any]:
         "pods": last.pods,
         "seconds": round(last.seconds, 3),
         "stopped": last.decision.stopped or None,
+        "left_open": last.decision.left_open or None,
         "actions": [_action_json(action) for action in last.decision.actions],
         "waiting": [
             {**_action_json(action), "seconds": round(left)} for action, left in last.decision.waiting

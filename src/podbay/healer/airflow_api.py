@@ -50,6 +50,8 @@ LOOKUPS: Final = 8
 """At once; Airflow serves people as well."""
 _MARGIN: Final = timedelta(hours=1)
 """A task instance may have been changed last so long before its pod was made."""
+_TOO_OLD_SECONDS: Final = 3600.0
+"""After which a list that was too long is asked for once more."""
 _ABSENT: Final = re.compile(r"^The (Mapped )?Task Instance with dag_id: .* was not found$", re.DOTALL)
 
 
@@ -61,6 +63,10 @@ class AirflowLogin:
     username: str = ""
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
+
+
+class _TooManyError(AirflowApiError):
+    """A list goes on beyond what is read of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,7 @@ class AirflowApi:
         self._token = login.token
         self._session: aiohttp.ClientSession | None = None
         self._now: datetime | None = None
+        self._too_old, self._too_old_until = 0.0, 0.0
 
     async def __aenter__(self) -> Self:
         timeout = aiohttp.ClientTimeout(total=self._seconds)
@@ -99,24 +106,40 @@ class AirflowApi:
     async def answer(self, ask: Callable[[AirflowAnswer], Questions]) -> AirflowAnswer:
         """Active task instances, and what `ask` wants to know besides once it has seen them. Never raises for Airflow's sake."""
         began = self._clock.monotonic()
+        left_open = ""
         try:
             await self._check_version()
             tasks = {task.key: task for task in await self._pages([("state", each) for each in ACTIVE])}
             first = AirflowAnswer(tasks=tasks, complete=True, began_at=began, now=self._airflow_now())
             wanted = ask(first)
             if wanted.oldest_age:
-                since = first.now - timedelta(seconds=wanted.oldest_age) - _MARGIN
-                for task in await self.changed_since(since):
-                    # Between the two lists it may have ended or begun; the later answer is the true one.
-                    tasks[task.key] = task
+                ended, left_open = await self._ended(first.now, wanted.oldest_age)
+                # Between the two lists it may have ended or begun; the later answer is the true one.
+                tasks |= {task.key: task for task in ended}
             looked = await self._look_all(wanted.tasks - tasks.keys())
         except AirflowApiError as error:
             return AirflowAnswer(trouble=str(error), began_at=began)
         tasks |= {key: task for key, task in looked.items() if task is not None}
         absent = frozenset(key for key, task in looked.items() if task is None)
         return AirflowAnswer(
-            tasks=tasks, absent=absent, complete=True, began_at=began, now=self._airflow_now()
+            tasks=tasks,
+            absent=absent,
+            complete=True,
+            left_open=left_open,
+            began_at=began,
+            now=self._airflow_now(),
         )
+
+    async def _ended(self, now: datetime, age: float) -> tuple[list[TaskInstance], str]:
+        """All that were changed since a pod of that age was made, or why they are not told."""
+        moment = self._clock.monotonic()
+        if age < self._too_old or moment >= self._too_old_until:
+            try:
+                return await self.changed_since(now - timedelta(seconds=age) - _MARGIN), ""
+            except _TooManyError:
+                # A thousand requests for nothing, each round: it gets no shorter soon.
+                self._too_old, self._too_old_until = age, moment + _TOO_OLD_SECONDS
+        return [], f"Airflow has more than {PAGES * PAGE:,} task instances since the oldest of them was made"
 
     async def look(self, key: TaskKey) -> TaskInstance | None:
         """One task instance; None when Airflow says that there is none. Raises AirflowApiError otherwise."""
@@ -218,7 +241,7 @@ class AirflowApi:
             if not isinstance(following, str) or following == cursor:
                 raise AirflowApiError("Airflow's list of task instances does not end")
             cursor = following
-        raise AirflowApiError(f"Airflow has more than {PAGES * PAGE} task instances to look at")
+        raise _TooManyError(f"Airflow has more than {PAGES * PAGE:,} task instances to look at")
 
     async def _check_version(self) -> None:
         answer = await self._call("GET", "/api/v2/version")

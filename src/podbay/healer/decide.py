@@ -14,7 +14,7 @@ from podbay.healer.checks import CHECKS
 from podbay.healer.checks.leftover_secret import check_leftover, pod_of
 from podbay.healer.checks.lost_pod import check_lost
 from podbay.healer.checks.pull_secret import check_pull_secret
-from podbay.healer.facts import Case, Finding, PodFacts, facts_of, held_until, task_of
+from podbay.healer.facts import KEEP, Case, Finding, PodFacts, facts_of, held_until, task_of
 from podbay.healer.matching import labels_key
 from podbay.healer.restraint import Action, Unowned, restrain
 from podbay.healer.rules import Rules
@@ -38,6 +38,8 @@ class Decision:
     """Why something, or everything, is not done."""
     noticed: frozenset[tuple[str, str]] = frozenset()
     """(uid, check) of all that was found, whether its time has come or not."""
+    left_open: str = ""
+    """Which pods could not be judged while all others were, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,8 @@ class Questions:
     tasks: frozenset[TaskKey]
     """To be asked for one by one."""
     oldest_age: float
-    """Seconds; the age of the oldest pod that only labels name and that no active task instance owns. 0: there is none."""
+    """Seconds; the age of the oldest pod that only labels name, that may be judged and that no active task instance
+    owns. 0: there is none."""
 
 
 def questions(world: World, rules: Rules) -> Questions:
@@ -58,7 +61,7 @@ def questions(world: World, rules: Rules) -> Questions:
         if pod.identity is not None:
             if not pod.known:
                 tasks.add(key_of(pod.identity))
-        elif pod.claim == "upstream" and not pod.owners:
+        elif pod.claim == "upstream" and pod.absent:
             oldest = max(oldest, pod.age)
     for gone in world.vanished:
         if key_of(gone.identity) not in world.airflow.tasks:
@@ -101,7 +104,26 @@ def decide(world: World, rules: Rules) -> Decision:
     actions, stopped = restrain(due, world, rules, live=live)
     stopped = "; ".join(filter(None, [stopped, *(f"pods are not known of {each}" for each in troubles)]))
     noticed = frozenset((action.uid, action.check) for _, action in found)
-    return Decision(actions=tuple(actions), waiting=tuple(waiting), stopped=stopped, noticed=noticed)
+    return Decision(
+        actions=tuple(actions),
+        waiting=tuple(waiting),
+        stopped=stopped,
+        noticed=noticed,
+        left_open=_left_open([pod for pod, _ in facts if _may_judge(pod, world, rules)], world),
+    )
+
+
+def _left_open(pods: list[PodFacts], world: World) -> str:
+    """What nobody can tell of for all that is over."""
+    found = [pod for pod in pods if pod.claim == "upstream" and not pod.known]
+    if not world.airflow.left_open or not found:
+        return ""
+    oldest = max(found, key=lambda pod: pod.age)
+    return (
+        f"{len(found)} upstream pods are not judged: {world.airflow.left_open}. The oldest is "
+        f"{oldest.view.namespace}/{oldest.view.name}, made {metadata_of(oldest.pod).get('creationTimestamp')}: "
+        f'end it with podbay kill, or annotate it {KEEP}: "true"'
+    )
 
 
 def _is_stranger(pods: list[PodFacts], rules: Rules) -> bool:

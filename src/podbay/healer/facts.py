@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from podbay.healer.matching import Claim, LabelIndex, LabelsKey, claim_of, labels_key
 from podbay.healer.rules import Rules
@@ -93,7 +93,7 @@ def facts_of(world: World, rules: Rules) -> list[tuple[PodFacts, tuple[PodFacts,
         claim = claim_of(each.pod, rules)
         if claim == "foreign" or each.cluster.trouble:
             continue
-        facts = _facts(each, claim, world, index)
+        facts = _facts(each, claim, world, rules, index)
         groups.setdefault(task_of(facts), []).append(facts)
     return [
         (facts, tuple(other for other in group if other is not facts))
@@ -102,14 +102,18 @@ def facts_of(world: World, rules: Rules) -> list[tuple[PodFacts, tuple[PodFacts,
     ]
 
 
-def _facts(each: PodAt, claim: Claim, world: World, index: LabelIndex) -> PodFacts:
+def _facts(each: PodAt, claim: Claim, world: World, rules: Rules, index: LabelIndex) -> PodFacts:
     pod = each.pod
     identity = identity_of(pod) if claim in ("ours", "damaged") else None
     created = parse_time((pod.get("metadata") or {}).get("creationTimestamp"))
     age = (each.cluster.now - created).total_seconds() if created is not None else 0.0
-    # A copy for a shell is nobody's task.
-    nobody: tuple[tuple[TaskInstance, ...], bool, bool] = ((), False, False)
-    owners, absent, known = nobody if claim == "shell" else _owners(pod, identity, world.airflow, index)
+    owners, absent, known = _OPEN
+    if identity is not None:
+        owners, absent, known = _owners(identity, world.airflow)
+    elif claim != "shell":
+        # Airflow is asked for no longer a time than must be: a kept pod may be as old as the cluster.
+        is_asked = claim == "upstream" and age >= rules.young and not held_until(pod, each.cluster.now)
+        owners, absent, known = _owners_by_labels(pod, world.airflow, index, is_asked=is_asked)
     return PodFacts(
         pod=pod,
         claim=claim,
@@ -124,17 +128,28 @@ def _facts(each: PodAt, claim: Claim, world: World, index: LabelIndex) -> PodFac
     )
 
 
-def _owners(
-    pod: Object, identity: TaskIdentity | None, airflow: AirflowAnswer, index: LabelIndex
-) -> tuple[tuple[TaskInstance, ...], bool, bool]:
-    if identity is not None:
-        key: TaskKey = key_of(identity)
-        owner = airflow.tasks.get(key)
-        if owner is not None:
-            return (owner,), False, True
-        return (), key in airflow.absent, key in airflow.absent
+_Owners: TypeAlias = tuple[tuple[TaskInstance, ...], bool, bool]
+"""PodFacts.owners, absent and known."""
+_OPEN: Final[_Owners] = ((), False, False)
+
+
+def _owners(identity: TaskIdentity, airflow: AirflowAnswer) -> _Owners:
+    key = key_of(identity)
+    owner = airflow.tasks.get(key)
+    if owner is not None:
+        return (owner,), False, True
+    return (), key in airflow.absent, key in airflow.absent
+
+
+def _owners_by_labels(pod: Object, airflow: AirflowAnswer, index: LabelIndex, *, is_asked: bool) -> _Owners:
+    """is_asked: those that are over were asked for, for this pod too."""
     owners = index.owners(pod)
-    return owners, not owners, True
+    if airflow.left_open and not any(owner.is_active for owner in owners):
+        # One that is not listed may have the same labels.
+        return _OPEN
+    if owners:
+        return owners, False, True
+    return (), is_asked, is_asked
 
 
 def task_of(facts: PodFacts) -> TaskKey | LabelsKey:

@@ -45,6 +45,7 @@ class Service:
         self._told = told
         self._alive_at = clock.monotonic()
         self._stopped = ""
+        self._left_open = ""
 
     def ailment(self) -> str:
         """What is wrong, for the health endpoint; empty when nothing is."""
@@ -90,6 +91,10 @@ class Service:
         if last.decision.stopped and last.decision.stopped != self._stopped:
             _log.warning("held back: %s", last.decision.stopped)
         self._stopped = last.decision.stopped
+        if last.decision.left_open and not self._left_open:
+            # Once: the number of pods in it changes from round to round.
+            _log.warning("left open: %s", last.decision.left_open)
+        self._left_open = last.decision.left_open
         self.metrics.count(last)
         if self._telemetry is not None:
             self._telemetry.round(last, began, self._clock.now())

@@ -84,6 +84,8 @@ class AirflowAnswer:
     """Every page was read."""
     trouble: str = ""
     """Why it is not complete."""
+    left_open: str = ""
+    """Why those that are over are not all listed: a pod that only labels name is then told of by active ones alone."""
     began_at: float = 0.0
     """When the first question was sent, by our monotonic clock."""
     now: datetime = _NEVER
