@@ -147,6 +147,27 @@ async def test_prefix_and_groups() -> None:
     assert written == ["a", "::group::mine", "::group::Title", "x\ny", "::endgroup::"]
 
 
+def test_the_manifest_shows_no_values() -> None:
+    """Of variables, whatever their names, and of a function's arguments, which Airflow's masker cannot read."""
+    env = {"PGPASS": "hunter2", "EMPTY": ""}
+    command, args = pod_command(
+        {"name": "load", "source": "def load(p): ..."}, (), {"p": "hunter2"}, result=""
+    )
+    pod = build_pod(PodRequest(image="python:3.12", env=env, command=command, args=args))
+    written: list[str] = []
+    TaskLog(lambda _, text: written.append(text)).manifest(pod, encoded="base")
+    text = "\n".join(written)
+    assert f"- ({len(args[0])} characters)" in text
+    for secret in ("hunter2", args[0]):
+        assert secret not in text
+    assert "name: PGPASS\n          value: (left out)\n" in text
+    assert "name: EMPTY\n" in text
+    # What is said on a command line is the DAG's own text, or known to Airflow's masker.
+    written.clear()
+    TaskLog(lambda _, text: written.append(text)).manifest(build_pod(PodRequest(image="i", args=["a", "b"])))
+    assert "args:\n        - a\n        - b\n" in "\n".join(written)
+
+
 def test_the_budget_refills() -> None:
     budget = RecordBudget(rate=10, burst=5)
     assert budget.take(5, 100.0)

@@ -38,6 +38,7 @@ _LEVELS: Final = {
     "error": logging.ERROR,
     "critical": logging.CRITICAL,
 }
+LEFT_OUT: Final = "(left out)"
 _MARKERS: Final = ("::group::", "::endgroup::")
 
 Write = Callable[[int, str], None]
@@ -148,8 +149,9 @@ class TaskLog:
             return self._formatter(container, text)
         return f"[{container}] {text}" if self._prefix else text
 
-    def manifest(self, pod: Object) -> None:
-        self.group("Pod manifest", render(_shortened(pod)).splitlines())
+    def manifest(self, pod: Object, *, encoded: str = "") -> None:
+        """Without what nobody is to see. `encoded`: the container whose arguments hide theirs from Airflow's masker."""
+        self.group("Pod manifest", render(_shown(pod, encoded)).splitlines())
 
     def failure(self, outcome: Outcome, message: str) -> None:
         """The one sentence, and what it follows from."""
@@ -157,19 +159,29 @@ class TaskLog:
         self.error("\n".join([message, *(f"  {line}" for line in evidence)]))
 
 
-def _shortened(pod: Object) -> Object:
-    """Without scripts: of the result sidecar, and of functions that travel as arguments."""
+def _shown(pod: Object, encoded: str) -> Object:
+    """Without values of variables, of which no word list knows the secret ones, and without scripts: of the result sidecar,
+    and of functions that travel as arguments."""
     shown = copy.deepcopy(pod)
     for part in ("initContainers", "containers"):
         for container in shown["spec"].get(part) or ():
+            for variable in container.get("env") or ():
+                if variable.get("value"):
+                    variable["value"] = LEFT_OUT
             for name in ("command", "args"):
                 if container.get(name):
-                    container[name] = [_short(container["name"], word) for word in container[name]]
+                    limit = _word_limit(container["name"], name, encoded)
+                    container[name] = [_short(word, limit) for word in container[name]]
     return shown
 
 
-def _short(container: str, word: str) -> str:
-    limit = 80 if container == SIDECAR_NAME else 2000
+def _word_limit(container: str, field: str, encoded: str) -> int:
+    if container == encoded and field == "args":
+        return 0
+    return 80 if container == SIDECAR_NAME else 2000
+
+
+def _short(word: str, limit: int) -> str:
     return word if len(word) <= limit else f"({len(word)} characters)"
 
 
