@@ -6,7 +6,7 @@ it stands in the serialized DAG in clear, so no secret may be in it. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -52,6 +52,8 @@ class Carried:
     """A task after this one is mapped over its result."""
     template_text: str | None = None
     """The content of `pod_template_file`, read where the DAG file is."""
+    templated: Sequence[str] | None = None
+    """Parameters that are templates, where the operator's class says other ones than upstream's."""
     function: Mapping[str, Any] | None = None
     """Of `@task.pod`: source and the like (function.py)."""
     limits: Mapping[str, int] | None = None

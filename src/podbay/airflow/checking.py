@@ -6,7 +6,7 @@ Only what is certain before rendering; a value with a template in it is checked 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -23,7 +23,7 @@ from podbay.pods.build import build_pod
 from podbay.pods.identity import TaskIdentity
 from podbay.pods.problems import Problem, kind_of, refuse
 
-__all__ = ["KnownPod", "check_names", "check_parameters", "known_pod"]
+__all__ = ["KnownPod", "check_names", "check_parameters", "check_values", "known_pod"]
 
 FINISH_ACTIONS: Final = ("delete_pod", "delete_succeeded_pod", "delete_active_pod", "keep_pod")
 KILL_ACTIONS: Final = ("delete_pod", "keep_pod")
@@ -57,25 +57,36 @@ def check_names(subject: str, given: Collection[str], known: Collection[str]) ->
 
 
 def check_parameters(
-    subject: str, given: Mapping[str, Any], *, whole: bool = True, transport: str = "sidecar"
+    subject: str,
+    given: Mapping[str, Any],
+    *,
+    whole: bool = True,
+    transport: str = "sidecar",
+    fields: Sequence[str] = TEMPLATE_FIELDS,
 ) -> KnownPod:
     """Refuse what cannot be right. `whole` is False for a mapped task, whose other parameters come later; `transport` is
-    the deployment's for results.
+    the deployment's for results; `fields` are the parameters that are templates.
 
     Gives the pod as far as it is known. Raises InvalidInputError that lists every problem.
     """
-    problems: list[Problem] = []
-    _check_choices(given, problems)
-    _check_numbers(given, problems)
-    _check_pairs(given, problems)
-    _check_hold(given, problems)
-    _check_overflow(given, problems)
-    problems += loan_problems(given)
-    refuse(subject, problems)
+    check_values(subject, given, fields=fields)
     try:
-        return known_pod(given, whole=whole, transport=transport)
+        return known_pod(given, whole=whole, transport=transport, fields=fields)
     except InvalidInputError as error:
         raise InvalidInputError(f"{subject}: {error}") from None
+
+
+def check_values(subject: str, given: Mapping[str, Any], *, fields: Sequence[str] = ()) -> None:
+    """Refuse values of parameters that make no pod, and pairs that contradict each other; what is rendered later is left out."""
+    known = {name: value for name, value in given.items() if not (name in fields and has_templates(value))}
+    problems: list[Problem] = []
+    _check_choices(known, problems)
+    _check_numbers(known, problems)
+    _check_pairs(given, problems)
+    _check_hold(known, problems)
+    _check_overflow(known, problems)
+    problems += loan_problems(known)
+    refuse(subject, problems)
 
 
 def _check_choices(given: Mapping[str, Any], problems: list[Problem]) -> None:
@@ -174,6 +185,7 @@ def known_pod(
     identity: TaskIdentity = _ANYBODY,
     template: Object | None = None,
     transport: str = "sidecar",
+    fields: Sequence[str] = TEMPLATE_FIELDS,
 ) -> KnownPod:
     """Build the pod of all that is known now; what is rendered later is left out. `template` is `pod_template_file`, read.
 
@@ -192,7 +204,7 @@ def known_pod(
         except InvalidInputError:
             later.add(row.name)
             continue
-        if _has_references(value) or (row.name in TEMPLATE_FIELDS and has_templates(value)):
+        if _has_references(value) or (row.name in fields and has_templates(value)):
             later.add(row.name)
         else:
             known[row.name] = plain(revive(value))

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from podbay.airflow.carried import Carried
-from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS, Parameter
+from podbay.airflow.checking import check_values
+from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS, Parameter, template_fields_of
 from podbay.airflow.placement import Placement, TaskFacts, has_templates, place, unsupported_in_templates
 from podbay.airflow.portable import encode, encode_expansion
 from podbay.airflow.settings import Settings
@@ -48,6 +49,8 @@ class Description:
         """Why it has to start on a worker, if its class has a reason of its own."""
         self._unportable = ""
         self._code = tuple(name for name, row in PARAMETERS.items() if row.code and parameters.get(name))
+        self._fields = template_fields_of(task)
+        self._given = parameters
         self._parameters = self._encoded(parameters)
         self._expansion = None if expand_input is None else self._expanded(expand_input, expand_into)
         self._template_text, self._template_trouble = self._template_file()
@@ -155,7 +158,7 @@ class Description:
         return ""
 
     def _templates(self) -> str:
-        values = [self._parameters.get(name) for name in (*TEMPLATE_FIELDS, "op_args", "op_kwargs")]
+        values = [self._parameters.get(name) for name in (*self._fields, "op_args", "op_kwargs")]
         if self._expansion is not None:
             values.append(self._expansion["value"])
         if not any(has_templates(value) for value in values):
@@ -198,6 +201,7 @@ class Description:
             multiple_outputs=bool(self._attribute("multiple_outputs")),
             mapped_over=self._is_mapped_over(),
             template_text=self._template_text,
+            templated=self._templated(function),
             function=function,
             limits=self._limits() or None,
             priority=int(self._attribute("priority_weight") or 1),
@@ -210,6 +214,8 @@ class Description:
         """For whoever runs it from here, after Airflow has rendered it. Raises InvalidInputError."""
         if self._unportable:
             raise InvalidInputError(self._unportable)
+        if self._templated(function) is not None:
+            check_values(f"{self._class.__name__}(task_id={self._task.task_id!r})", self._given)
         text = self._template_text
         if text is None and self._parameters.get("pod_template_file"):
             raise InvalidInputError(
@@ -217,6 +223,11 @@ class Description:
             )
         carried = self.carried(placement, function=function)
         return replace(carried, rendered=True, deadline=deadline, template_text=text)
+
+    def _templated(self, function: Mapping[str, Any] | None) -> tuple[str, ...] | None:
+        """Where the class says other ones than upstream's. A function has a command of its own, which is none."""
+        managed = () if function is None else ("cmds", "arguments")
+        return None if {*self._fields, *managed} == {*TEMPLATE_FIELDS} else self._fields
 
     def _native(self) -> bool:
         own = self._attribute("render_template_as_native_obj")

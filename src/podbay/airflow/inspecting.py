@@ -19,7 +19,7 @@ from typing import Any, Final
 import orjson
 
 from podbay.airflow.checking import KnownPod, known_pod
-from podbay.airflow.parameters import PARAMETERS, parameters_of
+from podbay.airflow.parameters import PARAMETERS, parameters_of, template_fields_of
 from podbay.airflow.portable import MARK, encode, plain, revive
 from podbay.airflow.request import main_container_name
 from podbay.airflow.running.tracebacks import shorten
@@ -90,6 +90,7 @@ def _task(task: Any) -> dict[str, Any]:
             identity=identity,
             template=_template(given.get("pod_template_file")),
             transport=_transport(),
+            fields=template_fields_of(task),
         )
     except InvalidInputError as error:
         return {**report, "trouble": str(error)}

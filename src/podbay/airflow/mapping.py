@@ -11,7 +11,7 @@ from typing import Any
 from podbay.airflow.checking import check_parameters
 from podbay.airflow.describing import Description
 from podbay.airflow.foreseeing import foresee
-from podbay.airflow.parameters import PARAMETERS
+from podbay.airflow.parameters import PARAMETERS, template_fields_of
 from podbay.airflow.request import BASE_CONTAINER
 from podbay.airflow.task import settings, start_arguments
 
@@ -58,7 +58,13 @@ def describe_mapped(mapped: Any) -> Description:
     if hasattr(mapped, "python_callable"):
         given |= {name: partial.get(name) for name in ("op_args", "op_kwargs")}
     subject = f"{mapped.operator_class.__name__}(task_id={mapped.task_id!r})"
-    known = check_parameters(subject, given, whole=False, transport=settings().result_transport)
+    known = check_parameters(
+        subject,
+        given,
+        whole=False,
+        transport=settings().result_transport,
+        fields=template_fields_of(mapped),
+    )
     foresee(subject, given, known)
     return Description(
         mapped,

@@ -17,7 +17,7 @@ from airflow.sdk import BaseOperator
 from podbay.airflow.checking import check_names, check_parameters
 from podbay.airflow.foreseeing import foresee
 from podbay.airflow.links import PodLink
-from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS
+from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS, template_fields_of
 from podbay.airflow.request import BASE_CONTAINER
 from podbay.airflow.task import PodTask, settings
 
@@ -144,7 +144,10 @@ class KubernetesPodOperator(PodTask, BaseOperator):
         given["base_container_name"] = base_container_name or self.BASE_CONTAINER_NAME
         if durable is None:
             given["durable"] = reattach_on_restart
-        foresee(subject, given, check_parameters(subject, given, transport=settings().result_transport))
+        known = check_parameters(
+            subject, given, transport=settings().result_transport, fields=template_fields_of(self)
+        )
+        foresee(subject, given, known)
         super().__init__(**kwargs)
         for row, value in given.items():
             setattr(self, row, _usual(row, value))

@@ -10,7 +10,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-__all__ = ["OURS", "PARAMETERS", "TEMPLATE_FIELDS", "Parameter", "Part", "parameters_of"]
+__all__ = [
+    "OURS",
+    "PARAMETERS",
+    "TEMPLATE_FIELDS",
+    "Parameter",
+    "Part",
+    "parameters_of",
+    "template_fields_of",
+]
 
 OVERFLOW_SECONDS: Final = 60
 """A node that is being added takes minutes; a place that is just being left, seconds."""
@@ -330,6 +338,12 @@ TEMPLATE_FIELDS: Final = (
     "trigger_kwargs",
 )
 """Upstream's, in its order."""
+
+
+def template_fields_of(operator: Any) -> tuple[str, ...]:
+    """The parameters that are templates, of an operator, a mapped one or a class: subclasses have more of them, or fewer."""
+    names = getattr(operator, "template_fields", TEMPLATE_FIELDS)
+    return tuple(name for name in PARAMETERS if name in names)
 
 
 def parameters_of(part: Part) -> Iterator[Parameter]:

@@ -9,7 +9,7 @@ DAG, a task state store, …) was sent to a worker at parse (placement.py).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import greenback
@@ -17,6 +17,7 @@ import jinja2
 from airflow.sdk.definitions._internal.templater import Templater, create_template_env
 
 from podbay.airflow.calls import AirflowCalls, TaskKey
+from podbay.airflow.checking import check_values
 from podbay.airflow.expansion import pick
 from podbay.airflow.parameters import TEMPLATE_FIELDS
 from podbay.airflow.portable import MARK, plain, revive
@@ -24,7 +25,7 @@ from podbay.errors import InvalidInputError
 
 __all__ = ["Shape", "render_parameters", "shape_of"]
 
-_FIELDS: Final = (*TEMPLATE_FIELDS, "op_args", "op_kwargs")
+_CALL: Final = ("op_args", "op_kwargs")
 RENDER_SECONDS: Final = 60.0
 """A template may ask the supervisor for many things; one that takes longer waits for something that never comes."""
 
@@ -55,8 +56,10 @@ async def render_parameters(
     ti: Any,
     key: TaskKey,
     calls: AirflowCalls,
+    templated: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Rendered plain values by parameter. `ti` is the triggerer's RuntimeTaskInstance.
+    """Rendered plain values by parameter. `ti` is the triggerer's RuntimeTaskInstance; `templated` are the parameters
+    that are templates, where those are not upstream's.
 
     Raises InvalidInputError with the parameter's name for whatever cannot be rendered.
     """
@@ -68,7 +71,16 @@ async def render_parameters(
         into = expansion.get("into")
         values |= {into: {**values.get(into, {}), **picked}} if into else picked
     context = _context(ti, key, calls, fetch)
-    return await _bounded(lambda: _render(values, native, context))
+    fields = tuple(name for name in (*(templated or TEMPLATE_FIELDS), *_CALL) if name in values)
+    rendered = await _bounded(lambda: _render(values, fields, native, context))
+    if expansion is not None or templated is not None:
+        # Nobody has seen these values before.
+        check_values(_subject(key), rendered)
+    return rendered
+
+
+def _subject(key: TaskKey) -> str:
+    return f"task {key.task_id}" if key.map_index < 0 else f"task {key.task_id}[{key.map_index}]"
 
 
 async def _bounded(render: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -91,12 +103,14 @@ class _Fields(Templater):
     def __init__(self, values: Mapping[str, Any], native: bool) -> None:
         self.__dict__.update(values)
         self.render_template_as_native_obj = native
-        self.template_fields = tuple(name for name in _FIELDS if name in values)
+        self.template_fields = tuple(values)
 
 
-def _render(values: Mapping[str, Any], native: bool, context: Mapping[str, Any]) -> dict[str, Any]:
+def _render(
+    values: Mapping[str, Any], names: Sequence[str], native: bool, context: Mapping[str, Any]
+) -> dict[str, Any]:
     env = create_template_env(native=native)
-    fields = _Fields({name: values[name] for name in _FIELDS if name in values}, native)
+    fields = _Fields({name: values[name] for name in names}, native)
     for name in fields.template_fields:
         try:
             fields._do_render_template_fields(fields, (name,), context, env, set())

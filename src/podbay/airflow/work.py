@@ -226,6 +226,7 @@ class TriggerWork:
                 ti=ti,
                 key=self.key,
                 calls=self._shared.calls,
+                templated=carried.templated,
             )
         finally:
             # Frees the DAG, which the triggerer has read for this one task (0.66 -> 0.35 MB each).
