@@ -49,10 +49,10 @@ class Scene:
             identity=own, namespace=self.namespace, image="busybox", annotations=marks, **more
         )
         made = await self.client.create(PODS, build_pod(request), namespace=self.namespace)
-        await eventually(lambda: self._runs(name_of(made)))
+        await eventually(lambda: self.runs(name_of(made)))
         return made
 
-    def _runs(self, name: str) -> bool:
+    def runs(self, name: str) -> bool:
         found = self.store.get(self.namespace, name)
         return found is not None and found["status"].get("phase") == "Running"
 

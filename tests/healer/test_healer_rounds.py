@@ -148,7 +148,7 @@ async def test_a_task_that_comes_back_in_the_last_moment_keeps_its_pod(scene: Sc
 async def test_an_upstream_pod_that_gets_a_task_in_the_last_moment_stays(scene: Scene, comes: bool) -> None:
     own = TaskIdentity(deployment="any", dag_id="d", run_id="r:1+", task_id="orphan")
     orphan = await scene.client.create(PODS, upstream_pod(own), namespace=scene.namespace)
-    await eventually(lambda: scene.store.get(scene.namespace, name_of(orphan)))
+    await eventually(lambda: scene.runs(name_of(orphan)))
 
     def create() -> bool:
         if comes:
@@ -162,7 +162,11 @@ async def test_an_upstream_pod_that_gets_a_task_in_the_last_moment_stays(scene: 
 
 def upstream_pod(own: TaskIdentity) -> dict[str, Any]:
     return {
-        "metadata": {"name": "orphan", "labels": task_labels(own)},
+        "metadata": {
+            "name": "orphan",
+            "labels": task_labels(own),
+            "annotations": {"scripted.podbay.dev/run-seconds": "3600"},
+        },
         "spec": {"containers": [{"name": "base", "image": "busybox"}], "restartPolicy": "Never"},
     }
 
