@@ -21,6 +21,8 @@ class ScriptedAirflow:
     """Its task instances by (dag, run, task, map index), and what it does wrong."""
 
     tasks: dict[tuple[str, str, str, int], dict[str, Any]] = field(default_factory=dict)
+    retries: dict[tuple[str, str], int] = field(default_factory=dict)
+    """Of tasks, by (dag, task)."""
     url: str = ""
     version: str = "3.3.2"
     token: str = "t-1"
@@ -102,8 +104,23 @@ class ScriptedAirflow:
     async def clear(self, request: web.Request) -> web.Response:
         if refused := self._refuse(request):
             return refused
-        self.cleared.append((request.match_info["dag"], await request.json()))
+        dag, body = request.match_info["dag"], await request.json()
+        self.cleared.append((dag, body))
+        for each in body["task_ids"]:
+            task_id, index = each if isinstance(each, list) else (each, -1)
+            task = self.tasks[dag, body["dag_run_id"], task_id, index]
+            # models.taskinstance.clear_task_instances: all retries anew, counted from here.
+            task["max_tries"] = task["try_number"] + self.retries.get((dag, task_id), 0)
+            task["state"] = None
         return web.json_response({"task_instances": [], "total_entries": 1})
+
+    async def task(self, request: web.Request) -> web.Response:
+        if refused := self._refuse(request):
+            return refused
+        retries = self.retries.get((request.match_info["dag"], request.match_info["task"]))
+        if retries is None:
+            return web.json_response({"detail": "Task with id was not found"}, status=404)
+        return web.json_response({"retries": float(retries)})
 
     async def one(self, request: web.Request) -> web.Response:
         if refused := self._refuse(request):
@@ -138,6 +155,7 @@ async def scripted_airflow() -> AsyncIterator[ScriptedAirflow]:
             web.route("*", "/auth/token", found.log_in),
             web.get("/api/v2/dags/~/dagRuns/~/taskInstances", found.list),
             web.post("/api/v2/dags/{dag}/clearTaskInstances", found.clear),
+            web.get("/api/v2/dags/{dag}/tasks/{task}", found.task),
             web.route("*", one, found.one),
             web.route("*", one + "/{index}", found.one),
         ]

@@ -245,6 +245,7 @@ async def test_a_vanished_pod_fails_its_task_if_that_is_wanted(scene: Scene) -> 
 
 async def test_a_vanished_pod_gives_its_task_another_try_if_that_is_wanted(scene: Scene) -> None:
     scene.airflow.put("d", "r:1+", "lost", "deferred", max_tries=2, map_index=4)
+    scene.airflow.retries["d", "lost"] = 2
     own = TaskIdentity(deployment="prod", dag_id="d", run_id="r:1+", task_id="lost", map_index=4)
     pod = await scene.pod("lost", own=own)
     healer = await scene.healer(replace(RULES, lost=0, retry_lost=True))
@@ -261,6 +262,24 @@ async def test_a_vanished_pod_gives_its_task_another_try_if_that_is_wanted(scene
     assert "was given another try" in note["note"]
     [event] = await history(scene.client, scene.namespace, "prod")
     assert event["action"] == "RetryTask"
+
+
+async def test_a_task_that_always_loses_its_pod_gets_no_more_tries_than_its_own(scene: Scene) -> None:
+    """Airflow raises max_tries with each clearing."""
+    scene.airflow.put("d", "r:1+", "lost", "deferred", max_tries=2)
+    scene.airflow.retries["d", "lost"] = 2
+    healer = await scene.healer(replace(RULES, lost=0, retry_lost=True, fail_lost=True))
+    deeds = []
+    for number in (1, 2, 3):
+        scene.airflow.tasks["d", "r:1+", "lost", -1] |= {"state": "deferred", "try_number": number}
+        own = TaskIdentity(deployment="prod", dag_id="d", run_id="r:1+", task_id="lost", try_number=number)
+        pod = await scene.pod("lost", own=own)
+        assert (await healer.round()).done == ()
+        options = {"gracePeriodSeconds": 0}
+        await scene.client.delete(PODS, name_of(pod), namespace=scene.namespace, options=options)
+        await eventually(lambda: not scene.store.objects())
+        deeds += [each.action.deed for each in (await healer.round()).done]
+    assert deeds == ["retry_task", "retry_task", "fail_task"]
 
 
 async def test_reports_are_told_once(scene: Scene) -> None:

@@ -117,6 +117,7 @@ class AirflowApi:
                 # Between the two lists it may have ended or begun; the later answer is the true one.
                 tasks |= {task.key: task for task in ended}
             looked = await self._look_all(wanted.tasks - tasks.keys())
+            retries = {each: await self._retries(*each) for each in sorted(wanted.retries_of)}
         except AirflowApiError as error:
             return AirflowAnswer(trouble=str(error), began_at=began)
         tasks |= {key: task for key, task in looked.items() if task is not None}
@@ -126,6 +127,7 @@ class AirflowApi:
             absent=absent,
             complete=True,
             left_open=left_open,
+            retries={each: count for each, count in retries.items() if count is not None},
             began_at=began,
             now=self._airflow_now(),
         )
@@ -219,6 +221,13 @@ class AirflowApi:
 
         await asyncio.gather(*(one(key) for key in keys))
         return found
+
+    async def _retries(self, dag_id: str, task_id: str) -> int | None:
+        """Of a task in the latest version of its DAG; None where that is not told."""
+        path = f"/api/v2/dags/{quote(dag_id, safe='')}/tasks/{quote(task_id, safe='')}"
+        answer = await self._call("GET", path)
+        retries = answer.body.get("retries") if isinstance(answer.body, dict) else None
+        return int(retries) if answer.status == 200 and isinstance(retries, int | float) else None
 
     async def _pages(self, query: list[tuple[str, str]]) -> list[TaskInstance]:
         found: list[TaskInstance] = []

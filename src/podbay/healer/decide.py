@@ -12,7 +12,7 @@ from typing import Final
 
 from podbay.healer.checks import CHECKS
 from podbay.healer.checks.leftover_secret import check_leftover, pod_of
-from podbay.healer.checks.lost_pod import check_lost
+from podbay.healer.checks.lost_pod import WAITING, check_lost
 from podbay.healer.checks.pull_secret import check_pull_secret
 from podbay.healer.facts import KEEP, Case, Finding, PodFacts, facts_of, held_until, task_of
 from podbay.healer.matching import labels_key
@@ -51,6 +51,8 @@ class Questions:
     oldest_age: float
     """Seconds; the age of the oldest pod that only labels name, that may be judged and that no active task instance
     owns. 0: there is none."""
+    retries_of: frozenset[tuple[str, str]] = frozenset()
+    """Tasks by DAG and task whose retries matter."""
 
 
 def questions(world: World, rules: Rules) -> Questions:
@@ -66,7 +68,17 @@ def questions(world: World, rules: Rules) -> Questions:
     for gone in world.vanished:
         if key_of(gone.identity) not in world.airflow.tasks:
             tasks.add(key_of(gone.identity))
-    return Questions(frozenset(tasks), oldest)
+    return Questions(frozenset(tasks), oldest, _retries_of(world) if rules.retry_lost else frozenset())
+
+
+def _retries_of(world: World) -> frozenset[tuple[str, str]]:
+    """Of the tasks that may have lost their pods."""
+    owners = [world.airflow.tasks.get(key_of(gone.identity)) for gone in world.vanished]
+    return frozenset(
+        (owner.key.dag_id, owner.key.task_id)
+        for owner in owners
+        if owner is not None and owner.state in WAITING
+    )
 
 
 def decide(world: World, rules: Rules) -> Decision:

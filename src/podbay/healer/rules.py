@@ -22,7 +22,7 @@ class Rules:
     fail_lost: bool = False
     """Fail a task whose pod has vanished. Else it is reported."""
     retry_lost: bool = False
-    """Give it another try instead, as long as it has retries left."""
+    """Give it another try instead, as long as its task's own retries reach."""
     young: float = 120.0
     """A younger pod is never touched."""
     finished: float = 300.0

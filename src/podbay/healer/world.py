@@ -86,6 +86,8 @@ class AirflowAnswer:
     """Why it is not complete."""
     left_open: str = ""
     """Why those that are over are not all listed: a pod that only labels name is then told of by active ones alone."""
+    retries: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Of tasks by DAG and task, as their authors gave them, of those that were asked for and are known."""
     began_at: float = 0.0
     """When the first question was sent, by our monotonic clock."""
     now: datetime = _NEVER
