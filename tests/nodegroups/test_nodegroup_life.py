@@ -173,7 +173,7 @@ async def test_requests_that_are_lost_are_sent_again(aws: EksNodes) -> None:
 async def test_an_aws_that_never_answers_is_given_up(aws: EksNodes) -> None:
     aws.down = 1000
     with pytest.raises(NodegroupError, match=r"could not be deleted: .*podbay aws nodegroups --remove"):
-        await made("nobody").make()
+        await made("nobody", delete_seconds=0.3).make()
 
 
 async def test_a_deletion_that_takes_too_long_says_what_it_costs(aws: EksNodes) -> None:

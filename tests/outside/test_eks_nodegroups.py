@@ -15,6 +15,7 @@ from eks_nodes import EksNodes, moto_server
 from patience import until
 from pods_of_tasks import lines_of
 
+import podbay.airflow.nodegroup_tasks as nodegroup_tasks
 from podbay.airflow.nodegroup_tasks import RunTimedOut
 from podbay.aws.nodegroup import NodegroupOwner, NodegroupPlan, create_parameters
 from podbay.embedded.cluster import ClusterOptions
@@ -179,6 +180,10 @@ def test_the_callback_for_such_runs_deletes_the_group(aws: EksNodes, monkeypatch
     RunTimedOut(plan.to_json())({"reason": "timed_out", "run_id": "another", "dag": dag})
     RunTimedOut(plan.to_json())({"reason": "task_failure", "run_id": "r", "dag": dag})
     assert aws.named("late")[0].status == "ACTIVE"
+    # AWS is away for a moment, longer than boto3 asks by itself.
+    monkeypatch.setattr(nodegroup_tasks, "_seconds_left", lambda: 60.0)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    aws.down = 2
     RunTimedOut(plan.to_json())({"reason": "timed_out", "run_id": "r", "dag": dag})
     until(lambda: is_gone(aws, "late"), tell=lambda: aws.named("late"))
 

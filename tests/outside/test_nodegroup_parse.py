@@ -13,7 +13,9 @@ from airflow.sdk import DAG, task, task_group
 from airflow.serialization.serialized_objects import DagSerialization
 from kubernetes.client import models as k8s
 
+import podbay.airflow.nodegroup_tasks as nodegroup_tasks
 from podbay import KubernetesPodOperator
+from podbay.airflow.nodegroup_tasks import seconds_of_callback
 from podbay.aws import EksNodegroup
 from podbay.errors import InvalidInputError
 
@@ -105,6 +107,28 @@ def test_what_the_dag_tells_of_failures_is_told_as_before() -> None:
     assert heard == ["context"]
     # Of a run that has failed otherwise the teardown takes care.
     ours({"reason": "task_failure"})
+
+
+def test_the_callback_names_what_is_left_whatever_airflow_says(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def broken(*_: Any) -> None:
+        raise RuntimeError("API_SERVER_ERROR")
+
+    monkeypatch.setattr(nodegroup_tasks, "_delete_soon", broken)
+    with dag() as made, EksNodegroup("gpu", **GROUP):
+        KubernetesPodOperator(task_id="a", image="x")
+    with caplog.at_level("INFO"):
+        made.on_failure_callback[-1]({"reason": "timed_out", "run_id": "r", "dag": made})
+    assert "may still stand: API_SERVER_ERROR. podbay aws nodegroups --remove" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("limit", "age", "seconds"),
+    [(50, 3, 37), (50, 45, 0), (300, 3, 287), (50, 7200, 50)],
+)
+def test_the_callback_ends_before_airflow_kills_it(limit: float, age: float, seconds: float) -> None:
+    assert seconds_of_callback(limit, age) == seconds
 
 
 def test_a_group_in_a_group_has_its_whole_name() -> None:

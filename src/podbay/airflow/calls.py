@@ -138,10 +138,6 @@ class TriggererCalls:
             answer = await task_runner.SUPERVISOR_COMMS.asend(message)
         return int(answer.count)
 
-    async def is_deferred(self, key: TaskKey) -> bool:
-        """Whether Airflow still has a trigger for the task."""
-        return await self.state_of(key) == "deferred"
-
     async def state_of(self, key: TaskKey) -> str | None:
         """Of the task instance now; None for one that has none yet."""
         from airflow.sdk.execution_time import task_runner

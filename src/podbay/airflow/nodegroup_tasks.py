@@ -2,8 +2,9 @@
 
 Setup and teardown of Airflow do not cover everything, so each gap is closed where it opens:
 
-    the setup fails, or is ended by a user    no teardown runs: the setup itself asks for the deletion
-    the run's time is up (dagrun_timeout)     Airflow skips teardowns, too: a callback of the DAG asks for the deletion
+    the setup fails, or is ended by a user    no teardown runs: the setup itself asks for the deletion until AWS takes it
+    the run's time is up (dagrun_timeout)     Airflow skips teardowns, too: a callback of the DAG asks for the deletion,
+                                              as long as the DAG processor lets it
     Airflow itself is gone                    `podbay aws nodegroups --remove`
 """
 
@@ -24,13 +25,14 @@ from podbay.airflow.describing import Description
 from podbay.airflow.placement import Placement
 from podbay.airflow.task import NEXT_METHOD, PodTask, is_in_process, settings
 from podbay.aws.nodegroup import NodegroupOwner, NodegroupPlan
-from podbay.errors import PodbayError
 
-__all__ = ["CreateNodegroup", "DeleteNodegroup", "RunTimedOut"]
+__all__ = ["CreateNodegroup", "DeleteNodegroup", "RunTimedOut", "seconds_of_callback"]
 
 RETRIES: Final = 3
 """Of the deletion, whatever the DAG's own tasks get."""
 RETRY_DELAY: Final = timedelta(minutes=1)
+MARGIN_SECONDS: Final = 10.0
+"""Of what a callback has; AWS takes some to answer."""
 _log = logging.getLogger(__name__)
 
 
@@ -142,18 +144,52 @@ class RunTimedOut:
             run_id=run_id,
             group_id=plan.group_id,
         )
+        seconds = _seconds_left()
+        _log.warning(
+            "The time of run %s was up: its node group is to be deleted, which is tried for %.0f s. If no line says that "
+            "it is being deleted or that there is none: podbay aws nodegroups --remove",
+            run_id,
+            seconds,
+        )
         try:
-            asyncio.run(_ask_to_delete(plan, owner))
-        except PodbayError as error:
+            asyncio.run(_delete_soon(plan, owner, seconds))
+        except Exception as error:  # noqa: BLE001 - other callbacks of the DAG come after this one
             _log.error(
-                "The node group of run %s may still stand: %s. podbay aws nodegroups --remove", run_id, error
+                "The node group of run %s may still stand: %s. podbay aws nodegroups --remove",
+                run_id,
+                str(error) or type(error).__name__,
             )
 
 
-async def _ask_to_delete(plan: NodegroupPlan, owner: NodegroupOwner) -> None:
-    from podbay.airflow.calls import WorkerCalls
-    from podbay.airflow.nodegroup_work import nodegroup_of
+def _seconds_left() -> float:
+    """Until the DAG processor kills its child, which calls the DAG's callbacks; 0 is one try."""
+    import psutil
+    from airflow.configuration import conf
 
-    group = await nodegroup_of(plan, owner, WorkerCalls(), _log.info)
-    if await group.ask_to_delete():
+    limit = conf.getfloat("dag_processor", "dag_file_processor_timeout", fallback=50.0)
+    return seconds_of_callback(limit, time.time() - psutil.Process().create_time())
+
+
+def seconds_of_callback(limit: float, age: float) -> float:
+    """What a process of that age has for a callback. One older than the limit is no DAG processor's child. Pure."""
+    return limit if age > limit else max(0.0, limit - age - MARGIN_SECONDS)
+
+
+async def _delete_soon(plan: NodegroupPlan, owner: NodegroupOwner, seconds: float) -> None:
+    from podbay.aio.clock import SystemClock
+    from podbay.airflow.calls import WorkerCalls
+    from podbay.airflow.nodegroup_work import nodegroup_of, patiently
+
+    clock = SystemClock()
+    began = clock.monotonic()
+    group = await patiently(
+        lambda: nodegroup_of(plan, owner, WorkerCalls(), _log.info, clock),
+        "tell the cluster's connection",
+        seconds,
+        _log.warning,
+        clock,
+    )
+    if await group.delete_soon(max(0.0, seconds - (clock.monotonic() - began))):
         _log.info("%s is being deleted: the time of run %s was up.", group, owner.run_id)
+    else:
+        _log.info("There is no %s any more, or it is being deleted already.", group)

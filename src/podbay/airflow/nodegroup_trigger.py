@@ -26,6 +26,7 @@ NODEGROUP_TRIGGER: Final = "podbay.airflow.nodegroup_trigger.NodegroupTrigger"
 class NodegroupTrigger(PodTrigger):
     """How a trigger lives and is ended is the pod's trigger's; what it does is not."""
 
+    thing = "Its node group (podbay aws nodegroups --remove)"
     _work: NodegroupWork | None  # type: ignore[assignment]
 
     def serialize(self) -> tuple[str, dict[str, Any]]:

@@ -44,6 +44,8 @@ HELD_SECONDS: Final = 5.0
 class PodTrigger(BaseTrigger):
     """Takes one text (carried.py)."""
 
+    thing = "Its pod"
+
     def __init__(self, **arguments: Any) -> None:
         # Whatever is raised here ends the whole triggerer, again after each restart (T2): `run` looks at it.
         super().__init__()
@@ -120,8 +122,8 @@ class PodTrigger(BaseTrigger):
             return
         try:
             await self._work.delete("the task has failed")
-        except PodbayError as error:
-            self.log.warning("Its pod could not be deleted: %s", error)
+        except Exception as error:  # noqa: BLE001 - an error of Airflow's in place of an event would cost a worker (T8)
+            self.log.warning("%s could not be deleted: %s", self.thing, str(error) or type(error).__name__)
 
     async def on_kill(self) -> None:
         """Somebody marked or cleared the task; or this triggerer stalled and another one has it (T6)."""

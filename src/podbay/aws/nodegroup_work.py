@@ -7,7 +7,7 @@ point, because each round looks first at what there is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -35,6 +35,10 @@ PATIENCE: Final = 5
 """Answers that do not come, one after the other, before a node group that is being made is given up."""
 IDENTITY_SECONDS: Final = 600.0
 """Less than any role's session."""
+AGAIN_SECONDS: Final = 60.0
+"""After which an identity that could not be renewed is asked for again."""
+UNTOLD_SECONDS: Final = 300.0
+"""As long as a deletion is asked for while AWS has told nothing at all: an earlier triggerer may have made it."""
 _BUSY: Final = (
     "(ResourceInUseException)",
     "(ServerException)",
@@ -57,6 +61,8 @@ class Nodegroup:
     _creating: asyncio.Future[None] | None = None
     _known: Aws | None = None
     _known_until: float = 0.0
+    _stands: bool | None = None
+    """Whether AWS has it, as far as is known: None before its first answer, True once it was asked for."""
 
     @property
     def name(self) -> str:
@@ -68,11 +74,16 @@ class Nodegroup:
     # -- to be there
 
     async def make(self) -> str:
-        """Wait until it is ACTIVE; its name. Raises PodbayError; then its deletion has been asked for."""
+        """Wait until it is ACTIVE; its name. Whatever it raises, its deletion has been asked for."""
         try:
             await self._make()
         except PodbayError as error:
-            raise NodegroupError(f"{error} {await self._clear_up()}".rstrip()) from error
+            seconds = _worth_asking(self._stands, error, self.plan.delete_seconds)
+            raise NodegroupError(f"{error} {await self.clear_up(seconds)}".rstrip()) from error
+        except Exception:
+            # Nobody has thought of it, and it costs as much: its own report comes from whoever called.
+            self.say((await self.clear_up(self.plan.delete_seconds)) or f"There is no {self}.")
+            raise
         return self.name
 
     async def _make(self) -> None:
@@ -116,10 +127,10 @@ class Nodegroup:
             return f"{self} was deleted by somebody before it was ACTIVE."
         return f"{self} cannot be made: {seen.status}: {seen.health or 'AWS does not say why'}."
 
-    async def _clear_up(self) -> str:
-        """Nothing that has failed may go on costing money, and no teardown follows a setup that failed."""
+    async def clear_up(self, seconds: float) -> str:
+        """Nothing that has failed may go on costing money, and no teardown follows a setup that failed: what was done."""
         try:
-            return "It is being deleted." if await self.ask_to_delete() else ""
+            return "It is being deleted." if await self.delete_soon(seconds) else ""
         except PodbayError as error:
             return f"It could not be deleted: {error}. Remove it: podbay aws nodegroups --remove"
 
@@ -152,6 +163,23 @@ class Nodegroup:
                 )
             await self.clock.sleep(self.plan.poll_seconds)
 
+    async def delete_soon(self, seconds: float, unless: Callable[[], Awaitable[bool]] | None = None) -> bool:
+        """Ask until AWS takes it, and do not wait for its end; False when there is nothing of ours, or `unless` says so.
+
+        AWS may be away for a moment, and may refuse while the node group is CREATING. Raises PodbayError: its last answer.
+        """
+        began, pause = self.clock.monotonic(), min(self.plan.poll_seconds, seconds / 10)
+        while True:
+            try:
+                return await self.ask_to_delete()
+            except (CredentialError, RegistryError) as error:
+                if self.clock.monotonic() - began + pause >= seconds:
+                    raise
+                self.say(f"AWS: {error}; its deletion is asked for again")
+            await self.clock.sleep(pause)
+            if unless is not None and await unless():
+                return False
+
     async def ask_to_delete(self) -> bool:
         """Ask once and do not wait; False when there is nothing of ours. Raises PodbayError."""
         if self._creating is not None:
@@ -166,10 +194,26 @@ class Nodegroup:
 
     async def _aws(self) -> Aws:
         if self._known is None or self.clock.monotonic() >= self._known_until:
+            await self._renew()
+        assert self._known is not None
+        return self._known
+
+    async def _renew(self) -> None:
+        try:
             login = await self.identity() if self.identity is not None else AwsLogin()
             self._known = await identity_of(self.place, login)
             self._known_until = self.clock.monotonic() + IDENTITY_SECONDS
-        return self._known
+        except Exception as error:
+            # Whoever is asked for it may be away for a moment: Airflow, whose errors are its own, or AWS.
+            said = str(error) or type(error).__name__
+            if self._known is None:
+                if isinstance(error, PodbayError):
+                    raise
+                raise CredentialError(
+                    f"{self.place}: no identity to ask with could be had: {said}"
+                ) from error
+            self._known_until = self.clock.monotonic() + AGAIN_SECONDS
+            self.say(f"{self.place} is asked with the identity that is known: {said}")
 
     def _call(self, operation: str, **parameters: Any) -> AwsCall:
         return AwsCall("eks", operation, parameters, self.place.region)
@@ -179,7 +223,9 @@ class Nodegroup:
         try:
             found = (await (await self._aws()).do(call))["nodegroup"]
         except KeyError:
+            self._stands = False
             return Observed(status="")
+        self._stands = True
         return Observed(
             status=str(found["status"]),
             tags=found.get("tags") or {},
@@ -191,6 +237,8 @@ class Nodegroup:
         aws = await self._aws()
         subnets = self.plan.subnets or await self._subnets(aws)
         parameters = create_parameters(self.plan, self.owner, self.place.cluster_name, subnets)
+        # An answer that is lost leaves open whether AWS makes it.
+        self._stands = True
         try:
             await aws.do(AwsCall("eks", "create-nodegroup", parameters, self.place.region))
         except KeyError:
@@ -223,3 +271,10 @@ class Nodegroup:
 def _may_pass(error: PodbayError) -> bool:
     """Of the network, or because something else of the cluster is under way."""
     return isinstance(error, CredentialError) or any(each in str(error) for each in _BUSY)
+
+
+def _worth_asking(stands: bool | None, error: PodbayError, seconds: float) -> float:
+    """How long the deletion of one that could not be made is asked for; 0 is once. Pure."""
+    if stands is None:
+        return min(UNTOLD_SECONDS, seconds) if _may_pass(error) else 0.0
+    return seconds if stands else 0.0
