@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -41,8 +42,11 @@ from podbay.deployment.plan import Plan
 from podbay.deployment.showing import shown
 from podbay.errors import ApiError, ConflictError
 from podbay.kube.client import KubeClient
+from podbay.kube.config import SecretText
 from podbay.objects.meta import annotations_of, labels_of
 from podbay.objects.resource import GVR
+from podbay.registries.logins import KeyedLogin, Login
+from podbay.registries.pull_secrets import PullSecret, labels_for, write_pull_secret
 from podbay.testing import Environment
 
 REVIEWS = GVR("authorization.k8s.io", "v1", "subjectaccessreviews")
@@ -235,6 +239,30 @@ async def test_a_foreign_object_in_the_way_is_named_and_left_alone(kube: KubeCli
         assert {each["metadata"]["name"] for each in left.items} >= {f"{wanted.namespace}-kpo"}
         assert (await kube.list(LIMIT_RANGES, namespace=wanted.namespace)).items == []
         assert (await removal_of(kube, wanted)).changes == ()
+    finally:
+        await kube.delete(NAMESPACES, wanted.namespace)
+
+
+async def test_from_an_adopted_namespace_the_logins_go(kube: KubeClient) -> None:
+    """They are passwords, and no apply has made them; what only carries our labels stays."""
+    wanted = deployment()
+    await kube.create(NAMESPACES, {"metadata": {"name": wanted.namespace}})
+    try:
+        await apply_plan(kube, await planned(kube, wanted, adopt=True))
+        login = KeyedLogin("ghcr.io", "", Login("me", SecretText("hidden")))
+        made = PullSecret(name="registry-ghcr-io", logins=(login,))
+        now = datetime.now(UTC)
+        await write_pull_secret(kube, wanted.namespace, made, now=now, labels=labels_for(wanted))
+        other = {"metadata": {"name": "other", "labels": labels_for(wanted)}}
+        mine = {"metadata": {"name": "mine", "labels": {"podbay.dev/registry": "true"}}}
+        for each in (other, mine):
+            await kube.create(SECRETS, each, namespace=wanted.namespace)
+        removal = await removal_of(kube, wanted)
+        assert "Secret registry-ghcr-io" in [str(each) for each in removal.changes]
+        assert set(removal.kept) == {f"Namespace {wanted.namespace}"}
+        await gone(kube, wanted)
+        left = await kube.list(SECRETS, namespace=wanted.namespace)
+        assert {each["metadata"]["name"] for each in left.items} == {"mine", "other"}
     finally:
         await kube.delete(NAMESPACES, wanted.namespace)
 

@@ -1,4 +1,4 @@
-"""Takes a deployment out of a cluster: what apply made, and nothing that was there before.
+"""Takes a deployment out of a cluster: what apply made and its logins of registries, and nothing that was there before.
 
 The right to launch pods goes first, then the namespace with all that is in it, last what lives outside of it. An
 interrupted destroy is finished by the next one.
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from podbay.aio.clock import Clock
 from podbay.deployment.apply import Applied, Writer
-from podbay.deployment.labels import ADOPTED_ANNOTATION, FIELD_MANAGER, is_owned
+from podbay.deployment.labels import ADOPTED_ANNOTATION, FIELD_MANAGER, REGISTRY_LABEL, is_owned
 from podbay.deployment.model import Deployment
 from podbay.deployment.observe import Reader, observe
 from podbay.deployment.parts import COLLECTIONS, NAMESPACES, Collection, collection_of
 from podbay.deployment.plan import Change, Observed, is_deletable
 from podbay.errors import ApiError, StateError
-from podbay.objects.meta import Object, annotations_of, uid_of
+from podbay.objects.meta import Object, annotations_of, labels_of, metadata_of, uid_of
 from podbay.objects.resource import GVR
 
 __all__ = ["Removal", "destroy", "plan_removal", "removal_of"]
@@ -60,13 +60,23 @@ def plan_removal(deployment: Deployment, observed: Observed) -> tuple[list[Chang
                 continue
             if _is_adopted(live, deployment):
                 changes.append(Change(action="release", key=key, live=live))
-            elif is_deletable(live, deployment):
+            elif is_deletable(live, deployment) or _is_login(live, deployment):
                 changes.append(Change(action="delete", key=key, live=live))
     return changes, [str(each) for each in changes if each.action == "release"]
 
 
 def _is_adopted(live: Object, deployment: Deployment) -> bool:
     return is_owned(live, deployment) and annotations_of(live).get(ADOPTED_ANNOTATION) == "true"
+
+
+def _is_login(live: Object, deployment: Deployment) -> bool:
+    """A Secret of `podbay registry`, with a password: it goes with its deployment also where the namespace stays."""
+    return (
+        live["kind"] == "Secret"
+        and is_owned(live, deployment)
+        and labels_of(live).get(REGISTRY_LABEL) == "true"
+        and not metadata_of(live).get("deletionTimestamp")
+    )
 
 
 def _order() -> list[Collection]:

@@ -1,7 +1,8 @@
 """Whose an object is: labels and the field manager by which Podbay knows what it may change and delete again.
 
 An object is a deployment's own when it carries both labels *and* was applied by our field manager. The labels alone are
-not enough: task pods and Secrets lent to them carry them too, and anybody can copy a label.
+not enough: task pods and Secrets lent to them carry them too, and anybody can copy a label. Logins of registries, which no
+apply makes, have a label more.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ __all__ = [
     "FIELD_MANAGER",
     "MANAGED_BY",
     "NAMESPACE_LABEL",
+    "REGISTRY_LABEL",
     "REVISION_ANNOTATION",
     "is_applied_by_us",
     "is_owned",
@@ -30,6 +32,8 @@ NAMESPACE_LABEL: Final = "podbay.dev/namespace"
 """On cluster-scoped objects too, so that two deployments of one name never touch each other's."""
 REVISION_ANNOTATION: Final = "podbay.dev/revision"
 """On the Namespace: digest of everything desired. It changes first, so two people who apply at once meet there."""
+REGISTRY_LABEL: Final = "podbay.dev/registry"
+"""On Secrets that `podbay registry add` has made."""
 ADOPTED_ANNOTATION: Final = "podbay.dev/adopted"
 """On an object that was there before: `podbay destroy` leaves it."""
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from podbay.deployment.apply import Writer
-from podbay.deployment.labels import ownership_labels
+from podbay.deployment.labels import REGISTRY_LABEL, ownership_labels
 from podbay.deployment.model import Deployment
 from podbay.deployment.observe import Reader
 from podbay.deployment.parts import SECRETS
@@ -39,7 +39,6 @@ __all__ = [
 
 MANAGER: Final = "podbay-registry"
 TYPE: Final = "kubernetes.io/dockerconfigjson"
-LABEL: Final = "podbay.dev/registry"
 SOURCE_ANNOTATION: Final = "podbay.dev/registry-source"
 """login, docker-config, ecr, google or azure: who can mint it anew."""
 EXPIRES_ANNOTATION: Final = "podbay.dev/registry-expires"
@@ -170,7 +169,7 @@ async def write_pull_secret(
             "metadata": {
                 "name": wanted.name,
                 "namespace": namespace,
-                "labels": {**(labels or {}), LABEL: "true"},
+                "labels": {**(labels or {}), REGISTRY_LABEL: "true"},
                 "annotations": {key: value for key, value in annotations.items() if value is not None},
             },
             "data": data,
@@ -191,7 +190,7 @@ async def remove_pull_secret(api: Writer, deployment: Deployment, name: str) -> 
     secret = await _read(api, deployment.namespace, name)
     if secret is None:
         return False
-    if labels_of(secret).get(LABEL) != "true":
+    if labels_of(secret).get(REGISTRY_LABEL) != "true":
         raise StateError(
             f"Secret {name} was not made by `podbay registry`; delete it with kubectl if it may go"
         )
@@ -206,7 +205,7 @@ def labels_for(deployment: Deployment) -> dict[str, str]:
 
 
 async def _list(api: Reader, namespace: str) -> Sequence[Object]:
-    return (await api.list(SECRETS, namespace=namespace, label_selector=f"{LABEL}=true")).items
+    return (await api.list(SECRETS, namespace=namespace, label_selector=f"{REGISTRY_LABEL}=true")).items
 
 
 async def _read(api: Reader, namespace: str, name: str) -> Object | None:
@@ -228,7 +227,7 @@ def _parse(secret: Object) -> PullSecret:
         expires=_moment(notes.get(EXPIRES_ANNOTATION)),
         renewed=_moment(notes.get(RENEWED_ANNOTATION)),
         version=str(metadata_of(secret).get("resourceVersion") or ""),
-        ours=labels_of(secret).get(LABEL) == "true",
+        ours=labels_of(secret).get(REGISTRY_LABEL) == "true",
     )
 
 
