@@ -39,6 +39,7 @@ __all__ = [
 
 MANAGER: Final = "podbay-registry"
 TYPE: Final = "kubernetes.io/dockerconfigjson"
+LABEL: Final = REGISTRY_LABEL
 SOURCE_ANNOTATION: Final = "podbay.dev/registry-source"
 """login, docker-config, ecr, google or azure: who can mint it anew."""
 EXPIRES_ANNOTATION: Final = "podbay.dev/registry-expires"
@@ -169,7 +170,7 @@ async def write_pull_secret(
             "metadata": {
                 "name": wanted.name,
                 "namespace": namespace,
-                "labels": {**(labels or {}), REGISTRY_LABEL: "true"},
+                "labels": {**(labels or {}), LABEL: "true"},
                 "annotations": {key: value for key, value in annotations.items() if value is not None},
             },
             "data": data,
@@ -190,7 +191,7 @@ async def remove_pull_secret(api: Writer, deployment: Deployment, name: str) -> 
     secret = await _read(api, deployment.namespace, name)
     if secret is None:
         return False
-    if labels_of(secret).get(REGISTRY_LABEL) != "true":
+    if labels_of(secret).get(LABEL) != "true":
         raise StateError(
             f"Secret {name} was not made by `podbay registry`; delete it with kubectl if it may go"
         )
@@ -205,7 +206,7 @@ def labels_for(deployment: Deployment) -> dict[str, str]:
 
 
 async def _list(api: Reader, namespace: str) -> Sequence[Object]:
-    return (await api.list(SECRETS, namespace=namespace, label_selector=f"{REGISTRY_LABEL}=true")).items
+    return (await api.list(SECRETS, namespace=namespace, label_selector=f"{LABEL}=true")).items
 
 
 async def _read(api: Reader, namespace: str, name: str) -> Object | None:
@@ -227,7 +228,7 @@ def _parse(secret: Object) -> PullSecret:
         expires=_moment(notes.get(EXPIRES_ANNOTATION)),
         renewed=_moment(notes.get(RENEWED_ANNOTATION)),
         version=str(metadata_of(secret).get("resourceVersion") or ""),
-        ours=labels_of(secret).get(REGISTRY_LABEL) == "true",
+        ours=labels_of(secret).get(LABEL) == "true",
     )
 
 
