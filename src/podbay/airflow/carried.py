@@ -36,6 +36,8 @@ class Carried:
     """Seconds of execution_timeout."""
     deadline: float | None = None
     """The same as seconds since the epoch, once a worker has begun the task; else counted from Airflow's record."""
+    used: float = 0.0
+    """Seconds of `timeout` that a worker has used before it handed the task over, where there is no deadline."""
     counted: bool = False
     """The scheduler counts `timeout`, too: what it calls the trigger's timeout is the end of it and a grace."""
     allowance: float | None = None

@@ -21,6 +21,7 @@ from podbay.airflow.placement import Placement
 from podbay.airflow.settings import Settings, read_settings
 
 if TYPE_CHECKING:
+    from podbay.airflow.carried import Carried
     from podbay.airflow.worker import WorkerRun
 
 __all__ = ["NEXT_METHOD", "PodTask", "StartFromTrigger", "StartTriggerArguments", "is_in_process"]
@@ -133,11 +134,6 @@ class PodTask:
     ) -> Any:
         from podbay.airflow.triggers import PodTrigger
 
-        limit = self._podbay_timeout
-        deadline = None
-        if limit is not None:
-            started = context["ti"].start_date.timestamp() if context["ti"].start_date else time.time()
-            deadline = started + limit.total_seconds()
         if placement.where == "triggerer":
             # The scheduler could not start its trigger: a mapped task whose arguments cannot be carried.
             placement = Placement(
@@ -145,9 +141,19 @@ class PodTask:
                 finish=placement.finish,
                 reason="the scheduler did not start it elsewhere",
             )
-        carried = description.rendered(placement, deadline=deadline, function=self.podbay_function())
+        carried = description.rendered(placement, deadline=None, function=self.podbay_function())
         carried = replace(carried, since=since, former=stored_memory(context))
-        left = None if deadline is None else timedelta(seconds=max(0.0, deadline - time.time())) + _GRACE
+        limit, left = carried.timeout, None
+        if limit is not None:
+            now = time.time()
+            began = context["ti"].start_date
+            used = 0.0 if began is None else max(0.0, now - began.timestamp())
+            if not _may_wait(carried):
+                carried = replace(carried, deadline=now - used + limit)
+                left = timedelta(seconds=max(0.0, limit - used)) + _GRACE
+            elif since is not None:
+                # A task that is handed over again may have waited since it began: its checkpoint says what it has used.
+                carried = replace(carried, used=used)
         self.defer(trigger=PodTrigger(spec=carried.to_text()), method_name=NEXT_METHOD, timeout=left)  # type: ignore[attr-defined]
         return None
 
@@ -190,8 +196,7 @@ def start_arguments(
     from podbay.airflow.triggers import TRIGGER
 
     carried = description.carried(placement, function=function)
-    # Time that a task waits for its turn does not count, so only a task that never waits has an absolute deadline.
-    counted = limit is not None and not carried.limits
+    counted = limit is not None and not _may_wait(carried)
     timeout = limit + _GRACE if counted and limit is not None else _NEVER
     carried = replace(carried, counted=counted, allowance=timeout.total_seconds())
     return StartTriggerArgs(
@@ -200,6 +205,12 @@ def start_arguments(
         next_method=NEXT_METHOD,
         timeout=timeout,
     )
+
+
+def _may_wait(carried: Carried) -> bool:
+    """Time that a task waits for its turn does not count, so only a task that never waits has an absolute deadline, and one
+    that the scheduler knows of."""
+    return bool(carried.limits) or settings().max_running_pods > 0
 
 
 _settings: Settings | None = None

@@ -243,7 +243,8 @@ class TriggerWork:
         if carried.counted and self._timeout_after is not None:
             left = (self._timeout_after - datetime.now(UTC)).total_seconds() - GRACE_SECONDS
             return max(0.0, left)
-        return max(0.0, carried.timeout - (checkpoint.elapsed if checkpoint is not None else 0.0))
+        used = carried.used + (checkpoint.elapsed if checkpoint is not None else 0.0)
+        return max(0.0, carried.timeout - used)
 
     async def killed(self) -> None:
         """Somebody has ended the task, or another trigger has it: which of the two only Airflow knows (airflow.md T6)."""
