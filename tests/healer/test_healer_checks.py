@@ -12,6 +12,7 @@ from healer_worlds import MOMENT, NOW, RULES, answer, identity, pod, stamp, task
 from podbay.healer.decide import Decision, decide, questions
 from podbay.healer.facts import KEEP
 from podbay.healer.matching import labels_key
+from podbay.healer.memory import Memory
 from podbay.healer.rules import Rules
 from podbay.healer.world import TaskKey, Vanished, World, key_of
 from podbay.lifecycle.hold import HELD_SINCE, HELD_UNTIL
@@ -541,6 +542,43 @@ def test_a_budget_for_each_minute() -> None:
     found = decide(many(20, orphans=6, acted=spent), RULES)
     assert len(found.actions) == 2
     assert "wait for the next minute" in found.stopped
+
+
+def test_what_has_failed_rests_and_comes_last() -> None:
+    seen = many(20, orphans=6)
+    uids = [each.uid for each in decide(seen, RULES).actions]
+    resting, tried_again = uids[0], uids[1]
+    failed = {(resting, "OwnerFinished"): MOMENT + 40, (tried_again, "OwnerFinished"): MOMENT - 1}
+    found = decide(replace(seen, failed=failed), RULES)
+    assert [each.uid for each in found.actions] == [*uids[2:], tried_again]
+    assert [(each.uid, left) for each, left in found.waiting] == [(resting, 40)]
+    # What one check could not do says nothing of another's.
+    assert len(decide(replace(seen, failed={(resting, "NoOwner"): MOMENT + 40}), RULES).actions) == 6
+    # And what rests counts where too much would go.
+    assert "full stop: 7 of 20" in decide(replace(many(20, orphans=7), failed=failed), RULES).stopped
+
+
+def test_clusters_take_turns() -> None:
+    seen = many(20, orphans=6)
+    first, second = (replace(seen.clusters[0], name=each) for each in ("first", "second"))
+    pods = tuple(replace(at, cluster=second if n == 5 else first) for n, at in enumerate(seen.pods))
+    seen = replace(seen, pods=pods, clusters=(first, second), acted=(MOMENT - 1,) * 28)
+    assert [each.cluster for each in decide(seen, RULES).actions] == ["first", "second"]
+
+
+def test_each_failure_is_left_for_longer_until_it_is_forgotten() -> None:
+    memory = Memory()
+
+    def rest(at: float) -> float:
+        memory.fail("u", "NoOwner", at)
+        return memory.failed["u", "NoOwner"] - at
+
+    assert [rest(at) for at in (0, 60, 180, 420, 900, 1860, 3660)] == [60, 120, 240, 480, 960, 1800, 1800]
+    memory.fail("v", "NoOwner", 9100)
+    assert set(memory.failed) == {("v", "NoOwner")}
+    memory.succeed("v", "NoOwner")
+    assert memory.failed == {}
+    assert rest(9200) == 60
 
 
 def test_the_clock_of_airflow_is_its_own() -> None:

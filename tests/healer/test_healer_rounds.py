@@ -185,6 +185,29 @@ async def test_a_pod_that_changes_in_the_last_moment_stays(scene: Scene) -> None
     assert "Not done" in event["message"]
 
 
+async def test_what_has_failed_leaves_its_turn_to_the_rest(scene: Scene, environment: Environment) -> None:
+    pods = [await scene.pod(f"t{number}") for number in range(3)]
+    for number in range(3):
+        scene.airflow.put("d", "r:1+", f"t{number}", "failed", end_date=LONG_AGO)
+    healer = await scene.healer()
+    match = {"agent": "podbay*", "verb": "delete"}
+    turns = iter([True, True])
+    with Requests(environment.kubeconfig) as api:
+        fault = {"do": "refuse", "status": 403, "match": match}
+        code, answer = api.call("POST", "/podbay.dev/v1/faults", fault)
+        assert code < 300, answer
+        first = (await healer.round(may_act=lambda: next(turns, False))).done
+        api.call("DELETE", "/podbay.dev/v1/faults")
+    assert [each.result for each in first] == ["failed", "failed"]
+    last = await healer.round()
+    [done] = last.done
+    assert done.result == "done"
+    failed = {each.action.uid for each in first}
+    assert done.action.uid not in failed
+    assert {action.uid for action, left in last.decision.waiting if 0 < left <= 60} == failed
+    await eventually(lambda: sum(scene.is_ending(each) for each in pods) == 1)
+
+
 @pytest.mark.parametrize("part", ["version", "taskInstances", "auth/token"])
 async def test_nothing_happens_while_airflow_is_ill(scene: Scene, part: str) -> None:
     orphan = await scene.pod("orphan")

@@ -16,7 +16,7 @@ from podbay.healer.checks.lost_pod import WAITING, check_lost
 from podbay.healer.checks.pull_secret import check_pull_secret
 from podbay.healer.facts import KEEP, Case, Finding, PodFacts, facts_of, held_until, task_of
 from podbay.healer.matching import labels_key
-from podbay.healer.restraint import Action, Unowned, restrain
+from podbay.healer.restraint import Action, Unowned, rest_of, restrain
 from podbay.healer.rules import Rules
 from podbay.healer.world import TaskInstance, TaskKey, World, key_of
 from podbay.objects.meta import labels_of, metadata_of, name_of, namespace_of, uid_of
@@ -110,8 +110,10 @@ def decide(world: World, rules: Rules) -> Decision:
     for finding, action in found:
         left = finding.grace - _age(finding, action.uid, world)
         if left <= 0:
+            # Also what rests after a failure: it counts where too much would be done.
             due.append(action)
-        else:
+            left = rest_of(action, world)
+        if left > 0:
             waiting.append((action, left))
     actions, stopped = restrain(due, world, rules, live=live)
     stopped = "; ".join(filter(None, [stopped, *(f"pods are not known of {each}" for each in troubles)]))

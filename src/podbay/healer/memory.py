@@ -18,6 +18,9 @@ _VANISHED: Final = 1000
 _TOLD_AGAIN: Final = 3600.0
 """Seconds until the same report is told once more."""
 _FORGET: Final = 3600.0
+_REST: Final = 60.0
+"""Seconds before what has failed once is tried again."""
+_LONGEST_REST: Final = 1800.0
 
 
 @dataclass(slots=True)
@@ -27,6 +30,9 @@ class Memory:
     seen: dict[str, float] = field(default_factory=dict)
     noticed: dict[tuple[str, str], float] = field(default_factory=dict)
     acted: list[float] = field(default_factory=list)
+    failed: dict[tuple[str, str], float] = field(default_factory=dict)
+    """(uid, check): when it is tried again."""
+    _failures: dict[tuple[str, str], int] = field(default_factory=dict)
     _last: dict[str, tuple[TaskIdentity, str, str, str]] = field(default_factory=dict)
     _vanished: OrderedDict[str, Vanished] = field(default_factory=OrderedDict)
     _told: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -64,6 +70,20 @@ class Memory:
 
     def act(self, moment: float) -> None:
         self.acted = [each for each in self.acted if moment - each < 60.0] + [moment]
+
+    def fail(self, uid: str, check: str, moment: float) -> None:
+        """It did not succeed: it is left for a while, each time for longer."""
+        key = (uid, check)
+        known = {each: at for each, at in self.failed.items() if moment - at < _FORGET}
+        self._failures = {each: self._failures[each] for each in known}
+        count = self._failures.get(key, 0)
+        self._failures[key] = count + 1
+        self.failed = known | {key: moment + min(_REST * 2**count, _LONGEST_REST)}
+
+    def succeed(self, uid: str, check: str) -> None:
+        """It went through, or is not to be done any more."""
+        self.failed.pop((uid, check), None)
+        self._failures.pop((uid, check), None)
 
     def is_news(self, uid: str, check: str, moment: float) -> bool:
         """It has not been reported within the last hour."""

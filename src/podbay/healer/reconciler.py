@@ -123,6 +123,7 @@ class Reconciler:
             noticed=self._memory.noticed,
             vanished=self._memory.vanished(moment),
             acted=tuple(self._memory.acted),
+            failed=dict(self._memory.failed),
         )
 
     async def _act(
@@ -143,5 +144,9 @@ class Reconciler:
             result = replace(result, began=began, seconds=self._clock.monotonic() - moment)
             if action.deed == "report" and result.result == "done":
                 self._memory.tell(action.uid, action.check, moment)
+            elif action.deed != "report" and result.result == "failed":
+                self._memory.fail(action.uid, action.check, moment)
+            elif action.deed != "report":
+                self._memory.succeed(action.uid, action.check)
             done.append(result)
         return tuple(done)

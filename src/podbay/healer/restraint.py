@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +13,7 @@ from podbay.healer.matching import LabelsKey
 from podbay.healer.rules import Rules
 from podbay.healer.world import TaskInstance, TaskKey, World
 
-__all__ = ["Action", "Unowned", "restrain"]
+__all__ = ["Action", "Unowned", "rest_of", "restrain"]
 
 _MINUTE: Final = 60.0
 Kind: TypeAlias = Literal["Pod", "Secret"]
@@ -63,9 +64,34 @@ def restrain(actions: Sequence[Action], world: World, rules: Rules, *, live: int
             f"full stop: {deletes} of {live} live pods would be deleted, {most} may be. "
             "If that is right, end them with podbay kill, or give more: --stop-share"
         )
+    deeds = _in_turn([each for each in deeds if rest_of(each, world) <= 0], world)
     spent = sum(at > world.moment - _MINUTE for at in world.acted)
     left = max(0, rules.per_minute - spent)
     if len(deeds) > left:
         told = f"{len(deeds) - left} actions wait for the next minute ({rules.per_minute} a minute)"
         return reports + deeds[:left], told
     return reports + deeds, ""
+
+
+def rest_of(action: Action, world: World) -> float:
+    """Seconds until it is tried again, after it has failed; not above 0 when it may be tried now."""
+    return (
+        world.failed.get((action.uid, action.check), 0.0) - world.moment
+        if _has_failed(action, world)
+        else 0.0
+    )
+
+
+def _has_failed(action: Action, world: World) -> bool:
+    return action.deed != "report" and (action.uid, action.check) in world.failed
+
+
+def _in_turn(deeds: Sequence[Action], world: World) -> list[Action]:
+    """One of each cluster in turn, and what has failed before last: what always fails takes no budget from the rest."""
+    turns: Counter[tuple[bool, str]] = Counter()
+    placed: list[tuple[bool, int, Action]] = []
+    for each in deeds:
+        has_failed = _has_failed(each, world)
+        placed.append((has_failed, turns[has_failed, each.cluster], each))
+        turns[has_failed, each.cluster] += 1
+    return [each for _, _, each in sorted(placed, key=lambda place: place[:2])]

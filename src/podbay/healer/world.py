@@ -145,6 +145,8 @@ class World:
     vanished: tuple[Vanished, ...] = ()
     acted: tuple[float, ...] = ()
     """When the last actions were taken, by our monotonic clock."""
+    failed: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """(uid, check): before when what it asks for is not tried again, because it has failed."""
 
     @property
     def troubles(self) -> list[str]:
