@@ -19,7 +19,9 @@ def __getattr__(name: str) -> Any:
         try:
             return getattr(importlib.import_module(_LAZY[name]), name)
         except ImportError as error:
+            from podbay.extras import pip_install
+
             raise ImportError(
-                f"podbay.{name} needs Apache Airflow 3.3 or newer: pip install 'podbay[airflow]' ({error})"
+                f"podbay.{name} needs Apache Airflow 3.3 or newer: {pip_install('airflow')} ({error})"
             ) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -41,8 +41,8 @@ def test_one_sentence_and_nothing_started(words: tuple[str, ...], tmp_path: Path
     )
     assert done.returncode == 1
     assert done.stderr == (
-        "error: this needs Apache Airflow 3.3, and there is none here. Install it beside podbay: "
-        'pip install "podbay[airflow]"\n'
+        "error: this needs Apache Airflow 3.3 or newer, and there is none here. Install it beside podbay: "
+        'pip install "apache-airflow>=3.3" "apache-airflow-providers-cncf-kubernetes>=10.25"\n'
     )
     assert done.stdout == ""
     assert not (tmp_path / "podbay").exists()

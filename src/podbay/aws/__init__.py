@@ -20,7 +20,10 @@ def __getattr__(name: str) -> Any:
         try:
             return importlib.import_module("podbay.airflow.nodegroup").EksNodegroup
         except ImportError as error:
+            from podbay.extras import pip_install
+
             raise ImportError(
-                f"podbay.aws.EksNodegroup needs Apache Airflow 3.3 or newer: pip install 'podbay[airflow,aws]' ({error})"
+                "podbay.aws.EksNodegroup needs Apache Airflow 3.3 or newer: "
+                f"{pip_install('airflow', 'aws')} ({error})"
             ) from error
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

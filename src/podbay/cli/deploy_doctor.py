@@ -84,13 +84,14 @@ def _here() -> list[Finding]:
 def _airflow() -> Finding:
     from podbay.airflow.running.requirement import PROVIDER, require_airflow
     from podbay.deployment.doctor import Finding
+    from podbay.extras import pip_install
 
     try:
         version = require_airflow()
     except InvalidInputError as err:
         if "there is none here" not in str(err):
             return Finding("airflow", "failed", str(err).partition(". ")[0], "Upgrade it to 3.3 or later.")
-        fix = 'For DAGs on this machine: pip install "podbay[airflow]"'
+        fix = f"For DAGs on this machine: {pip_install('airflow')}"
         return Finding("airflow", "warning", "is not installed here", fix)
     try:
         provider = metadata.version(PROVIDER)

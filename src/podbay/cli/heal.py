@@ -218,7 +218,9 @@ def _event(event: dict[str, Any], where: str) -> dict[str, Any]:
 
 @app.command()
 def manifests(
-    image: Annotated[str, typer.Option(help="One with podbay in it.")],
+    image: Annotated[
+        str, typer.Option(help="One with podbay in it; docs/migration.md tells how to build it.")
+    ],
     file: FileOption = FILE,
     deployment: DeploymentOption = None,
     namespace: NamespaceOption = None,

@@ -130,7 +130,10 @@ def _tell(each: Refreshed) -> None:
 
 
 def cronjob(
-    image: Annotated[str, typer.Option(help="With Podbay and the extra aws or gcp.")],
+    image: Annotated[
+        str,
+        typer.Option(help="With Podbay, and boto3 or google-auth: docs/migration.md tells how to build it."),
+    ],
     file: FileOption = FILE,
     cluster: ClusterOption = None,
     name: Annotated[

@@ -12,6 +12,7 @@ from typing import Final
 
 from podbay import __version__
 from podbay.errors import InvalidInputError
+from podbay.extras import pip_install
 from podbay.healer.acting import Done
 from podbay.healer.reconciler import Round
 
@@ -41,7 +42,7 @@ class Telemetry:
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
         except ImportError as error:
-            raise InvalidInputError("--otlp needs OpenTelemetry: pip install podbay[otel]") from error
+            raise InvalidInputError(f"--otlp needs OpenTelemetry: {pip_install('otel')}") from error
         base = endpoint.rstrip("/")
         resource = Resource.create(
             {

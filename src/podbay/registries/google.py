@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from podbay.errors import CredentialError, InvalidInputError
+from podbay.extras import pip_install
 from podbay.kube.config import SecretText
 from podbay.registries.image_name import parse_image_name
 from podbay.registries.logins import Login
@@ -51,9 +52,7 @@ def _mint(load: Callable[[], Any] | None) -> GoogleToken:
         from google.auth.exceptions import GoogleAuthError
         from google.auth.transport.requests import Request
     except ImportError:
-        raise InvalidInputError(
-            "Google Artifact Registry needs google-auth: pip install podbay[gcp]"
-        ) from None
+        raise InvalidInputError(f"Google Artifact Registry needs google-auth: {pip_install('gcp')}") from None
     try:
         credentials = load() if load is not None else google.auth.default(scopes=[_SCOPE])[0]
         credentials.refresh(Request())

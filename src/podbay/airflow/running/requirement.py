@@ -6,12 +6,12 @@ import importlib.metadata
 import re
 
 from podbay.errors import InvalidInputError
+from podbay.extras import pip_install
 
 __all__ = ["PROVIDER", "require_airflow"]
 
 OLDEST = (3, 3)
 PROVIDER = "apache-airflow-providers-cncf-kubernetes"
-_FIX = 'Install it beside podbay: pip install "podbay[airflow]"'
 
 
 def require_airflow() -> str:
@@ -22,7 +22,8 @@ def require_airflow() -> str:
         older = _older()
         if older is None:
             raise InvalidInputError(
-                f"this needs Apache Airflow 3.3, and there is none here. {_FIX}"
+                f"this needs Apache Airflow 3.3 or newer, and there is none here. "
+                f"Install it beside podbay: {pip_install('airflow')}"
             ) from None
         raise _too_old(older) from None
     numbers = [int(part) for part in re.findall(r"\d+", version)[:2]]
@@ -42,5 +43,5 @@ def _older() -> str | None:
 def _too_old(version: str) -> InvalidInputError:
     return InvalidInputError(
         f"this needs Apache Airflow 3.3 or newer, and here is {version}. Upgrade it: "
-        'pip install --upgrade "podbay[airflow]"'
+        f"{pip_install('airflow', upgrade=True)}"
     )

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 import orjson
 
 from podbay.errors import CredentialError, InvalidInputError, RegistryError
+from podbay.extras import pip_install
 from podbay.kube.config import SecretText
 
 __all__ = ["Aws", "AwsCall", "AwsKeys"]
@@ -155,7 +156,7 @@ def _botocore() -> Any:
         import boto3  # noqa: F401
         import botocore.exceptions
     except ImportError:
-        raise InvalidInputError("AWS needs boto3 here: pip install podbay[aws]") from None
+        raise InvalidInputError(f"AWS needs boto3 here: {pip_install('aws')}") from None
     return botocore.exceptions
 
 
