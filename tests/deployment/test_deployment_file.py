@@ -159,6 +159,30 @@ WRONG: dict[str, tuple[str, str]] = {
         "name: a\npods: {keep_for: 24}",
         "line 2: pods.keep_for: must be a time with its",
     ),
+    "a time that is longer than any hold": (
+        "name: a\npods: {keep_for: 604801s}",
+        "line 2: pods.keep_for: must be at most 7d",
+    ),
+    "a time that no calendar has": (
+        "name: a\npods: {keep_for: 9999999d}",
+        "line 2: pods.keep_for: must be at most 7d",
+    ),
+    "a time that is no number for Python": (
+        f"name: a\npods: {{keep_for: {'9' * 5000}d}}",
+        "line 2: pods.keep_for: must be at most 7d",
+    ),
+    "a time between two looks": (
+        "name: a\nairflow: {usage_every: 8d}",
+        "line 2: airflow.usage_every: must be at most 7d",
+    ),
+    "a price that is no number for a computer": (
+        f"name: a\nprices: {{cpu_hour: {'9' * 400}}}",
+        "line 2: prices.cpu_hour: must be a finite number",
+    ),
+    "a price without an end": (
+        "name: a\nprices: {cpu_hour: .inf}",
+        "line 2: prices.cpu_hour: must be a finite number",
+    ),
     "another word": ("name: a\npods: {requests: follow_limits}", "did you mean follow-limits?"),
     "a label of the platform": (
         "name: a\npods: {protected_labels: {dag_id: x}}",

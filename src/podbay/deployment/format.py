@@ -161,7 +161,7 @@ _PODS: Final = Struct(
             "Image pattern, such as ghcr.io/team/*, to Secrets of pods with such an image.",
         ),
         Entry("keep", Choice(("never", "on_failure", "always")), "Which finished pods stay."),
-        Entry("keep_for", Duration(), "How long a kept pod stays at most."),
+        Entry("keep_for", Duration(), "How long a kept pod stays, at most 7d."),
         Entry(
             "security",
             Choice(("privileged", "baseline", "restricted")),

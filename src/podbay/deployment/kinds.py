@@ -6,11 +6,14 @@ One table of these (format.py) is both the reader and the published schema, so t
 from __future__ import annotations
 
 import difflib
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, Protocol
 
+from podbay.lifecycle.hold import LONGEST
 from podbay.objects.quantity import Quantity
 from podbay.pods.fields import convert
 from podbay.pods.problems import Problem, kind_of
@@ -31,8 +34,10 @@ __all__ = [
     "Whole",
 ]
 
-_DURATION: Final = re.compile(r"(\d+)(s|m|h|d)\Z")
+_DURATION: Final = re.compile(r"([0-9]+)(s|m|h|d)\Z")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DIGITS: Final = len(str(LONGEST // timedelta(seconds=1)))
+"""Of the longest time in seconds; a number of thousands of digits takes seconds to read, and Python refuses it."""
 
 
 class Kind(Protocol):
@@ -151,6 +156,9 @@ class Number:
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
             problems.append(Problem(path, f"must be a number, not {kind_of(value)}"))
             return None
+        if not _is_finite(value):
+            problems.append(Problem(path, "must be a finite number"))
+            return None
         if value < self.least or (self.most is not None and value > self.most):
             bounds = (
                 f"be from {self.least:g} to {self.most:g}" if self.most is not None else "not be negative"
@@ -164,19 +172,30 @@ class Number:
         return {"type": "number", "minimum": self.least, **most}
 
 
+def _is_finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """A time with its unit, read as seconds."""
+    """A time with its unit, read as seconds; at most as long as a pod may be held."""
 
     def read(self, value: Any, path: str, problems: list[Problem]) -> int | None:
         found = _DURATION.match(value) if isinstance(value, str) else None
         if found is None:
             problems.append(Problem(path, "must be a time with its unit, such as 30m, 24h or 7d"))
             return None
-        return int(found[1]) * _SECONDS[found[2]]
+        seconds = int(found[1]) * _SECONDS[found[2]] if len(found[1]) <= _DIGITS else None
+        if seconds is None or seconds > LONGEST.total_seconds():
+            problems.append(Problem(path, f"must be at most {LONGEST.days}d"))
+            return None
+        return seconds
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": "^[0-9]+[smhd]$"}
+        return {"type": "string", "pattern": f"^[0-9]{{1,{_DIGITS}}}[smhd]$"}
 
 
 @dataclass(frozen=True, slots=True)
