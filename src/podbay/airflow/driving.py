@@ -170,6 +170,10 @@ class TaskRun:
         self.pod_names.add(name_of(manifest))
         if builder.note and not under_way:
             self.log.info(builder.note)
+        if self.job.given.get("log_pod_spec_on_failure", True):
+            # Of every run: for a task in the triggerer Airflow's page of rendered templates stays empty.
+            is_function = self.job.carried.function is not None
+            self.log.manifest(manifest, encoded=main_container_name(self.job.given) if is_function else "")
         async with AsyncExitStack() as stack:
             await self._wait_for_room(cluster, stack, under_way)
             if not under_way:
@@ -255,7 +259,6 @@ class TaskRun:
     async def _ended(self, driver: _TaskDriver, outcome: Outcome) -> TaskEnd:
         end = driver.end or await driver.push_end(outcome)
         if end.state == "failed":
-            self._tell_manifest(driver.engine.manifest)
             self.log.failure(outcome, end.message)
         else:
             self.log.info(end.message or f"Pod {outcome.pod} succeeded.")
@@ -266,12 +269,6 @@ class TaskRun:
             where = f"{outcome.namespace}/{outcome.pod}"
             self.log.info(f"Pod {where} is held until {held}: podbay explain {where}; podbay release {where}")
         return end
-
-    def _tell_manifest(self, manifest: Object) -> None:
-        job = self.job
-        if job.given.get("log_pod_spec_on_failure", True):
-            encoded = main_container_name(job.given) if job.carried.function is not None else ""
-            self.log.manifest(manifest, encoded=encoded)
 
 
 class _TaskDriver(Driver):

@@ -202,7 +202,7 @@ _LOG: Final = (
     Parameter(
         "log_pod_spec_on_failure",
         "log",
-        "Show the pod's manifest when the task fails (values of variables left out).",
+        "Show the pod's manifest, also of a good run (values of variables and a function's arguments left out).",
         default=True,
     ),
     Parameter(

@@ -115,11 +115,6 @@ class PodRun:
         """What is known at this moment."""
         return self._state
 
-    @property
-    def manifest(self) -> Object:
-        """Of the pod that was asked for last, or would be."""
-        return self._manifest
-
     def kill(self, by: str) -> None:
         """End the pod and the run; `by` says who wants it. Too late when the main container has ended."""
         self._post(s.Asked(self._now(), by))
