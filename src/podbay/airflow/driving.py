@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import Any, Final
@@ -23,7 +23,7 @@ from podbay.airflow.lending import Lender
 from podbay.airflow.limits import Limiter
 from podbay.airflow.looking_back import LookBack
 from podbay.airflow.overflow import Place, moved_from, places_of
-from podbay.airflow.ownership import here, others_on
+from podbay.airflow.ownership import delete_own_pods, here, others_on
 from podbay.airflow.pages import LINK_KEY, pod_link
 from podbay.airflow.request import (
     deadlines,
@@ -103,6 +103,24 @@ class TaskRun:
         self._killed_by = by
         if self._engine is not None:
             self._engine.kill(by)
+
+    async def abandon(self) -> list[str]:
+        """After `run` has raised: delete this life's pods but those that are kept for people, and say which. Raises
+        PodbayError."""
+        given = self.job.given
+        if self.choice is None or not self.namespace or given.get("on_kill_action") == "keep_pod":
+            return []
+        keep, _ = self._retention(self.namespace)
+        grace = given.get("termination_grace_period")
+        async with lease(self.choice.config) as cluster:
+            return await delete_own_pods(
+                cluster,
+                self.namespace,
+                sorted(self.pod_names),
+                self.job.owner,
+                grace,
+                ended=keep == "never",
+            )
 
     async def run(self, *, checkpoint: Checkpoint | None = None, remaining: float | None = None) -> TaskEnd:
         """To the end. `remaining` seconds are left of the task's time. Raises InvalidInputError before a pod exists."""
@@ -284,6 +302,8 @@ class _TaskDriver(Driver):
         self._calls = calls
         self._told = ""
         self._pushed = ""
+        self._created = ""
+        self._warned = False
         self._started = False
         self.end: TaskEnd | None = None
 
@@ -303,19 +323,43 @@ class _TaskDriver(Driver):
         self._run.hears.lines(batch, self.engine.state.pod)
 
     async def save(self, checkpoint: Checkpoint) -> None:
-        key = self._run.job.key
-        if checkpoint.pod and checkpoint.pod != self._pushed:
-            self._pushed = checkpoint.pod
-            self._run.pod_names.add(checkpoint.pod)
-            await self._calls.push(key, "pod_name", checkpoint.pod)
-            await self._calls.push(key, "pod_namespace", self._run.namespace)
-            pattern = self._run.job.settings.pod_url
-            if pattern:
-                await self._calls.push(key, LINK_KEY, pod_link(pattern, self._run.namespace, checkpoint.pod))
+        """What Airflow does not store is missed by a later life, if there is one; this life goes on."""
+        pod = checkpoint.pod
+        if pod and pod != self._pushed:
+            self._run.pod_names.add(pod)
+            if await self._stored("the name of the pod", self._push_name(pod)):
+                self._pushed = pod
+        if pod and pod != self._created:
+            self._created = pod
             self._run.hears.created(self.engine.state.pod)
             if checkpoint.outcome is None and not checkpoint.withdrawing and not self._run.place.moved:
                 # Its name tells the next life enough.
                 return
+        await self._stored("what is known of the pod", self._push_checkpoint(checkpoint))
+
+    async def _stored(self, what: str, pushing: Coroutine[Any, Any, None]) -> bool:
+        try:
+            await pushing
+        except Exception as error:  # noqa: BLE001 - whatever Airflow, or an XCom backend of somebody's, raises
+            if not self._warned:
+                self._warned = True
+                self._run.log.warning(
+                    f"Airflow does not store {what}: {_said(error)}. The task goes on without."
+                )
+            return False
+        self._warned = False
+        return True
+
+    async def _push_name(self, pod: str) -> None:
+        key = self._run.job.key
+        await self._calls.push(key, "pod_name", pod)
+        await self._calls.push(key, "pod_namespace", self._run.namespace)
+        pattern = self._run.job.settings.pod_url
+        if pattern:
+            await self._calls.push(key, LINK_KEY, pod_link(pattern, self._run.namespace, pod))
+
+    async def _push_checkpoint(self, checkpoint: Checkpoint) -> None:
+        key = self._run.job.key
         # What it counts as told must have been told, should this process end now.
         await self._run.log.written()
         checkpoint = replace(checkpoint, moved=self._run.place.moved)
@@ -350,10 +394,16 @@ class _TaskDriver(Driver):
             end = replace(end, memory=memory_of(job, self.engine.state.pod, outcome))
         for name, value in end.xcoms.items():
             try:
-                await self._calls.push(self._run.job.key, name, value)
-            except (TypeError, ValueError, OverflowError) as error:
-                message = f"the result of pod {outcome.pod} could not be stored as XCom {name}: {error}"
-                return TaskEnd(state="failed", message=message)
+                await self._calls.push(job.key, name, value)
+            except Exception as error:  # noqa: BLE001 - whatever Airflow, or an XCom backend of somebody's, raises
+                message = (
+                    f"the result of pod {outcome.pod} could not be stored as XCom {name}: {_said(error)}"
+                )
+                if end.state != "success":
+                    # It has a better reason.
+                    self._run.log.warning(message)
+                    continue
+                return replace(end, state="failed", message=message, xcoms={})
         return end
 
     async def keep_saving(self) -> None:
@@ -365,6 +415,10 @@ class _TaskDriver(Driver):
             if now.uid and now.positions != last and now.outcome is None:
                 last = now.positions
                 await self.save(now)
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def checkpoint_key(try_number: int) -> str:

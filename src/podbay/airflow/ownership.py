@@ -188,15 +188,18 @@ async def delete_own_pods(
     grace: float | None,
     *,
     others: bool = False,
+    ended: bool = True,
 ) -> list[str]:
     """Delete those of these pods that this life owns, and say which. What belongs to another life stays, or with `others`
-    what of it has ended.
+    what of it has ended; without `ended` all that has ended.
 
     Raises the first error of the cluster, after all have been tried.
     """
 
     def wanted(pod: Object) -> bool:
-        return owner_of(pod) == owner or (others and not _is_over(pod))
+        if _is_over(pod):
+            return ended and owner_of(pod) == owner
+        return others or owner_of(pod) == owner
 
     deleted = []
     error: PodbayError | None = None

@@ -54,7 +54,7 @@ class WorkerRun:
             self._loop.call_soon_threadsafe(self._run.kill, by)
 
     def run(self) -> TaskEnd:
-        """To the end of the task. Never raises what is wrong with the task: that is its end."""
+        """To the end of the task. What is wrong with the pod is that end; raises what the task's own code raises."""
         self._log.info(self._carried.reason)
         try:
             return _run_to_end(self._main)
@@ -70,9 +70,22 @@ class WorkerRun:
         self._run = run = TaskRun(self._job(given, callbacks), WorkerCalls(), self._log, hears=callbacks)
         if self._killed_by:
             run.kill(self._killed_by)
-        limit = self._carried.timeout
-        end = await run.run(remaining=limit)
+        try:
+            end = await run.run(remaining=self._carried.timeout)
+        except Exception as error:
+            # A callback's, a log formatter's, Airflow's: the engine leaves the pod as it is, and no later life goes on with it.
+            await self._abandon(run, error)
+            raise
         return self._never_green(end)
+
+    async def _abandon(self, run: TaskRun, why: Exception) -> None:
+        try:
+            names = await run.abandon()
+        except PodbayError as error:
+            self._log.warning(f"The task's pod could not be deleted, and may go on: {error}")
+        else:
+            for name in names:
+                self._log.info(f"Pod {name} was deleted: the task has failed ({type(why).__name__}).")
 
     def _job(self, given: Mapping[str, Any], callbacks: Callbacks) -> Job:
         from airflow.version import version

@@ -1,0 +1,192 @@
+"""One task's run on a scripted cluster, with an Airflow from memory that may refuse what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from patience import PATIENCE, eventually
+
+from podbay.airflow.building import Job
+from podbay.airflow.calls import TaskKey
+from podbay.airflow.carried import Carried
+from podbay.airflow.driving import CHECKPOINT_KEY, TaskRun
+from podbay.airflow.ending import IMAGE_KEY, RETURN_VALUE, TaskEnd
+from podbay.airflow.settings import Settings
+from podbay.airflow.tasklog import Hearer, TaskLog
+from podbay.aws.place import AwsLogin
+from podbay.errors import InvalidInputError
+from podbay.kube.lease import desk
+from podbay.kube.logs import LogBatch
+from podbay.objects.meta import Object
+from podbay.testing import Environment
+from podbay.testing.requests import Requests
+
+NAMESPACE = "default"
+DAG = "runs"
+
+
+class AirflowRuntimeError(Exception):
+    """As Airflow's: none of the errors that a value itself can raise."""
+
+
+@dataclass
+class Airflow:
+    """What a task asks of it, from memory."""
+
+    kubeconfig: str
+    refuses: frozenset[str] = frozenset()
+    """Names of XComs that it does not store."""
+    xcoms: dict[str, Any] = field(default_factory=dict)
+
+    async def extras(self, connection: str | None) -> Mapping[str, Any]:
+        return {"kube_config_path": self.kubeconfig}
+
+    async def aws_login(self, connection: str) -> AwsLogin:
+        raise InvalidInputError(f"connection {connection} does not exist")
+
+    async def push(self, key: TaskKey, name: str, value: Any) -> None:
+        if name in self.refuses:
+            raise AirflowRuntimeError(f"{name}: 422")
+        self.xcoms[name] = json.loads(json.dumps(value))
+
+    async def pull(self, key: TaskKey, task_id: str, name: str, map_index: int | None = None) -> Any:
+        return self.xcoms.get(name)
+
+    async def count(self, dag_id: str, **conditions: Sequence[str]) -> int:
+        return 0
+
+
+@dataclass
+class Life:
+    run: TaskRun
+    task: asyncio.Task[TaskEnd]
+    said: list[str]
+
+    async def end(self) -> TaskEnd:
+        return await asyncio.wait_for(self.task, PATIENCE)
+
+
+def life(
+    airflow: Airflow,
+    task_id: str,
+    *,
+    script: Mapping[str, str] | None = None,
+    try_number: int = 1,
+    hears: Hearer | None = None,
+    **given: Any,
+) -> Life:
+    marks = {f"scripted.podbay.dev/{name}": value for name, value in (script or {}).items()}
+    parameters = {"namespace": NAMESPACE, "image": "busybox", "annotations": marks, **given}
+    said: list[str] = []
+    job = Job(
+        key=TaskKey(dag_id=DAG, run_id="run", task_id=task_id, map_index=-1, try_number=try_number),
+        carried=Carried(parameters={}),
+        given=parameters,
+        owner=uuid.uuid4().hex,
+        settings=Settings(deployment="tests"),
+        airflow_version="3",
+    )
+    log = TaskLog(lambda level, text: said.append(f"{logging.getLevelName(level)} {text}"))
+    run = TaskRun(job, airflow, log, hears=hears)
+    return Life(run, asyncio.create_task(run.run()), said)
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def closed() -> AsyncIterator[None]:
+    yield
+    await desk().aclose()
+
+
+@pytest.fixture
+def airflow(scripted: Environment) -> Airflow:
+    return Airflow(str(scripted.kubeconfig))
+
+
+def pods(kube: Requests, task_id: str) -> list[Object]:
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods?labelSelector=dag_id%3D{DAG},task_id%3D{task_id}"
+    items: list[Object] = kube.call("GET", path)[1]["items"]
+    return items
+
+
+# -- what Airflow does not store
+
+RESULT: dict[str, Any] = {"result_transport": "termination_message", "do_xcom_push": True}
+WRITES = {"message": '{"rows": 3}'}
+
+
+@pytest.mark.parametrize("refused", ["pod_name", CHECKPOINT_KEY])
+async def test_a_good_run_stays_good_when_airflow_does_not_store_what_is_known_of_it(
+    airflow: Airflow, kube: Requests, refused: str
+) -> None:
+    airflow.refuses = frozenset([refused])
+    found = life(airflow, f"good-{refused}", script=WRITES, **RESULT)
+    assert (await found.end()).state == "success", found.said
+    assert airflow.xcoms[RETURN_VALUE] == {"rows": 3}
+    said = [line for line in found.said if "Airflow does not store" in line]
+    assert len(said) == 1
+    assert said[0].startswith("WARNING") and f"{refused}: 422" in said[0]
+
+
+async def test_a_result_that_airflow_does_not_store_fails_its_task_with_that_reason(airflow: Airflow) -> None:
+    airflow.refuses = frozenset([RETURN_VALUE])
+    found = life(airflow, "lost", script=WRITES, **RESULT)
+    end = await found.end()
+    assert (end.state, list(end.xcoms)) == ("failed", [])
+    assert "could not be stored as XCom return_value: return_value: 422" in end.message
+
+
+async def test_a_failed_pod_keeps_its_reason_when_airflow_stores_nothing(airflow: Airflow) -> None:
+    airflow.refuses = frozenset(["pod_name", CHECKPOINT_KEY, IMAGE_KEY])
+    found = life(airflow, "bad", script={"exit-code": "3"})
+    end = await found.end()
+    assert end.state == "failed"
+    assert "exit code 3" in end.message, end
+
+
+# -- a run that is ended by what it calls
+
+
+class Broken(Hearer):
+    def lines(self, batch: LogBatch, pod: Object | None) -> None:
+        raise ZeroDivisionError("a user's callback")
+
+
+@pytest.mark.parametrize("action", ["delete_pod", "keep_pod"])
+async def test_a_run_that_raises_takes_its_pod_along_when_nobody_goes_on_with_it(
+    airflow: Airflow, kube: Requests, action: str
+) -> None:
+    task_id = f"broken-{action}"
+    script = {"run-seconds": "forever", "log": "one", "stop-seconds": "0"}
+    found = life(airflow, task_id, script=script, hears=Broken(), on_kill_action=action)
+    with pytest.raises(ZeroDivisionError):
+        await found.end()
+    (pod,) = pods(kube, task_id)
+    assert pod["status"]["phase"] == "Running"
+    assert await found.run.abandon() == ([pod["metadata"]["name"]] if action == "delete_pod" else [])
+    if action == "delete_pod":
+        await eventually(lambda: not pods(kube, task_id))
+
+
+@pytest.mark.parametrize(("action", "stays"), [("delete_pod", False), ("keep_pod", True)])
+async def test_an_ended_pod_of_such_a_run_stays_if_it_is_to_be_kept(
+    airflow: Airflow, kube: Requests, action: str, stays: bool
+) -> None:
+    class BrokenAtTheEnd(Hearer):
+        def ended(self, pod: Object | None) -> None:
+            raise ZeroDivisionError("a user's callback")
+
+    task_id = f"ended-{action}"
+    found = life(airflow, task_id, hears=BrokenAtTheEnd(), on_finish_action=action)
+    with pytest.raises(ZeroDivisionError):
+        await found.end()
+    assert [pod["status"]["phase"] for pod in pods(kube, task_id)] == ["Succeeded"]
+    await found.run.abandon()
+    assert bool(pods(kube, task_id)) is stays
