@@ -31,6 +31,8 @@ class ScriptedAirflow:
     broken: dict[str, int] = field(default_factory=dict)
     """A part of a path to the status it answers with."""
     hang: bool = False
+    hanging: set[str] = field(default_factory=set)
+    """Tasks that it does not answer for."""
     ends_while_paging: tuple[str, str, str, int] | None = None
     """A task instance that ends once the first page of a list was answered."""
     forget_cursor: bool = False
@@ -126,6 +128,8 @@ class ScriptedAirflow:
         if refused := self._refuse(request):
             return refused
         info = request.match_info
+        if info["task"] in self.hanging:
+            await asyncio.sleep(3600)
         index = int(info.get("index", "-1"))
         task = self.tasks.get((info["dag"], info["run"], info["task"], index))
         if task is None:

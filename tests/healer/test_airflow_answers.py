@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from patience import PATIENCE
 from scripted_airflow import ScriptedAirflow, scripted_airflow
 
 from podbay.aio.clock import SystemClock
@@ -111,6 +113,19 @@ async def test_a_single_one_that_is_not_told_stays_open(
     assert found.complete is is_whole
     assert key not in found.tasks
     assert key not in found.absent
+
+
+async def test_a_question_that_fails_ends_all_others(airflow: ScriptedAirflow) -> None:
+    airflow.broken["/taskInstances/broken"] = 500
+    airflow.hanging = {f"slow-{number}" for number in range(3)}
+    keys = frozenset(TaskKey("d", "r", each) for each in (*airflow.hanging, "broken"))
+    before = asyncio.all_tasks()
+    async with AirflowApi(AirflowLogin(url=airflow.url), SystemClock()) as api:
+        asking = asyncio.ensure_future(api.answer(lambda _: Questions(keys, 0.0)))
+        found = await asyncio.wait_for(asking, PATIENCE)
+        left = {each for each in asyncio.all_tasks() - before if "one" in str(each.get_coro())}
+    assert "does not tell of task d.broken" in found.trouble
+    assert not left, "they would ask on beside the next round"
 
 
 async def test_other_versions_and_other_servers(airflow: ScriptedAirflow) -> None:

@@ -104,12 +104,23 @@ class Actor:
             else:
                 await _delete(client, action)
         except PodbayError as error:
-            await revoke(client, action, event, str(error))
-            if isinstance(error, ApiError) and error.code in (404, 409):
-                return Done(action, "dropped", f"the {action.kind.lower()} has changed or is gone")
-            await _unsay(client, action)
-            raise
+            return await self._take_back(client, action, event, error)
         return Done(action, "done")
+
+    async def _take_back(self, client: KubeClient, action: Action, event: str, error: PodbayError) -> Done:
+        """Say everywhere that it was not done."""
+        code = error.code if isinstance(error, ApiError) else 0
+        if code != 404:
+            # First: the task believes what its pod says, and an Event can fail too.
+            await _unsay(client, action)
+        untold = ""
+        try:
+            await revoke(client, action, event, str(error))
+        except PodbayError as second:
+            untold = f"; its Event says still that it was done: {second}"
+        if code in (404, 409):
+            return Done(action, "dropped", f"the {action.kind.lower()} has changed or is gone{untold}")
+        return Done(action, "failed", f"{error}{untold}")
 
     async def _changed(self, client: KubeClient, action: Action) -> str:
         """What Airflow and the cluster say now, if that is not what was judged."""
@@ -160,7 +171,7 @@ async def _unsay(client: KubeClient, action: Action) -> None:
     """The pod is still there: whoever ends it now is not to be taken for us."""
     if action.kind == "Pod" and action.deed in ("delete", "force_delete"):
         patch = {"metadata": {"uid": action.uid, "annotations": {HEALED: None}}}
-        with suppress(ApiError):
+        with suppress(PodbayError):
             await client.patch(PODS, action.name, patch, namespace=action.namespace)
 
 

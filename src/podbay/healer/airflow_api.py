@@ -219,7 +219,13 @@ class AirflowApi:
                 found[key] = None
             # Anything else leaves it open, and its pod alone.
 
-        await asyncio.gather(*(one(key) for key in keys))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for key in keys:
+                    group.create_task(one(key))
+        except* AirflowApiError as errors:
+            # The first one ended the others; several may have failed at once, for the same reason.
+            raise errors.exceptions[0] from None
         return found
 
     async def _retries(self, dag_id: str, task_id: str) -> int | None:

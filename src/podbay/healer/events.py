@@ -20,6 +20,9 @@ COMPONENT: Final = "podbay-healer"
 _LABEL: Final = "podbay.dev/healer"
 _MESSAGE_MAX: Final = 1024
 """Characters of an Event's message (validation of events.k8s.io: noteLengthLimit)."""
+_NAME_MAX: Final = 253
+"""Characters of an object's name (DNS-1123 subdomain)."""
+_HASH: Final = 16
 _VERBS: Final = {
     "report": "Report",
     "delete": "Delete",
@@ -62,14 +65,19 @@ async def history(client: KubeClient, namespace: str, deployment: str) -> list[O
     return sorted(found.items, key=lambda event: str(event.get("lastTimestamp") or ""))
 
 
+def _begin(name: str) -> str:
+    """As much of a name as leaves room for the hash, which tells the Events apart."""
+    return name[: _NAME_MAX - _HASH - 1].rstrip("-.")
+
+
 def _event(action: Action, deployment: str, now: datetime) -> dict[str, Any]:
-    same = hashlib.sha256(f"{action.uid}/{action.check}/{action.deed}".encode()).hexdigest()[:16]
+    same = hashlib.sha256(f"{action.uid}/{action.check}/{action.deed}".encode()).hexdigest()[:_HASH]
     stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{action.name}.{same}",
+            "name": f"{_begin(action.name)}.{same}",
             "namespace": action.namespace,
             "labels": {_LABEL: safe_label_value(deployment)},
         },
