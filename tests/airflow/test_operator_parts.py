@@ -226,6 +226,10 @@ def test_where_a_task_runs(facts: dict[str, Any], where: str, finish: str) -> No
         ("{% if task_state_store.get('x') %}{% endif %}", "task_state_store"),
         ("{{ ti.xcom_pull('x', include_prior_dates=True) }}", "include_prior_dates"),
         (["a", {"b": "{{ inlet_events }}"}], "inlet_events"),
+        ("{{ ti['start_date'] }}", "all of ti"),
+        ("{{ ti | attr('hostname') }}", "all of ti"),
+        ("{% set own = task_instance %}{{ own.hostname }}", "all of ti"),
+        ("ti {{ ti.xcom_pull(task_ids='ti') }} of {{ task_instance_key_str }} {{ params.ti }}", ""),
     ],
 )
 def test_templates_that_only_a_worker_can_render_are_known(text: Any, name: str) -> None:

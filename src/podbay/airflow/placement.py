@@ -121,6 +121,10 @@ _TI_NAMES: Final = frozenset(
     ]
 )
 _TI_USE: Final = re.compile(r"\b(?:ti|task_instance)\s*\.\s*([a-zA-Z_]\w*)")
+_BLOCK: Final = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+_QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"")
+_TI_ITSELF: Final = re.compile(r"(?<![\w.])(?:ti|task_instance)\b(?!\s*\.\s*[a-zA-Z_])")
+"""In other forms than `ti.name`: what is asked of it nobody knows before it is rendered."""
 # Names whose values the triggerer's supervisor cannot fetch: asking hangs for ever (T1), or gives something else.
 _NAMES: Final = re.compile(
     r"\b(prev_\w+|task_state_store|asset_state_store|inlet_events|outlet_events|triggering_asset_events"
@@ -135,6 +139,8 @@ def unsupported_in_templates(value: Any) -> str:
         for found in _TI_USE.finditer(text):
             if found[1] not in _TI_NAMES:
                 return f"ti.{found[1]}"
+        if any(_TI_ITSELF.search(_QUOTED.sub("''", block)) for block in _BLOCK.findall(text)):
+            return "all of ti"
         name = _NAMES.search(text) or _PRIOR.search(text)
         if name:
             return name[0]
