@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.exceptions import TaskDeferred
 
 from podbay import KubernetesPodOperator
 from podbay.airflow.calls import TaskKey
 from podbay.airflow.carried import Carried
+from podbay.airflow.mapping import mapped_description
+from podbay.airflow.policy import task_policy
 from podbay.airflow.rendering import render_parameters
 from podbay.errors import InvalidInputError
 
@@ -106,3 +109,108 @@ async def test_a_choice_is_judged_when_it_is_rendered() -> None:
     task.on_finish_action = "keep"
     with pytest.raises(InvalidInputError, match="on_finish_action: must be one of delete_pod,"):
         task.podbay_description().rendered(task.podbay_description().placement(), deadline=None)
+
+
+class Query(KubernetesPodOperator):
+    def __init__(self, *, sql: str, **kwargs: Any) -> None:
+        super().__init__(arguments=[sql], **kwargs)
+
+
+def mapped(task: Any) -> Any:
+    task_policy(task)
+    return task
+
+
+def test_a_class_that_makes_parameters_of_its_own_makes_them_where_it_is_unmapped() -> None:
+    """Its mapped task has only what was given to it."""
+    with DAG("d"):
+        task = mapped(Query.partial(task_id="t", image="i", sql="select").expand(env_vars=[{"A": "1"}]))
+    assert not task.start_from_trigger
+    reason = mapped_description(task).placement().reason
+    assert reason.startswith("Query.__init__ says parameters of the pod")
+
+
+def test_arguments_that_are_none_of_the_pods_are_for_a_worker() -> None:
+    with DAG("d"):
+        rows = [{"image": "a"}, {"image": "b", "priority_weight": 4}]
+        task = mapped(KubernetesPodOperator.partial(task_id="t").expand_kwargs(rows))
+    assert not task.start_from_trigger
+
+
+async def test_mapped_arguments_are_judged_before_there_is_a_pod() -> None:
+    with DAG("d"):
+        task = mapped(
+            KubernetesPodOperator.partial(task_id="t", image="i").expand(
+                on_finish_action=["keep_pod", "keep"]
+            )
+        )
+    given = await rendered(task, carried(task), index=0)
+    assert given["on_finish_action"] == "keep_pod"
+    with pytest.raises(
+        InvalidInputError, match=r"^task t\[1\]: on_finish_action: must be one of delete_pod,"
+    ):
+        await rendered(task, carried(task), index=1)
+
+
+async def test_rows_of_a_result_say_nothing_but_parameters_of_the_pod() -> None:
+    with DAG("d"):
+        rows = KubernetesPodOperator(task_id="rows", image="i", do_xcom_push=True).output
+        task = mapped(KubernetesPodOperator.partial(task_id="t", image="i").expand_kwargs(rows))
+    xcoms = {"rows": [{"name": "a"}, {"retries": 4}]}
+    assert (await rendered(task, carried(task), index=0, xcoms=xcoms))["name"] == "a"
+    with pytest.raises(InvalidInputError, match=r"^task t\[1\]: expand_kwargs\(\) got retries, .* partial"):
+        await rendered(task, carried(task), index=1, xcoms=xcoms)
+
+
+@pytest.mark.parametrize(
+    ("pulled", "found"),
+    [
+        ([[1, 2]], "['A', [1, 2]]"),
+        ([[1, 2], [3]], "['A', [1, 2], [3]]"),
+        ([None], "['A', None]"),
+    ],
+)
+async def test_results_of_mapped_tasks_stand_one_beside_the_other(pulled: list[Any], found: str) -> None:
+    """As `xcom_pull` of several tasks gives them on a worker; that of one instance is no list of instances."""
+    with DAG("d"):
+        KubernetesPodOperator(task_id="single", image="i")
+        KubernetesPodOperator.partial(task_id="many", image="i").expand(arguments=[["a"]])
+        pull = "{{ ti.xcom_pull(task_ids=['single', 'many']) }}"
+        task = KubernetesPodOperator(task_id="t", image="i", arguments=[pull])
+    given = await rendered(task, carried(task), xcoms={"single": "A", "many": pulled})
+    assert given["arguments"] == [found]
+
+
+def begun_on_a_worker(task: Any) -> Carried:
+    """What a worker hands over that has rendered the parameters."""
+    copy = task.prepare_for_execution()
+    ti = SimpleNamespace(task_id=task.task_id, start_date=None, map_index=0, task=copy)
+    run = SimpleNamespace(conf={})
+    context = {
+        "ti": ti,
+        "task": copy,
+        "dag": task.dag,
+        "dag_run": run,
+        "params": {},
+        "prev_start_date_success": 1,
+    }
+    copy.render_template_fields(context)
+    with pytest.raises(TaskDeferred) as deferred:
+        ti.task.execute(context)
+    return Carried.from_text(deferred.value.trigger.serialize()[1]["spec"])
+
+
+def test_why_a_worker_has_begun_a_task_is_what_its_dag_file_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is rendered needs nothing of a worker."""
+    monkeypatch.setattr("podbay.airflow.task.stored_memory", lambda context: None)
+    template = "{{ prev_start_date_success }}"
+    with DAG("d"):
+        task = KubernetesPodOperator(task_id="t", image="i", arguments=[template])
+        many = mapped(KubernetesPodOperator.partial(task_id="m", image=template).expand(arguments=[["a"]]))
+        own = mapped(Query.partial(task_id="q", image="i").expand(sql=["a"]))
+    start = "Starts on a worker and goes on in the triggerer"
+    for each in (task, many):
+        found = begun_on_a_worker(each)
+        assert found.reason.startswith(start)
+        assert "only a worker knows prev_start_date_success" in found.reason
+    assert "Query.__init__ says parameters of the pod" in begun_on_a_worker(own).reason

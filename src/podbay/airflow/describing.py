@@ -15,11 +15,11 @@ from podbay.airflow.carried import Carried
 from podbay.airflow.checking import check_values
 from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS, Parameter, template_fields_of
 from podbay.airflow.placement import Placement, TaskFacts, has_templates, place, unsupported_in_templates
-from podbay.airflow.portable import encode, encode_expansion
+from podbay.airflow.portable import MARK, encode, encode_expansion
 from podbay.airflow.settings import Settings
 from podbay.errors import InvalidInputError
 
-__all__ = ["Description"]
+__all__ = ["Description", "overridden"]
 
 _BEFORE: Final = ("on_execute_callback",)
 _AFTER_SUCCESS: Final = ("on_success_callback", "on_skipped_callback", "outlets", "map_index_template")
@@ -81,8 +81,7 @@ class Description:
             return None
         if into:
             return {**expansion, "into": into}
-        keys = expansion["value"] if expansion["kind"] == "dict-of-lists" else ()
-        strange = [key for key in keys if key not in PARAMETERS or PARAMETERS[key].code]
+        strange = [key for key in _keys(expansion) if key not in PARAMETERS or PARAMETERS[key].code]
         if strange:
             self._unportable = self._unportable or f"expand({strange[0]}=…) is not about the pod"
         return expansion
@@ -108,10 +107,10 @@ class Description:
         heard = _listened_to()
         success = ("listeners",) if heard & {"running", "success", "skipped"} else ()
         failure = ("listeners",) if heard & {"running", "failed"} else ()
-        overridden = _overridden(self._class, ("execute",))
+        own = overridden(self._class, ("execute",))
         return TaskFacts(
             deferrable=self._deferrable,
-            code=(*self._code, *overridden),
+            code=(*self._code, *own),
             unportable=self.needs_worker or self._unportable or self._template_trouble or self._own_params(),
             templates=self._templates(),
             before=(*self._hooks(_BEFORE), *self._executables("pre_execute")),
@@ -134,7 +133,7 @@ class Description:
         given = self._attribute(f"_{name}_hook") or (getattr(self._task, "partial_kwargs", None) or {}).get(
             name
         )
-        return (name,) if given or _overridden(self._class, (name,)) else ()
+        return (name,) if given or overridden(self._class, (name,)) else ()
 
     def _failing(self) -> tuple[str, ...]:
         found = []
@@ -255,6 +254,15 @@ class Description:
         return found
 
 
+def _keys(expansion: Mapping[str, Any]) -> Iterable[str]:
+    """Names of mapped arguments, as far as they stand in the DAG file."""
+    value = expansion["value"]
+    if expansion["kind"] == "dict-of-lists":
+        return list(value)
+    rows = value if isinstance(value, list) else ()
+    return [key for row in rows if isinstance(row, Mapping) and MARK not in row for key in row]
+
+
 def _is_default(row: Parameter, value: Any) -> bool:
     return type(value) is type(row.default) and bool(value == row.default)
 
@@ -267,7 +275,7 @@ def _ends_with(value: Any, endings: tuple[str, ...]) -> bool:
     return isinstance(value, list) and any(_ends_with(each, endings) for each in value)
 
 
-def _overridden(operator_class: type, names: Iterable[str]) -> tuple[str, ...]:
+def overridden(operator_class: type, names: Iterable[str]) -> tuple[str, ...]:
     """Methods that a subclass outside of Airflow and Podbay has its own of."""
     found = []
     for name in names:

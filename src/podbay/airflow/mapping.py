@@ -9,20 +9,19 @@ from datetime import timedelta
 from typing import Any
 
 from podbay.airflow.checking import check_parameters
-from podbay.airflow.describing import Description
+from podbay.airflow.describing import Description, overridden
 from podbay.airflow.foreseeing import foresee
 from podbay.airflow.parameters import PARAMETERS, template_fields_of
 from podbay.airflow.request import BASE_CONTAINER
 from podbay.airflow.task import settings, start_arguments
 
-__all__ = ["mapped_parameters", "start_mapped"]
+__all__ = ["mapped_description", "mapped_parameters", "start_mapped"]
 
 
 def start_mapped(mapped: Any) -> None:
     """Decide where a mapped task of ours starts, and set it. Raises InvalidInputError for impossible parameters."""
-    description = describe_mapped(mapped)
-    if hasattr(mapped.operator_class, "podbay_needs_worker"):
-        description.needs_worker = mapped.operator_class.podbay_needs_worker
+    _check(mapped)
+    description = mapped_description(mapped)
     placement = description.placement()
     if placement.where != "triggerer":
         mapped.start_from_trigger, mapped.start_trigger_args = False, None
@@ -52,11 +51,8 @@ def mapped_parameters(mapped: Any) -> dict[str, Any]:
     return given | _class_defaults(mapped.operator_class, partial)
 
 
-def describe_mapped(mapped: Any) -> Description:
-    partial = mapped.partial_kwargs
+def _check(mapped: Any) -> None:
     given = mapped_parameters(mapped)
-    if hasattr(mapped, "python_callable"):
-        given |= {name: partial.get(name) for name in ("op_args", "op_kwargs")}
     subject = f"{mapped.operator_class.__name__}(task_id={mapped.task_id!r})"
     known = check_parameters(
         subject,
@@ -66,7 +62,15 @@ def describe_mapped(mapped: Any) -> Description:
         fields=template_fields_of(mapped),
     )
     foresee(subject, given, known)
-    return Description(
+
+
+def mapped_description(mapped: Any) -> Description:
+    """Of all instances of a mapped task."""
+    partial = mapped.partial_kwargs
+    given = mapped_parameters(mapped)
+    if hasattr(mapped, "python_callable"):
+        given |= {name: partial.get(name) for name in ("op_args", "op_kwargs")}
+    description = Description(
         mapped,
         given,
         settings(),
@@ -75,6 +79,12 @@ def describe_mapped(mapped: Any) -> Description:
         expand_into="op_kwargs" if hasattr(mapped, "op_kwargs_expand_input") else "",
         timeout=partial.get("execution_timeout") or partial.get("_podbay_timeout"),
     )
+    own = overridden(mapped.operator_class, ("__init__",))
+    # What a class makes of its arguments, it makes when the task is unmapped.
+    description.needs_worker = getattr(mapped.operator_class, "podbay_needs_worker", "") or (
+        f"{own[0]} says parameters of the pod" if own else ""
+    )
+    return description
 
 
 def _inherited(mapped: Any) -> dict[str, Any]:

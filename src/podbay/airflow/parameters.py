@@ -233,7 +233,7 @@ _TASK: Final = (
     Parameter(
         "trigger_kwargs",
         "task",
-        "Carried along and given back as `event` to subclasses that override `finish`.",
+        "Accepted and rendered. Without effect: there is no trigger of upstream's to give them to.",
     ),
 )
 

@@ -19,7 +19,7 @@ from airflow.sdk.definitions._internal.templater import Templater, create_templa
 from podbay.airflow.calls import AirflowCalls, TaskKey
 from podbay.airflow.checking import check_values
 from podbay.airflow.expansion import pick
-from podbay.airflow.parameters import TEMPLATE_FIELDS
+from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS
 from podbay.airflow.portable import MARK, plain, revive
 from podbay.errors import InvalidInputError
 
@@ -69,6 +69,8 @@ async def render_parameters(
         mapped = revive(await fetch.resolved(expansion["value"]))
         picked = pick(expansion["kind"], mapped, key.map_index)
         into = expansion.get("into")
+        if not into:
+            _check_names(_subject(key), picked)
         values |= {into: {**values.get(into, {}), **picked}} if into else picked
     context = _context(ti, key, calls, fetch)
     fields = tuple(name for name in (*(templated or TEMPLATE_FIELDS), *_CALL) if name in values)
@@ -77,6 +79,16 @@ async def render_parameters(
         # Nobody has seen these values before.
         check_values(_subject(key), rendered)
     return rendered
+
+
+def _check_names(subject: str, picked: Iterable[str]) -> None:
+    """Of arguments that came out of an XCom; those of the DAG file were looked at there."""
+    for name in picked:
+        if name not in PARAMETERS or PARAMETERS[name].code:
+            raise InvalidInputError(
+                f"{subject}: expand_kwargs() got {name}, which is no parameter of the pod; give it with partial(), or set "
+                "deferrable=False"
+            )
 
 
 def _subject(key: TaskKey) -> str:
@@ -172,6 +184,12 @@ class _Fetcher:
         values = await self.every(task_id, name)
         return None if not values else values[0] if len(values) == 1 else values
 
+    async def each(self, task_id: str, name: str) -> list[Any]:
+        """Its part of what `xcom_pull(task_ids=[…])` gives on a worker: one of each instance, None for a task without any."""
+        if not self._shape.is_mapped(task_id):
+            return [await self._calls.pull(self._key, task_id, name, None)]
+        return await self.every(task_id, name) or [None]
+
 
 def _context(ti: Any, key: TaskKey, calls: AirflowCalls, fetch: _Fetcher) -> dict[str, Any]:
     context = dict(ti.get_template_context())
@@ -221,8 +239,4 @@ class _TaskInstance:
             )
         if task_ids is None or isinstance(task_ids, str):
             return greenback.await_(self._fetch.usual(task_ids or self._key.task_id, key))
-        return [each for name in task_ids for each in greenback.await_(self._each(name, key))]
-
-    async def _each(self, task_id: str, key: str) -> list[Any]:
-        found = await self._fetch.usual(task_id, key)
-        return found if isinstance(found, list) and self._fetch._shape.is_mapped(task_id) else [found]
+        return [each for name in task_ids for each in greenback.await_(self._fetch.each(name, key))]

@@ -56,6 +56,8 @@ class PodTask:
     _podbay_timeout: timedelta | None = None
     _podbay_run: WorkerRun | None = None
     _podbay_killed: str = ""
+    _podbay_placed: Placement | None = None
+    """Where it belongs, before a worker has rendered its parameters: what is rendered tells no more why it is there."""
 
     # -- for subclasses
 
@@ -104,6 +106,23 @@ class PodTask:
 
     # -- on a worker
 
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Any, context: Any, jinja_env: Any, seen_oids: set[int]
+    ) -> None:
+        if parent is self and self._podbay_placed is None:
+            self._podbay_placed = self._podbay_placement()
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)  # type: ignore[misc]
+
+    def _podbay_placement(self) -> Placement:
+        """As the scheduler has it: an instance of a mapped task goes where that one goes."""
+        from podbay.airflow.mapping import mapped_description
+
+        dag: Any = self.get_dag()  # type: ignore[attr-defined]
+        name: str = self.task_id  # type: ignore[attr-defined]
+        listed = dag.task_dict.get(name) if dag is not None else None
+        mapped = listed is not None and listed.is_mapped
+        return (mapped_description(listed) if mapped else self.podbay_description()).placement()
+
     def execute(self, context: Any) -> Any:
         """Reached where the scheduler did not start the trigger, and in `dag.test()` and `airflow tasks test`."""
         return self._podbay_begin(context, since=time.time())
@@ -135,12 +154,8 @@ class PodTask:
         from podbay.airflow.triggers import PodTrigger
 
         if placement.where == "triggerer":
-            # The scheduler could not start its trigger: a mapped task whose arguments cannot be carried.
-            placement = Placement(
-                where="worker start",
-                finish=placement.finish,
-                reason="the scheduler did not start it elsewhere",
-            )
+            # By what it is now, rendered. Why a worker had to do that, it said before.
+            placement = replace(placement, where="worker start", reason=self._podbay_reason(since))
         carried = description.rendered(placement, deadline=None, function=self.podbay_function())
         carried = replace(carried, since=since, former=stored_memory(context))
         limit, left = carried.timeout, None
@@ -156,6 +171,15 @@ class PodTask:
                 carried = replace(carried, used=used)
         self.defer(trigger=PodTrigger(spec=carried.to_text()), method_name=NEXT_METHOD, timeout=left)  # type: ignore[attr-defined]
         return None
+
+    def _podbay_reason(self, since: float | None) -> str:
+        """Why it has started on a worker."""
+        if since is None:
+            return "it was in the triggerer before, and is begun anew"
+        before = self._podbay_placed
+        if before is not None and before.where == "worker start":
+            return before.reason
+        return "the scheduler did not start it elsewhere"
 
     def finish(self, context: Any, event: Any = None) -> Any:
         """The short end on a worker, for what only a worker runs: callbacks, outlets, listeners, hooks."""
