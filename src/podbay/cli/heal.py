@@ -107,8 +107,14 @@ def heal(
     per_minute: Annotated[int, typer.Option(min=1, help="Actions a minute.")] = 30,
     interval: Annotated[float, typer.Option(min=1.0, help="Seconds between rounds.")] = 30.0,
     metrics_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Serve /metrics and /healthz on 127.0.0.1.")
+        int | None, typer.Option(min=0, max=65535, help="Serve /metrics, /healthz and /livez.")
     ] = None,
+    metrics_address: Annotated[
+        str,
+        typer.Option(
+            help="Where, if not on loopback: an address of this machine. Anybody may read it there."
+        ),
+    ] = "127.0.0.1",
     otlp: Annotated[
         str,
         typer.Option(
@@ -144,7 +150,8 @@ def heal(
             stopped = bool(last.decision.stopped)
         else:
             logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
-            run(healing.serve(interval=interval, metrics_port=metrics_port, output=output))
+            where = None if metrics_port is None else (metrics_address, metrics_port)
+            run(healing.serve(interval=interval, metrics=where, output=output))
     if stopped:
         raise typer.Exit(1)
 

@@ -57,8 +57,8 @@ class Healing:
                 telemetry.round(last, began, clock.now())
             return last
 
-    async def serve(self, *, interval: float, metrics_port: int | None, output: Output) -> None:
-        """Round after round until it is cancelled."""
+    async def serve(self, *, interval: float, metrics: tuple[str, int] | None, output: Output) -> None:
+        """Round after round until it is cancelled. metrics: the address and port to serve them on."""
         clock = SystemClock()
         async with AsyncExitStack() as stack:
             cluster, reconciler = await self._open(stack, clock)
@@ -82,10 +82,12 @@ class Healing:
                 told=tell,
                 telemetry=self._telemetry(stack),
             )
-            if metrics_port is not None:
-                serving = serve(metrics_port, service.metrics.text, service.ailment)
+            if metrics is not None:
+                address, port = metrics
+                serving = serve(port, service.metrics.text, service.ailment, service.hang, address=address)
                 port = await stack.enter_async_context(serving)
-                errors.print(f"metrics: http://127.0.0.1:{port}/metrics", markup=False)
+                shown = f"[{address}]" if ":" in address else address
+                errors.print(f"metrics: http://{shown}:{port}/metrics", markup=False)
             await service.run()
 
     def _telemetry(self, stack: AsyncExitStack) -> Telemetry | None:

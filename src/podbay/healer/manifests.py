@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from podbay.objects.meta import Object
 
-__all__ = ["healer_objects"]
+__all__ = ["METRICS_PORT", "healer_objects"]
 
+METRICS_PORT: Final = 9100
 _RULES: Final[list[dict[str, Any]]] = [
     {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch", "patch", "delete"]},
     {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "get", "list", "patch"]},
@@ -77,8 +78,27 @@ def _deployment(
         "name": "healer",
         "image": image,
         "command": ["podbay"],
-        "args": [*arguments, "--airflow-url", airflow_url],
+        # The kubelet asks the pod's address, of whatever family it is.
+        "args": [
+            *arguments,
+            "--airflow-url",
+            airflow_url,
+            "--metrics-port",
+            str(METRICS_PORT),
+            "--metrics-address",
+            "$(POD_IP)",
+        ],
+        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
         "envFrom": [{"secretRef": {"name": login}}],
+        "ports": [{"name": "metrics", "containerPort": METRICS_PORT}],
+        # Not /healthz: an Airflow that does not answer is no reason for a new process, which knows less.
+        "livenessProbe": {
+            "httpGet": {"path": "/livez", "port": "metrics"},
+            "initialDelaySeconds": 60,
+            "periodSeconds": 30,
+            "timeoutSeconds": 5,
+            "failureThreshold": 4,
+        },
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
         "securityContext": {
             "allowPrivilegeEscalation": False,

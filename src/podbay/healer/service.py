@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from podbay.aio.clock import Clock
 from podbay.aio.tasks import TaskGroup
@@ -21,6 +21,8 @@ __all__ = ["Service"]
 _log = logging.getLogger("podbay.healer")
 _COMPETE = 5.0
 """Seconds between two attempts at the lead (client-go: RetryPeriod 2, RenewDeadline 10, of 15)."""
+_HANGS: Final = 1800.0
+"""Seconds that no round takes: a thousand pages of a slow Airflow take minutes."""
 
 
 class Service:
@@ -43,7 +45,7 @@ class Service:
         self._interval = interval
         self._dry_run = dry_run
         self._told = told
-        self._alive_at = clock.monotonic()
+        self._alive_at = self._turned_at = clock.monotonic()
         self._stopped = ""
         self._left_open = ""
 
@@ -53,6 +55,14 @@ class Service:
         if silent > 3 * self._interval + 60:
             return f"no round for {silent:.0f} s"
         return self._stopped
+
+    def hang(self) -> str:
+        """That nothing goes on any more, for the liveness endpoint; empty while something does.
+
+        A round that fails goes on too: what it fails for is not in this process.
+        """
+        silent = self._clock.monotonic() - self._turned_at
+        return f"nothing for {silent:.0f} s" if silent > 3 * self._interval + _HANGS else ""
 
     async def run(self) -> None:
         """Until it is cancelled; gives the lead away then. Raises what rights the cluster denies it."""
@@ -69,6 +79,7 @@ class Service:
 
     async def _rounds(self) -> None:
         while True:
+            self._turned_at = self._clock.monotonic()
             if self._leader.leads:
                 await self._round()
                 await self._clock.sleep(self._interval)
