@@ -37,7 +37,30 @@ async def test_a_template_that_fails_is_named_with_its_parameter(tmp_path: Path)
         {"level": "info", "event": "trigger completed"},
     )
     assert found.error == "cmds: 'nobody' is undefined"
-    assert [line.text for line in found.lines] == ["Runs in the triggerer: it needs nothing of a worker."]
+    assert found.ours
+    assert found.lines == ()
+
+
+async def test_a_pod_that_was_refused_has_no_log_and_its_manifest_is_none(tmp_path: Path) -> None:
+    told = 'There is no service account "nobody". Create it.\n  the API server says: 403 Forbidden'
+    found = await failure_of(
+        tmp_path,
+        {"level": "info", "event": "Pod t-x7: creating", "logger": OURS},
+        {"level": "info", "event": "::group::Pod manifest", "logger": OURS},
+        {"level": "info", "event": "apiVersion: v1\nkind: Pod", "logger": OURS},
+        {"level": "error", "event": told, "logger": "airflow.task.operators.podbay.airflow.operators.X"},
+    )
+    assert (found.error, found.ours, found.lines) == (told, True, ())
+
+
+async def test_a_process_that_ended_is_told_with_its_exit_code(tmp_path: Path) -> None:
+    found = await failure_of(
+        tmp_path,
+        {"level": "info", "event": "half way", "logger": "task.stdout"},
+        {"level": "error", "event": "Task exited", "exit_code": 4, "logger": "task"},
+    )
+    assert found.error == "Task exited with exit code 4"
+    assert [line.text for line in found.lines] == ["half way"]
 
 
 async def test_an_exception_of_the_users_own_task_is_shown_as_it_is(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from podbay.airflow.running.failures import Failure
@@ -26,6 +27,7 @@ def ended(states: dict[str, int]) -> tuple[Picture, Report]:
             pod="",
             diagnosis=None,
             error=f"ValueError: {row.map_index % 2}",
+            ours=False,
             where="birds.py:3 in count",
             lines=(),
             files=(),
@@ -56,5 +58,29 @@ def test_ten_thousand_that_fail_are_told_by_their_kinds(tmp_path: Path) -> None:
 
 def test_a_few_failures_are_all_explained(tmp_path: Path) -> None:
     text = report_text(*ended({"failed": 3}), AirflowHome(tmp_path))
-    assert text.count("  at birds.py:3 in count") == 3
+    assert text.count("    at birds.py:3 in count") == 3
     assert "more" not in text
+
+
+def test_cause_fix_and_evidence_have_a_line_each(tmp_path: Path) -> None:
+    picture, report = ended({"failed": 1})
+    told = (
+        'There is no service account "nobody". Create it, or correct `serviceAccountName`.\n'
+        "  the API server says: 403 Forbidden"
+    )
+    own = replace(report.failures[0], error=told, ours=True, where="")
+    text = report_text(picture, replace(report, failures=[own]), AirflowHome(tmp_path))
+    assert (
+        "\ncount[0] failed\n"
+        '  There is no service account "nobody".\n'
+        "  Create it, or correct `serviceAccountName`.\n"
+        "    the API server says: 403 Forbidden\n"
+        "\nThe run failed"
+    ) in text
+
+
+def test_an_exception_is_not_taken_apart_at_its_full_stops(tmp_path: Path) -> None:
+    picture, report = ended({"failed": 1})
+    raised = replace(report.failures[0], error="ValueError: bad. Worse:\n    - a\n    - b")
+    text = report_text(picture, replace(report, failures=[raised]), AirflowHome(tmp_path))
+    assert "  ValueError: bad. Worse:\n    at birds.py:3 in count\n        - a\n        - b\n" in text

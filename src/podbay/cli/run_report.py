@@ -66,20 +66,31 @@ def _state(row: Row, report: Report) -> str:
 
 
 def _failure(failure: Failure) -> list[str]:
-    where = f" (pod {failure.pod})" if failure.pod else ""
-    lines = [f"{failure.row.name} failed{where}"]
+    """Cause, fix, evidence; then what the program said itself."""
+    pod = f" (pod {failure.pod})" if failure.pod else ""
+    lines = [f"{failure.row.name} failed{pod}"]
     found = failure.diagnosis
     if found is not None:
-        lines += [f"  {found.cause}.", f"  {found.fix}"]
-        lines += [f"    {each}" for each in found.evidence]
-    elif failure.error:
-        lines.append(f"  {_cut(failure.error)}")
-        if failure.where:
-            lines.append(f"  at {failure.where}")
+        cause, fix, evidence = f"{found.cause}.", found.fix, list(found.evidence)
+    else:
+        cause, fix, evidence = _parts(failure)
+    lines += [f"  {each}" for each in (cause, fix) if each]
+    lines += [f"    {each}" for each in evidence]
     if failure.lines:
         lines.append("  The end of its log:")
         lines += [f"    {_cut(line.text)}" for line in failure.lines]
     return lines
+
+
+def _parts(failure: Failure) -> tuple[str, str, list[str]]:
+    """Of what the log says of it."""
+    # Our evidence is indented by itself; an exception's lines may mean something by it.
+    bare = str.strip if failure.ours else str.rstrip
+    first, *evidence = (bare(line) for line in failure.error.strip().splitlines() or [""])
+    if failure.where:
+        evidence.insert(0, f"at {failure.where}")
+    cause, stop, fix = first.partition(". ") if failure.ours else (first, "", "")
+    return (cause + stop).rstrip(), fix, evidence
 
 
 def _cut(text: str) -> str:

@@ -21,6 +21,7 @@ __all__ = ["Failure", "explain"]
 EVENTS = GVR("", "v1", "events")
 NODES = GVR("", "v1", "nodes")
 _LINES = 5
+_LOGGERS = ("podbay.", "airflow.")
 _LONGEST = 1000
 
 
@@ -33,11 +34,13 @@ class Failure:
     """NAMESPACE/NAME; empty for a task without one."""
     diagnosis: Diagnosis | None
     error: str
-    """The exception that Airflow noted."""
+    """What stopped the task, in a sentence of ours or as the exception that Airflow noted; further lines are evidence."""
+    ours: bool
+    """Whether that is a sentence of ours: the first one says what is wrong, the next what to do."""
     where: str
     """The innermost line of the user's own files in it: `FILE:LINE in FUNCTION`."""
     lines: tuple[LogLine, ...]
-    """The end of what its container printed; of its log, where that and a diagnosis are missing."""
+    """The end of what its container printed; of a task without a pod, of what its own code printed and logged."""
     files: tuple[Path, ...]
 
 
@@ -51,17 +54,18 @@ async def explain(
     raised = next((line for line in reversed(lines) if line.error), None)
     told = next((line for line in reversed(lines) if line.level == "error" and _is_ours(line)), None)
     diagnosis = await _diagnose(row, pod, client) if pod is not None else None
-    printed = _printed(lines, pod) if pod is not None else []
-    said = printed if printed or diagnosis is not None else [line for line in lines if not line.error]
-    # One sentence of ours says more than the exception that it follows from.
-    error = told.text if told is not None else raised.error if raised is not None else ""
+    printed = _printed(lines, pod) if pod is not None else [line for line in lines if _is_users(line)]
+    # One sentence of ours says more than the exception that it follows from; a process that was ended has neither.
+    last = next((line.text for line in reversed(lines) if line.level in ("error", "critical")), "")
+    error = told.text if told is not None else raised.error if raised is not None else last
     return Failure(
         row=row,
         pod=f"{namespace_of(pod)}/{name_of(pod)}" if pod is not None else "",
         diagnosis=diagnosis,
         error=_brief(error, pod is not None and told is None),
+        ours=told is not None,
         where=_innermost(raised.frames, dags) if raised is not None else "",
-        lines=tuple(line for line in said[-_LINES:] if line is not told),
+        lines=tuple(printed[-_LINES:]),
         files=tuple(files),
     )
 
@@ -69,6 +73,16 @@ async def explain(
 def _is_ours(line: LogLine) -> bool:
     """Also on a worker, where operators speak as Airflow's logger for them."""
     return line.logger.startswith(("podbay.", "airflow.task.operators.podbay."))
+
+
+def _is_users(line: LogLine) -> bool:
+    """Neither ours nor Airflow's: a task whose pod was never made has only such lines, its manifest among them."""
+    return (
+        bool(line.logger)
+        and not line.error
+        and not line.logger.startswith(_LOGGERS)
+        and line.logger != "task"
+    )
 
 
 def _printed(lines: Sequence[LogLine], pod: Object) -> list[LogLine]:

@@ -84,6 +84,8 @@ def _parse(line: bytes) -> LogLine | None:
     if not isinstance(event, dict):
         return None
     text = str(event.get("event") or "")
+    if event.get("exit_code") is not None:
+        text += f" with exit code {event['exit_code']}"
     logger = str(event.get("logger") or "")
     begins = text.startswith("trigger ") and text.endswith(" starting")
     if begins or text.startswith(_QUIET) or text in _QUIET_TEXTS or logger.startswith(_QUIET_LOGGERS):
