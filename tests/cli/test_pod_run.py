@@ -26,6 +26,8 @@ script:
   rules:
     - match: {name: "unpullable*"}
       containers: {"*": [{wait: [{reason: InvalidImageName, message: "invalid reference format", for: forever}]}]}
+    - match: {name: "odd*"}
+      containers: {"*": [{wait: [{reason: CreateContainerError, message: "words nobody knows", for: forever}]}]}
     - containers: {"*": [{run: 0, log: ["done"]}]}
 """
 STAYS = ("sh", "-c", "trap 'echo bye; exit 3' TERM; echo begun; while :; do sleep 0.1; done")
@@ -245,6 +247,20 @@ def test_what_cannot_heal_fails_at_once(played: Shell) -> None:
     assert ran.out == ""
     assert ran.err.splitlines()[-1].startswith("error: ")
     assert pods(played) == []
+
+
+def test_evidence_that_is_to_be_read_is_shown(played: Shell) -> None:
+    """The pod is deleted by then, and nobody could read it anywhere else."""
+    ran = played("pod", "run", "odd", "--start-timeout", "1", code=1)
+    last = [line for line in ran.err.splitlines() if line.startswith(("error: ", "  "))]
+    assert "ead the evidence" in last[0]
+    assert any("words nobody knows" in line for line in last[1:])
+
+
+def test_advice_names_options(played: Shell) -> None:
+    ran = played("pod", "run", "big", "--cpu", "900", "--schedule-timeout", "1", code=1)
+    assert "Lower --cpu to less than 8" in ran.err
+    assert "`resources" not in ran.err
 
 
 def test_waiting_for_a_node_is_shown_and_ends(played: Shell) -> None:

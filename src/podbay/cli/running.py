@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from podbay.cli.log_writer import LogWriter
+from podbay.cli.option_words import in_options
 from podbay.cli.output import EXIT_INTERRUPTED, print_json, run
 from podbay.cli.pod_request import pod_request
 from podbay.cli.pod_words import PodWords, Result
@@ -238,7 +239,9 @@ class _Terminal(Driver):
             sys.stdout.buffer.write(outcome.result.rstrip(b"\n") + b"\n")
             sys.stdout.buffer.flush()
         if not outcome.ok:
-            self._progress.say(f"error: {outcome.message}")
+            self._progress.say(f"error: {in_options(outcome.message)}")
+            for line in _evidence(outcome):
+                self._progress.say(f"  {line}")
         elif outcome.result is None and self._wanted.words.result is not Result.none:
             self._progress.say("note: the task wrote no result")
         return self._code(outcome)
@@ -249,3 +252,9 @@ class _Terminal(Driver):
         if outcome.kind in ("succeeded", "failed", "oom_killed") and outcome.exit_code is not None:
             return outcome.exit_code if 0 <= outcome.exit_code < 256 else 1
         return 1
+
+
+def _evidence(outcome: Outcome) -> Sequence[str]:
+    """What the fix says to read: the pod that could tell it is mostly gone by now."""
+    found = outcome.diagnosis
+    return found.evidence if found is not None and "evidence" in found.fix else ()

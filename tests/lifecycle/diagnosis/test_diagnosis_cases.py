@@ -67,3 +67,15 @@ def test_a_refusal_of_the_create_says_nothing_of_a_pod_that_exists() -> None:
     )
     created = {"waiting": {"base": ["ContainerCreating"]}, "error": [403, "Forbidden", quota]}
     assert diagnose(facts_of(created)) is None
+
+
+def test_evidence_keeps_the_end_of_a_long_message_where_the_reason_stands() -> None:
+    message = f"failed to create task: {'x' * 400}: the reason"
+    found = diagnose(
+        facts_of({"status": {"phase": "Failed"}, "ended": {"base": [128, "StartError", message]}})
+    )
+    assert found is not None
+    said = found.evidence[1]
+    assert said.startswith("the runtime says: failed to create task: xxx")
+    assert said.endswith("xxx: the reason")
+    assert len(said) <= 300

@@ -11,7 +11,12 @@ from typing import Any
 from podbay.lifecycle.diagnosis.reading import as_list, as_map
 from podbay.objects.quantity import Quantity
 
-__all__ = ["largest", "quantity", "requested"]
+__all__ = ["largest", "quantity", "readable", "requested"]
+
+_BYTES = ("memory", "ephemeral-storage", "hugepages-")
+_UNITS = ((2**40, "Ti"), (2**30, "Gi"), (2**20, "Mi"))
+_LONG = 6
+"""Characters of a quantity that nobody reads at a glance: nodes tell their memory in Ki."""
 
 
 def quantity(value: Any) -> Quantity | None:
@@ -61,3 +66,15 @@ def largest(nodes: Iterable[Mapping[str, Any]], resource: str) -> Quantity | Non
             return None
         most = found if most is None else max(most, found)
     return most
+
+
+def readable(resource: str, amount: Quantity) -> str:
+    """The amount as a person reads it; sizes that were written too finely lose what is below a tenth of their unit."""
+    text = str(amount)
+    if not resource.startswith(_BYTES) or len(text) <= _LONG:
+        return text
+    for size, unit in _UNITS:
+        if amount.value() >= size:
+            tenths = amount.value() * 10 // size
+            return f"{tenths // 10}.{tenths % 10}{unit}".replace(".0", "")
+    return text

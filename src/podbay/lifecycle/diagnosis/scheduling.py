@@ -14,7 +14,7 @@ from typing import Any, Final
 from podbay.lifecycle.diagnosis.category import Category
 from podbay.lifecycle.diagnosis.model import Diagnosis
 from podbay.lifecycle.diagnosis.reading import as_list, as_map, as_text
-from podbay.lifecycle.diagnosis.room import largest, requested
+from podbay.lifecycle.diagnosis.room import largest, readable, requested
 from podbay.lifecycle.diagnosis.sight import Sight, Told
 from podbay.lifecycle.diagnosis.volumes import CLAIM_MISSING
 
@@ -251,12 +251,14 @@ def _absolute(sight: Sight, text: str) -> Iterator[tuple[Category, str, str]]:
 def _rooms(sight: Sight, text: str) -> Iterator[tuple[Category, str, str]]:
     for count, resource in _INSUFFICIENT.findall(text):
         asked, most = requested(sight.pod, resource), largest(sight.nodes, resource)
-        asks = f" (it asks for {asked})" if not asked.is_zero else ""
+        wanted = readable(resource, asked)
+        asks = f" (it asks for {wanted})" if not asked.is_zero else ""
         if most is not None and asked > most:
-            words = f"it asks for {asked} of {resource}, and the largest node has {most}"
-            fix = f"Lower `resources.requests` of {resource} to less than {most}, or add larger nodes."
+            there = readable(resource, most)
+            words = f"it asks for {wanted} of {resource}, and the largest node has {there}"
+            fix = f"Lower `resources.requests` of {resource} to less than {there}, or add larger nodes."
             if most.is_zero:
-                words = f"it asks for {asked} of {resource}, which no node has"
+                words = f"it asks for {wanted} of {resource}, which no node has"
                 fix = f"Add nodes that have {resource}, or do not ask for it."
             yield TOO_BIG, words, fix
             continue

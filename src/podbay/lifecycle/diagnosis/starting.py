@@ -6,14 +6,16 @@ pkg/kubelet/kuberuntime (CreateContainerError, RunContainerError, StartError 128
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from podbay.lifecycle.diagnosis import image_rules
 from podbay.lifecycle.diagnosis.category import Category, Rule, first_rule, rule
 from podbay.lifecycle.diagnosis.images import architecture_line
 from podbay.lifecycle.diagnosis.model import Diagnosis
+from podbay.lifecycle.diagnosis.room import quantity
 from podbay.lifecycle.diagnosis.sight import Seen, Sight
+from podbay.objects.quantity import Quantity
 
 __all__ = ["CATEGORIES", "NOT_EXECUTABLE", "NOT_FOUND", "START_REASONS", "find_starting"]
 
@@ -134,6 +136,10 @@ _WAITING: Final = frozenset(
     {"CreateContainerError", "RunContainerError", "PreCreateHookError", "PreStartHookError"}
 )
 
+_NO_MEMORY: Final = "cannot allocate memory"
+_START_NEEDS: Final = Quantity.from_value(4 * 2**20)
+"""Bytes below which a container's own start is what finds no memory; above it, the node."""
+_UNIT_FORGOTTEN: Final = Quantity.from_value(2**20)
 _WHO: Final = "container {container} of {pod}"
 _RULES: Final[tuple[Rule, ...]] = (
     rule(
@@ -266,9 +272,27 @@ def _with_directory(seen: Seen, text: str) -> str:
     return text
 
 
+def _no_memory(seen: Seen, texts: Sequence[str]) -> list[str]:
+    """What the runtime leaves out when it cannot even make the container's cgroup: that its limit is to blame."""
+    limit = quantity(seen.limit("memory"))
+    if limit is None or limit >= _START_NEEDS or not any(_NO_MEMORY in each.lower() for each in texts):
+        return []
+    return ["memory limit too low"]
+
+
+def _memory(seen: Seen) -> tuple[str, str]:
+    """The memory limit in words, and what to do when its unit was forgotten."""
+    limit = seen.limit("memory")
+    found = quantity(limit)
+    if found is None or not limit.isdecimal() or found >= _UNIT_FORGOTTEN:
+        return limit or "unknown size", ""
+    fix = f"Write a unit: `resources.limits.memory` {limit}Mi; without one it counts bytes."
+    return f"{limit} bytes", fix
+
+
 def _start(sight: Sight, seen: Seen, text: str) -> Diagnosis:
     events = [told.message for told in sight.told("Failed", container=seen.name)[:3]]
-    found = first_rule(_RULES, [text, *events])
+    found = first_rule(_RULES, [*_no_memory(seen, [text, *events]), text, *events])
     evidence = [
         seen.line(),
         f"the runtime says: {text}" if text else "",
@@ -280,15 +304,18 @@ def _start(sight: Sight, seen: Seen, text: str) -> Diagnosis:
     which, match = found
     groups = match.groupdict()
     path = groups.get("path") or groups.get("target")
+    memory, unit = _memory(seen)
     names = {
         "container": seen.name,
         "pod": sight.name,
         "image": seen.image,
-        "memory": seen.limit("memory") or "unknown size",
+        "memory": memory,
         "directory": seen.spec.get("workingDir") or "of the image",
         "at": f"at {path}" if path else "",
     }
     cause, fix = which.told(match, names)
+    if which.category is MEMORY:
+        fix = unit
     if which.category is image_rules.ARCHITECTURE:
         evidence.append(architecture_line(sight))
     cause = cause[:1].upper() + cause[1:]

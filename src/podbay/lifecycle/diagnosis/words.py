@@ -14,6 +14,8 @@ __all__ = ["cleaner", "env_values", "host_of", "polish", "tag_of"]
 
 _MASK: Final = "***"
 _LINE_MAX: Final = 300
+_TAIL: Final = 150
+"""Of a text that is cut: parts wrap each other's words, so the reason stands at the end."""
 _CAUSE_MAX: Final = 500
 _EVIDENCE_MAX: Final = 6
 _VALUE_MIN: Final = 4
@@ -76,7 +78,7 @@ def cleaner(hidden: Iterable[str]) -> Callable[[str], str]:
 
 
 def polish(diagnosis: Diagnosis, clean: Callable[[str], str]) -> Diagnosis:
-    """The diagnosis as it may be shown: everything cleaned and cut, no line of evidence twice."""
+    """The diagnosis as it may be shown: everything cleaned and shortened in its middle, no line of evidence twice."""
     lines = dict.fromkeys(_cut(clean(line), _LINE_MAX) for line in diagnosis.evidence)
     return replace(
         diagnosis,
@@ -88,7 +90,9 @@ def polish(diagnosis: Diagnosis, clean: Callable[[str], str]) -> Diagnosis:
 
 
 def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit - _TAIL - 1].rstrip()}…{text[-_TAIL:].lstrip()}"
 
 
 def host_of(image: str) -> str:
