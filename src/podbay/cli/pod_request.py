@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from podbay.cli.pod_checks import check_count, check_name, check_quantity
 from podbay.cli.pod_words import PodWords, Pull
 from podbay.errors import InvalidInputError
 from podbay.pods.request import UNSET, PodRequest, SidecarOptions
@@ -47,6 +48,8 @@ def pod_request(
     """What is asked for. name_suffix goes after a name that is made here. Raises InvalidInputError naming the option."""
     if words.image is None and words.template is None:
         raise InvalidInputError("an image is missing: podbay pod run IMAGE [-- COMMAND...]")
+    if words.name is not None:
+        check_name(words.name)
     volumes, mounts = _volumes(words.mount or ())
     resources = _resources(words)
     env, env_from, files = _variables(words, environ)
@@ -178,11 +181,15 @@ def _resources(words: PodWords) -> dict[str, dict[str, str]]:
         if not request and not limit:
             raise InvalidInputError(f"--{name} {word}: write REQUEST or REQUEST:LIMIT")
         if request:
+            check_quantity(name, word, request, is_limit=not limit and not colon)
             requests[name] = request
+        if limit:
+            check_quantity(name, word, limit, is_limit=True)
         if limit or not colon:
             limits[name] = limit or request
     if words.gpu is not None:
         resource, equals, count = words.gpu.rpartition("=")
+        check_count(words.gpu, count)
         # Devices are never overcommitted: the request is the limit.
         limits[resource if equals else GPU] = count
     return {key: value for key, value in (("requests", requests), ("limits", limits)) if value}
