@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 from airflow_api import AirflowApi
 from airflow_home import AirflowHome
 from patience import PATIENCE
 
 from podbay.aio.clock import SystemClock
+from podbay.healer.airflow_api import AirflowApi as HealersApi
 from podbay.healer.airflow_api import AirflowLogin
+from podbay.healer.decide import Questions
 from podbay.healer.process import reconciler_of
 from podbay.healer.reconciler import Round
 from podbay.healer.rules import Rules
+from podbay.healer.world import TaskKey
 from podbay.kube.kubeconfig import load_kubeconfig
 from podbay.kube.lease import DeskOptions, LeaseDesk
 from podbay.pods.build import build_pod
@@ -65,3 +69,23 @@ def test_the_log_and_the_note_of_a_task_say_what_became_of_its_pod(
     assert told in log, log
     assert told in run.fields("ended")["note"]
     assert run.fields("ended")["state"] == "success"
+
+
+async def ask(home: AirflowHome, key: TaskKey) -> None:
+    task = (key.dag_id, key.task_id)
+    async with HealersApi(AirflowLogin(url=home.url), SystemClock()) as api:
+        wanted = Questions(frozenset(), 3600.0, frozenset({task, (key.dag_id, "nowhere"), ("nowhere", "t")}))
+        found = await api.answer(lambda _: wanted)
+        assert found.complete, found.trouble
+        assert found.retries == {task: 3}
+        assert found.tasks[key].is_finished
+        assert key in [each.key for each in await api.changed_since(found.now - timedelta(hours=1))]
+        assert await api.changed_since(found.now + timedelta(hours=1)) == []
+
+
+def test_airflow_tells_what_is_new_and_how_many_retries_a_task_has(
+    airflow: AirflowApi, airflow_home: AirflowHome
+) -> None:
+    run = airflow.trigger("healer_tells")
+    assert run.task("ended").state == "success"
+    asyncio.run(ask(airflow_home, TaskKey(run.dag_id, run.run_id, "ended")))

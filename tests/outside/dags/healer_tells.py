@@ -11,6 +11,7 @@ from podbay import KubernetesPodOperator
 with DAG("healer_tells", schedule=None, start_date=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)):
     KubernetesPodOperator(
         task_id="ended",
+        retries=3,
         namespace="scripted",
         image="example.com/task:1",
         node_selector={"podbay.dev/scripted": "true"},
