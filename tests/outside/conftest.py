@@ -61,8 +61,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE):
             item.add_marker(pytest.mark.slow)
-            # The first test waits for Airflow to start, which a busy machine takes minutes for.
-            item.add_marker(pytest.mark.timeout(900))
+            if item.path.parent == HERE:
+                # The first test waits for Airflow to start, which a busy machine takes minutes for. Suites of their own
+                # say how long they may take.
+                item.add_marker(pytest.mark.timeout(900))
 
 
 @pytest.fixture(autouse=True)
