@@ -361,7 +361,7 @@ class _TaskDriver(Driver):
     async def _push_checkpoint(self, checkpoint: Checkpoint) -> None:
         key = self._run.job.key
         # What it counts as told must have been told, should this process end now.
-        await self._run.log.written()
+        await self._run.log.passed_on()
         checkpoint = replace(checkpoint, moved=self._run.place.moved)
         kept: dict[str, Any] = {"try": key.try_number, "state": checkpoint.to_json(), **self._run.job.told}
         if checkpoint.outcome is not None:

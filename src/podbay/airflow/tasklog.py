@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from podbay.airflow.logthread import LogThread
+from podbay.airflow.logrelay import LogRelay
 from podbay.kube.logs import LogBatch
 from podbay.kube.severity import severity_of
 from podbay.lifecycle.outcome import Outcome
@@ -93,20 +93,20 @@ class TaskLog:
         formatter: Callable[[str, str], str] | None = None,
         budget: RecordBudget | None = None,
         clock: Callable[[], float] = time.monotonic,
-        thread: LogThread | None = None,
+        relay: LogRelay | None = None,
     ) -> None:
-        """thread: what `write` leaves the records to, if anything."""
+        """relay: what passes on what is written, in a triggerer."""
         self._write = write
-        self._thread = thread
+        self._relay = relay
         self._prefix = prefix
         self._formatter = formatter
         self._budget = budget
         self._clock = clock
 
-    async def written(self) -> None:
-        """Wait until all that was said is written. Raises TimeoutError."""
-        if self._thread is not None:
-            await self._thread.written()
+    async def passed_on(self) -> None:
+        """Wait until Airflow has all that was said. Raises TimeoutError."""
+        if self._relay is not None:
+            await self._relay.passed_on()
 
     def info(self, text: str) -> None:
         self._write(logging.INFO, text)
@@ -126,8 +126,8 @@ class TaskLog:
 
     async def lines(self, batch: LogBatch) -> None:
         """A container's lines, in order."""
-        if self._thread is not None:
-            await self._thread.room()
+        if self._relay is not None:
+            await self._relay.room()
         lines = [(self._level(line.text), self._shown(batch.container, line.text)) for line in batch.lines]
         if self._budget is None or self._budget.take(len(lines), self._clock()):
             for level, text in lines:

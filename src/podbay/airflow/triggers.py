@@ -23,7 +23,7 @@ from airflow.triggers.base import (
 )
 
 from podbay.airflow.carried import Carried
-from podbay.airflow.logthread import TriggerLog
+from podbay.airflow.logrelay import log_relay
 from podbay.errors import InvalidInputError, PodbayError
 
 if TYPE_CHECKING:
@@ -52,32 +52,27 @@ class PodTrigger(BaseTrigger):
         self._arguments = arguments
         self._work: TriggerWork | None = None
         self._ended = False
-        self._written_by_thread: TriggerLog | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         return TRIGGER, self._arguments
 
-    @property
-    def log(self) -> TriggerLog:
-        """The task's, which must not stop the triggerer."""
-        if self._written_by_thread is None:
-            self._written_by_thread = TriggerLog(super().log)
-        return self._written_by_thread
-
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event, whatever happens: an exception or no event would cost a worker to fail the task (T8)."""
         began = time.monotonic()
+        log_relay()
         event = await self._event()
         if self._is_halved(event):
             await asyncio.sleep(HELD_SECONDS - (time.monotonic() - began))
         self._ended = True
-        await self._written()
+        await self._passed_on()
         yield event
 
-    async def _written(self) -> None:
+    async def _passed_on(self) -> None:
         """Airflow closes the task's log with its event."""
-        with contextlib.suppress(TimeoutError):
-            await self.log.thread.written()
+        relay = log_relay()
+        if relay is not None:
+            with contextlib.suppress(TimeoutError):
+                await relay.passed_on()
 
     async def _event(self) -> TriggerEvent:
         try:
@@ -134,7 +129,7 @@ class PodTrigger(BaseTrigger):
             self.log.info("The pod is left alone (on_kill_action=keep_pod).")
         else:
             await self._work.killed()
-        await self._written()
+        await self._passed_on()
 
     async def cleanup(self) -> None:
         """Also called when the triggerer stops, and the task goes on elsewhere; only a task whose time is up has ended."""
@@ -142,7 +137,7 @@ class PodTrigger(BaseTrigger):
         if self._ended or deadline is None or datetime.now(UTC) < deadline:
             return
         await self._give_up()
-        await self._written()
+        await self._passed_on()
 
 
 def _import_work() -> Any:

@@ -7,6 +7,7 @@ records. Each triggerer process has one event loop, so none of it needs a lock.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from podbay.airflow.ending import TaskEnd
 from podbay.airflow.enforcing import current_deployment
 from podbay.airflow.keeping import former_of, former_of_kept, wants_memory
 from podbay.airflow.limits import Limiter
-from podbay.airflow.logthread import TriggerLog
+from podbay.airflow.logrelay import log_relay
 from podbay.airflow.mutation import pod_mutation
 from podbay.airflow.ownership import delete_own_pods
 from podbay.airflow.portable import plain, revive
@@ -82,7 +83,7 @@ class TriggerWork:
         ti: Any,
         *,
         owner: str,
-        log: TriggerLog,
+        log: logging.Logger,
         timeout_after: datetime | None,
     ) -> None:
         self.carried = carried
@@ -93,7 +94,7 @@ class TriggerWork:
         self._timeout_after = timeout_after
         self._shared = _shared()
         prefix = carried.parameters.get("container_name_log_prefix_enabled", True)
-        self.log = TaskLog(log.log, prefix=bool(prefix), budget=self._shared.budget, thread=log.thread)
+        self.log = TaskLog(log.log, prefix=bool(prefix), budget=self._shared.budget, relay=log_relay())
 
     @property
     def keeps_killed(self) -> bool:

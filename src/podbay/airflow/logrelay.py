@@ -1,0 +1,152 @@
+"""A triggerer's log is passed on by a thread, so that nobody who writes to it ever waits.
+
+Airflow's process of triggers writes its records into a socket that its supervisor reads, and waits while that is full. The
+supervisor in turn waits for that process to take what it sends, which is much: a whole DAG for each task that starts in the
+triggerer. If both wait at once, the triggerer stands still for ever, alive and without a word; and while the supervisor is
+merely busy, no task of the triggerer goes on. Here a thread reads what is written and keeps it until the supervisor comes.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import atexit
+import contextlib
+import fcntl
+import os
+import selectors
+import socket
+import stat
+import sys
+import termios
+import threading
+import time
+from collections import deque
+from typing import Any, Final
+
+__all__ = ["LogRelay", "log_relay"]
+
+MOST_BYTES: Final = 8 << 20
+"""That wait for the supervisor; beyond them the lines of pods wait in the cluster."""
+PATIENCE_SECONDS: Final = 60.0
+"""For a supervisor that reads nothing; Airflow gives it up after half of that."""
+EXIT_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 0.01
+_CHUNK: Final = 256 << 10
+
+
+class LogRelay:
+    """Stands between the writers of a file descriptor and the socket that it was."""
+
+    def __init__(self, descriptor: int, *, most: int = MOST_BYTES) -> None:
+        self._most = most
+        self._target = socket.socket(fileno=os.dup(descriptor))
+        self._target.setblocking(False)
+        self._source, writers = socket.socketpair()
+        with writers:
+            os.dup2(writers.fileno(), descriptor, inheritable=False)
+        self._source.setblocking(False)
+        self._kept: deque[bytes] = deque()
+        self._lock = threading.Lock()
+        self._received = self._sent = 0
+        self._over = False
+        self._thread = threading.Thread(target=self._live, name="podbay-log", daemon=True)
+        self._thread.start()
+        atexit.register(self._end)
+
+    def _live(self) -> None:
+        with self._target, selectors.DefaultSelector() as selector:
+            selector.register(self._source, selectors.EVENT_READ)
+            waits = False
+            while self._kept or not self._over:
+                if waits != bool(self._kept):
+                    waits = not waits
+                    if waits:
+                        selector.register(self._target, selectors.EVENT_WRITE)
+                    else:
+                        selector.unregister(self._target)
+                ready = {key.fileobj for key, _ in selector.select()}
+                if self._source in ready:
+                    self._take(selector)
+                if self._target in ready:
+                    self._give()
+
+    def _take(self, selector: selectors.BaseSelector) -> None:
+        with self._lock:
+            found = self._source.recv(_CHUNK)
+            self._received += len(found)
+            if found:
+                self._kept.append(found)
+            else:
+                # Nobody can write any more.
+                self._over = True
+                selector.unregister(self._source)
+                self._source.close()
+
+    def _give(self) -> None:
+        while self._kept:
+            found = self._kept[0]
+            try:
+                count = self._target.send(found)
+            except BlockingIOError:
+                return
+            except OSError:
+                # Nobody reads any more. Airflow notices by itself; those who write must not wait.
+                count = len(found)
+            self._sent += count
+            if count == len(found):
+                self._kept.popleft()
+            else:
+                self._kept[0] = found[count:]
+
+    def _written(self) -> int:
+        """Bytes, so far, by anybody."""
+        with self._lock:
+            if self._over:
+                return self._received
+            waiting = array.array("i", [0])
+            fcntl.ioctl(self._source.fileno(), termios.FIONREAD, waiting)
+            return self._received + waiting[0]
+
+    async def passed_on(self) -> None:
+        """Wait until the supervisor's socket has all that was written so far. Raises TimeoutError."""
+        goal = self._written()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while self._sent < goal:  # noqa: ASYNC110 - the thread knows no event loop
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def room(self) -> None:
+        """Wait as long as too much is kept."""
+        while self._written() - self._sent > self._most:  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _end(self) -> None:
+        goal, deadline = self._written(), time.monotonic() + EXIT_SECONDS
+        with contextlib.suppress(OSError):
+            while self._sent < goal and time.monotonic() < deadline:
+                time.sleep(LOOK_SECONDS)
+
+
+_relay: LogRelay | None = None
+
+
+def log_relay() -> LogRelay | None:
+    """Of Airflow's process of triggers; none elsewhere, where nobody may stand still for a log."""
+    global _relay  # noqa: PLW0603 - as the log itself
+    if _relay is None:
+        descriptor = _descriptor()
+        if descriptor is not None:
+            _relay = LogRelay(descriptor)
+    return _relay
+
+
+def _descriptor() -> int | None:
+    runner = sys.modules.get("airflow.sdk.execution_time.task_runner")
+    if type(getattr(runner, "SUPERVISOR_COMMS", None)).__name__ != "TriggerCommsDecoder":
+        return None
+    factory: Any = sys.modules["structlog"].get_config()["logger_factory"]
+    try:
+        found: int = factory.io.fileno()
+        return found if stat.S_ISSOCK(os.fstat(found).st_mode) else None
+    except (AttributeError, OSError, ValueError):
+        return None
