@@ -90,7 +90,11 @@ def test_up_and_down(podbay: Programs) -> None:
 
 
 def test_its_healer_knows_pods_and_airflow(podbay: Programs) -> None:
-    started = podbay("up", "--dags", str(RUNS), "-o", "json").json()
+    # Of a shell that has been made one of another Airflow, on the same cluster perhaps.
+    podbay.more["AIRFLOW__PODBAY__DEPLOYMENT"] = "production"
+    said = podbay("up", "--dags", str(RUNS), "-o", "json")
+    assert "note: AIRFLOW__PODBAY__DEPLOYMENT of the environment is left out" in said.err
+    started = said.json()
     podbay("cluster", "load", str(busybox().archive(podbay.home / "bb.tar", IMAGE)))
     api = log_in(started["url"], started["user"], started["password"])
     until(lambda: api.has_dag("watched"))

@@ -10,7 +10,7 @@ import pytest
 
 from podbay.airflow.running.connection import airflow_connection, kubeconfig_of
 from podbay.airflow.running.home import AirflowHome
-from podbay.airflow.running.settings import Keys, Wanted, airflow_cfg, environment
+from podbay.airflow.running.settings import Keys, Wanted, airflow_cfg, environment, name_left_out
 from podbay.airflow.running.supervision import LAST_SECONDS, Supervision
 from podbay.airflow.running.tasklog import last_lines, log_files
 from podbay.airflow.running.tracebacks import shorten
@@ -137,7 +137,8 @@ def wanted(**changes: object) -> Wanted:
 @pytest.mark.parametrize("lasting", [True, False])
 def test_airflow_cfg_reads_back(lasting: bool) -> None:
     found = configparser.ConfigParser()
-    found.read_string(airflow_cfg(wanted(lasting=lasting)))
+    found.read_string(airflow_cfg(wanted(lasting=lasting, deployment="own-1")))
+    assert found["podbay"]["deployment"] == "own-1"
     assert found["core"]["dags_folder"] == "/100% mine"
     assert found["database"]["sql_alchemy_conn"] == "postgresql://u:p%40ss@db/x"
     assert found["api"]["host"] == "127.0.0.1"
@@ -174,6 +175,22 @@ def test_the_users_own_airflow_is_left_alone() -> None:
     extra = json.loads(found["AIRFLOW_CONN_KUBERNETES_DEFAULT"])["extra"]
     assert extra == {"kube_config_path": "/h/kubeconfig", "namespace": "team"}
     assert airflow_connection(Path("/h/kubeconfig"), "team") == found["AIRFLOW_CONN_KUBERNETES_DEFAULT"]
+
+
+def test_another_airflow_s_name_does_not_come_along() -> None:
+    """Its healer would end this one's pods, and this one's healer its."""
+    mine = {
+        "AIRFLOW__PODBAY__DEPLOYMENT": "production",
+        "AIRFLOW__PODBAY__DEPLOYMENT_CMD": "echo production",
+        "AIRFLOW__PODBAY__DEPLOYMENT_SECRET": "production",
+        "AIRFLOW__PODBAY__POD_URL": "kept",
+    }
+    found = environment(Path("/h"), Path("/h/kubeconfig"), "team", mine)
+    assert found["AIRFLOW__PODBAY__POD_URL"] == "kept"
+    assert "production" not in str(found)
+    said = name_left_out(mine)
+    assert said.startswith("note: AIRFLOW__PODBAY__DEPLOYMENT and AIRFLOW__PODBAY__DEPLOYMENT_CMD and ")
+    assert name_left_out({"AIRFLOW__PODBAY__POD_URL": "kept"}) == ""
 
 
 PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import traceback
 from collections.abc import Callable
@@ -143,6 +144,7 @@ async def _run(
     request: RunRequest, version: str, target: _Target, *, quiet: bool
 ) -> tuple[RunSession, Report]:
     from podbay.airflow.running.session import RunSession
+    from podbay.airflow.running.settings import name_left_out
     from podbay.cli.run_view import show_while
 
     try:
@@ -151,6 +153,8 @@ async def _run(
             view.note(
                 f"Airflow {version} is starting" + (", and the embedded cluster" if target.starts else "")
             )
+            if told := name_left_out(os.environ):
+                view.note(told)
             session = RunSession(request, version=version, namespace=namespace, listener=view)
             view.attach(session.picture, session.home.logs)
             _on_signals(lambda: _interrupt(session, view.note))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -47,6 +48,7 @@ def up(
         from podbay.airflow.running import stack
         from podbay.airflow.running.cluster_use import embedded_home
         from podbay.airflow.running.requirement import require_airflow
+        from podbay.airflow.running.settings import name_left_out
 
         if show_status:
             _show_status(stack.status(), output)
@@ -63,6 +65,8 @@ def up(
             )
             if not stack.status():
                 config = asyncio.run(follow(config, followed, lambda text: say.print(text, markup=False)))
+                if told := name_left_out(os.environ):
+                    say.print(told, markup=False)
                 say.print(f"Airflow {version} is starting.")
             facts = asyncio.run(stack.start(request, config, version=version))
         except BaseException:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import secrets
 import shutil
 import socket
 import time
@@ -133,6 +134,7 @@ class RunSession:
             database=self._database(),
             port=free_port(),
             keys=new_keys(),
+            deployment=f"run-{secrets.token_hex(3)}",
             lasting=False,
         )
         home.write("airflow.cfg", airflow_cfg(wanted))

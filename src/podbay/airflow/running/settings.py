@@ -13,7 +13,7 @@ import orjson
 
 from podbay.airflow.running.connection import airflow_connection
 
-__all__ = ["BUNDLE", "HEALER", "Keys", "Wanted", "airflow_cfg", "environment"]
+__all__ = ["BUNDLE", "HEALER", "Keys", "Wanted", "airflow_cfg", "environment", "name_left_out"]
 
 BUNDLE = "podbay"
 """Name of the one DAG bundle."""
@@ -23,6 +23,9 @@ SLOTS = 16
 """Worker processes of LocalExecutor: forked from one parent, so an idle one costs 5 MB (airflow.md 6)."""
 _KEPT = ("AIRFLOW_CONN_", "AIRFLOW_VAR_", "AIRFLOW__SECRETS__", "AIRFLOW__PODBAY__", "AIRFLOW__KUBERNETES__")
 """What of the user's own Airflow settings goes along: what tasks are given, not how Airflow is run."""
+_NAMES = tuple(f"AIRFLOW__PODBAY__DEPLOYMENT{way}" for way in ("", "_CMD", "_SECRET"))
+"""But not another Airflow's name, in each way that Airflow reads it. On the same cluster this one's pods would have no owner
+for the other's healer, nor the other's for this one's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ class Wanted:
     port: int
     keys: Keys
     deployment: str = ""
-    """Its name in Podbay's own options; empty for the default."""
+    """Its name in Podbay's own options, which no other Airflow has; empty for the default."""
     lasting: bool
     """For `podbay up`: schedules count, files are looked at again. Else for one run."""
 
@@ -109,6 +112,7 @@ def _shared(wanted: Wanted) -> dict[str, dict[str, str]]:
             "execution_api_retry_wait_max": "3",
         },
         "usage_data_collection": {"enabled": "False"},
+        "podbay": {"deployment": wanted.deployment} if wanted.deployment else {},
     }
 
 
@@ -127,8 +131,6 @@ def _lasting(wanted: Wanted) -> dict[str, dict[str, str]]:
             "simple_auth_manager_passwords_file": str(wanted.directory / "passwords.json"),
         },
         "dag_processor": {"refresh_interval": "10", "min_file_process_interval": "10"},
-        # A name of its own, so that the healer may end its pods; one in the environment comes first.
-        "podbay": {"deployment": wanted.deployment} if wanted.deployment else {},
     }
 
 
@@ -137,6 +139,7 @@ def environment(
 ) -> dict[str, str]:
     """The environment of all its processes: the user's, without his settings for another Airflow."""
     kept = {k: v for k, v in environ.items() if not k.startswith("AIRFLOW") or k.startswith(_KEPT)}
+    kept = {k: v for k, v in kept.items() if k not in _NAMES}
     return kept | {
         "AIRFLOW_HOME": str(directory),
         "AIRFLOW_CONFIG": str(directory / "airflow.cfg"),
@@ -144,3 +147,14 @@ def environment(
         "KUBECONFIG": str(kubeconfig),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def name_left_out(environ: Mapping[str, str]) -> str:
+    """What to tell whoever has given another Airflow's name; empty when nobody has."""
+    found = [each for each in _NAMES if each in environ]
+    if not found:
+        return ""
+    return (
+        f"note: {' and '.join(found)} of the environment is left out: this Airflow has a name of its own, so that its pods "
+        "are not taken for those of another"
+    )
