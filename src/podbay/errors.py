@@ -115,6 +115,14 @@ class ApiError(PodbayError):
 class InvalidInputError(PodbayError):
     """Input from a person is wrong. The message names the file, option or field path and the fix."""
 
+    def __init__(
+        self, message: str = "", *, subject: str = "", problems: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(message)
+        self.subject = subject
+        self.problems = tuple(problems)
+        """Path and sentence of each, for whoever knows the paths by other names; empty where it is one sentence."""
+
 
 class ConflictError(PodbayError):
     """Something that must be ours is taken: a port, a cluster name, a lock file."""

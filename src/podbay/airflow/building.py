@@ -12,13 +12,13 @@ from podbay.airflow.connection import ClusterChoice
 from podbay.airflow.function import pod_command
 from podbay.airflow.limits import Limit
 from podbay.airflow.loans import loans_of, with_loans
+from podbay.airflow.naming import build_named
 from podbay.airflow.ownership import OWNER_ANNOTATION
-from podbay.airflow.request import Surroundings, main_container_name, pod_request, transport
+from podbay.airflow.request import Surroundings, main_container_name, transport
 from podbay.airflow.settings import Settings
 from podbay.objects.meta import Object, namespace_of
-from podbay.pods.build import build
 from podbay.pods.identity import TaskIdentity, identity_of
-from podbay.pods.request import PodDefaults, PodRequest
+from podbay.pods.request import PodDefaults
 from podbay.pods.result import RESULT_PATH
 from podbay.pods.template import load_template
 
@@ -120,11 +120,11 @@ class Builder:
         """Same number, same manifest. Raises InvalidInputError with every problem."""
         identity = replace(self.identity, incarnation=incarnation)
         if self._defaults is None:
-            self._defaults = self._chosen_defaults(build(self._request(identity), None).pod)
+            self._defaults = self._chosen_defaults(self._built(identity, None))
             given = self._defaults.sidecar.resources
             if self._sidecar.resources is None and given is not None:
                 self._sidecar = replace(self._sidecar, resources=given)
-        pod = build(self._request(identity), self._defaults).pod
+        pod = self._built(identity, self._defaults)
         given = self._job.given
         pod = with_loans(pod, loans_of(given), main_container_name(given), identity)
         if self._job.mutate is not None:
@@ -144,7 +144,7 @@ class Builder:
         self.note = raised.note
         return raised.pod
 
-    def _request(self, identity: TaskIdentity) -> PodRequest:
+    def _built(self, identity: TaskIdentity, defaults: PodDefaults | None) -> Object:
         around = Surroundings(
             identity=identity,
             airflow_version=self._job.airflow_version,
@@ -154,7 +154,7 @@ class Builder:
             sidecar=self._sidecar,
             transport=self._job.settings.result_transport,
         )
-        return pod_request(self._job.given, around)
+        return build_named(self._job.given, around, defaults).pod
 
     def _chosen_defaults(self, pod: Object) -> PodDefaults:
         """The deployment's, by where the pod goes: layers may say so, and rules hold in its own namespace (spec 93)."""

@@ -12,14 +12,14 @@ from datetime import timedelta
 from typing import Any, Final
 
 from podbay.airflow.loans import loan_problems
+from podbay.airflow.naming import build_named
 from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS, parameters_of
 from podbay.airflow.placement import has_templates
 from podbay.airflow.portable import MARK, encode, plain, revive
-from podbay.airflow.request import Surroundings, pod_request, said, skip_codes
+from podbay.airflow.request import Surroundings, said, skip_codes
 from podbay.errors import InvalidInputError
 from podbay.lifecycle.hold import LONGEST
 from podbay.objects.meta import Object
-from podbay.pods.build import build_pod
 from podbay.pods.identity import TaskIdentity
 from podbay.pods.problems import Problem, kind_of, refuse
 
@@ -29,6 +29,7 @@ FINISH_ACTIONS: Final = ("delete_pod", "delete_succeeded_pod", "delete_active_po
 KILL_ACTIONS: Final = ("delete_pod", "keep_pod")
 TRANSPORTS: Final = ("sidecar", "termination_message")
 _SECONDS: Final = ("startup_timeout_seconds", "schedule_timeout_seconds", "termination_grace_period")
+_NAMES: Final = ("name", "namespace", "base_container_name")
 LATER: Final = "rendered-later"
 _DECLARES_VOLUMES: Final = {"volumes", "pod_template_dict", "full_pod_spec"}
 _MOUNTS_VOLUMES: Final = ("volume_mounts", "init_containers")
@@ -80,6 +81,7 @@ def check_values(subject: str, given: Mapping[str, Any], *, fields: Sequence[str
     """Refuse values of parameters that make no pod, and pairs that contradict each other; what is rendered later is left out."""
     known = {name: value for name, value in given.items() if not (name in fields and has_templates(value))}
     problems: list[Problem] = []
+    _check_names(known, problems)
     _check_choices(known, problems)
     _check_numbers(known, problems)
     _check_pairs(given, problems)
@@ -99,6 +101,12 @@ def _check_choices(given: Mapping[str, Any], problems: list[Problem]) -> None:
         if name in given and given[name] not in allowed:
             words = ", ".join(word for word in allowed if word)
             problems.append(Problem(name, f"must be one of {words}"))
+
+
+def _check_names(given: Mapping[str, Any], problems: list[Problem]) -> None:
+    for name in _NAMES:
+        if isinstance(given.get(name), int | float | bytes | list | tuple | dict):
+            problems.append(Problem(name, f"must be a string, not {kind_of(given[name])}"))
 
 
 def _check_numbers(given: Mapping[str, Any], problems: list[Problem]) -> None:
@@ -189,7 +197,7 @@ def known_pod(
 ) -> KnownPod:
     """Build the pod of all that is known now; what is rendered later is left out. `template` is `pod_template_file`, read.
 
-    Raises InvalidInputError by field of the pod.
+    Raises InvalidInputError by parameter.
     """
     known: dict[str, Any] = {}
     later: set[str] = set() if whole else {"*"}
@@ -216,10 +224,8 @@ def known_pod(
         known["random_name_suffix"] = True
         if not known.get("image"):
             known["image"] = LATER
-    pod = build_pod(
-        pod_request(known, Surroundings(identity=identity, template=template, transport=transport))
-    )
-    return KnownPod(pod, frozenset(later))
+    around = Surroundings(identity=identity, template=template, transport=transport)
+    return KnownPod(build_named(known, around).pod, frozenset(later))
 
 
 def _has_references(value: Any) -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from podbay.airflow.naming import build_named
 from podbay.airflow.portable import encode, plain, revive
-from podbay.airflow.request import Surroundings, pod_request
-from podbay.pods.build import build_pod
+from podbay.airflow.request import Surroundings
 from podbay.pods.render import render
 from podbay.pods.template import load_template
 
@@ -25,4 +25,4 @@ def dry_manifest(parameters: Mapping[str, Any], task_id: str) -> str:
     given.setdefault("name", task_id)
     path = given.get("pod_template_file")
     template = load_template(Path(path).read_text(), str(path)) if path else None
-    return render(build_pod(pod_request(given, Surroundings(template=template))))
+    return render(build_named(given, Surroundings(template=template)).pod)

@@ -34,12 +34,21 @@ from podbay.pods.template import template_of
 from podbay.pods.validate import check_pod
 
 __all__ = [
+    "FULL_SPEC",
     "MAIN_CONTAINER_ANNOTATION",
+    "REQUEST",
     "RESULT_ANNOTATION",
+    "TEMPLATE",
     "BuiltPod",
     "build",
     "build_pod",
+    "field_of_request",
 ]
+
+REQUEST: Final = "pod request"
+"""Subject of problems whose paths are fields of PodRequest; all others have paths of the pod."""
+TEMPLATE: Final = "pod template"
+FULL_SPEC: Final = "full pod spec"
 
 MAIN_CONTAINER_ANNOTATION: Final = "podbay.dev/main-container"
 """Which container runs the task: an adopter or the healer has the pod and not the request."""
@@ -104,7 +113,7 @@ def build(request: PodRequest, defaults: PodDefaults | None = None) -> BuiltPod:
     pod = _merged_layers(request, defaults)
     problems: list[Problem] = []
     secrets = read_secrets(request.secrets, problems)
-    refuse("pod request", problems)
+    refuse(REQUEST, problems)
     pod = attach_secrets(pod, request.container_name, secrets)
     size = convert(defaults.resources, "ResourceRequirements", "defaults.resources", problems)
     with_default_size(main_container(pod, request.container_name), size or {})
@@ -112,18 +121,35 @@ def build(request: PodRequest, defaults: PodDefaults | None = None) -> BuiltPod:
     # Before the sidecar comes, which sizes itself by what the others are; and after, for what was wished for it.
     notes = raise_requests(pod) if defaults.raise_requests_to_limits else []
     _add_result_transport(pod, request, defaults, problems)
-    refuse("pod request", problems)
+    refuse(REQUEST, problems)
     notes += raise_requests(pod) if defaults.raise_requests_to_limits else []
     pod = _tidy(pod)
     check_pod(pod)
     return BuiltPod(pod, tuple(notes))
 
 
+def field_of_request(path: str) -> str:
+    """A path of the pod by the field of the request that says what is there: the only layer, of a pod of one container."""
+    places: tuple[tuple[str, Mapping[str, str]], ...] = (
+        ("spec.containers[0].", _CONTAINER_FIELDS),
+        ("spec.", _SPEC_FIELDS),
+        ("metadata.", {**_METADATA_FIELDS, "name": "name", "namespace": "namespace"}),
+    )
+    for prefix, names in places:
+        rest = path.removeprefix(prefix)
+        if rest == path:
+            continue
+        for name, field in names.items():
+            if rest == field or rest.startswith((f"{field}[", f"{field}.")):
+                return name + rest.removeprefix(field)
+    return path
+
+
 def _merged_layers(request: PodRequest, defaults: PodDefaults) -> Object:
     layers = {
         "deployment defaults": defaults.template,
-        "pod template": request.template,
-        "full pod spec": request.full_spec,
+        TEMPLATE: request.template,
+        FULL_SPEC: request.full_spec,
     }
     pod: Object = {}
     for source, layer in layers.items():
@@ -145,7 +171,7 @@ def _parameters(request: PodRequest) -> Object:
     container["name"] = request.container_name
     metadata = _converted(request, _METADATA_FIELDS, "ObjectMeta", problems)
     spec = _converted(request, _SPEC_FIELDS, "PodSpec", problems)
-    refuse("pod request", problems)
+    refuse(REQUEST, problems)
     # A task's pod runs once: its retries are Airflow's.
     return {"metadata": metadata, "spec": {"containers": [container], **spec, "restartPolicy": "Never"}}
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from podbay.errors import InvalidInputError
 
-__all__ = ["Problem", "kind_of", "refuse"]
+__all__ = ["Problem", "kind_of", "refusal", "refuse"]
 
 
 class Problem(NamedTuple):
@@ -26,14 +26,19 @@ class Problem(NamedTuple):
 
 def refuse(subject: str, problems: Sequence[Problem]) -> None:
     """Raise InvalidInputError that lists the problems below `subject`; do nothing when there are none."""
+    if problems:
+        raise refusal(subject, problems)
+
+
+def refusal(subject: str, problems: Sequence[Problem]) -> InvalidInputError:
+    """The error; without a `subject` for one who puts it before."""
     unique = list(dict.fromkeys(problems))
-    if not unique:
-        return
     if len(unique) == 1:
-        raise InvalidInputError(f"{subject}: {unique[0]}")
-    raise InvalidInputError(
-        f"{subject}: {len(unique)} problems\n" + "\n".join(f"  {each}" for each in unique)
-    )
+        text = str(unique[0])
+    else:
+        text = f"{len(unique)} problems\n" + "\n".join(f"  {each}" for each in unique)
+    message = f"{subject}: {text}" if subject else text
+    return InvalidInputError(message, subject=subject, problems=unique)
 
 
 def kind_of(value: object) -> str:
