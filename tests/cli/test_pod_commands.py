@@ -372,9 +372,13 @@ def test_explaining_from_a_file(played: Shell, make: Make, tmp_path: Path) -> No
     one = yaml.safe_dump(items[0])
     assert "exit code 3" in away("explain", "-f", "-", stdin=one).out
     assert "stdin:1: not YAML" in away("explain", "-f", "-", stdin="{", code=1).err
+    manifest = "kind: Pod\nmetadata: {name: x}\n"
+    said = away("explain", "-f", "-", stdin=manifest, code=1).err
+    assert said.startswith("error: stdin: a manifest that no cluster has seen")
+    assert "kubectl get pods,events,nodes -o yaml" in said
     assert (
         "no cluster has said anything"
-        in away("explain", "-f", "-", stdin="kind: Pod\nmetadata: {name: x}\n").out
+        in away("explain", "-f", "-", stdin=manifest.replace("{", "{uid: u, ")).out
     )
 
 
@@ -391,6 +395,22 @@ def test_a_pod_that_is_gone_is_not_blamed_on_anybody(played: Shell) -> None:
     assert "DeletedBySomeone" not in said
     assert "podbay pod run --keep on_failure" in played.refused("logs", "fine")
     assert "podbay pod run --keep on_failure" not in played.refused("kill", "fine")
+
+
+def test_a_misspelt_path_is_no_matter_of_podbays_home(shell: Shell) -> None:
+    for arguments, said in (
+        (("explain", "-f", "/nosuch.yaml"), "/nosuch.yaml does not exist. Name a file that `kubectl get"),
+        (("explain", "-f", "/"), "/ is a directory. Name a file"),
+        (
+            ("check", "/nosuch"),
+            "/nosuch does not exist. Name a pod manifest, a DAG file (.py) or a directory.",
+        ),
+        (
+            ("pod", "run", "--template", "/nosuch.yaml"),
+            "--template /nosuch.yaml: No such file or directory. Name a file with a pod as YAML",
+        ),
+    ):
+        assert said in shell.refused(*arguments)
 
 
 def test_nothing_to_explain(played: Shell) -> None:

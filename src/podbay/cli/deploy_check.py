@@ -59,6 +59,11 @@ def check(
     with errors_as_sentences():
         if offline and images:
             raise InvalidInputError("--images needs the logins in the cluster; leave --offline out")
+        for path in what or ():
+            if str(path) != "-" and not path.exists():
+                raise InvalidInputError(
+                    f"{path} does not exist. Name a pod manifest, a DAG file (.py) or a directory."
+                )
         deployment = in_file(file) if offline else placed(file, cluster)
         dags = [path for path in what or () if path.suffix == ".py" or path.is_dir()]
         pods = [(str(path), _pod(path)) for path in what or () if path not in dags]

@@ -124,6 +124,11 @@ def explain_file(
             f"{source}: name one of its pods: podbay explain POD -f FILE. It has: {listed}"
         )
     pod = pods[0]
+    if not pod.get("status") and not uid_of(pod):
+        raise InvalidInputError(
+            f"{source}: a manifest that no cluster has seen, so nothing has happened that could be explained. Save what "
+            "a cluster knows: kubectl get pods,events,nodes -o yaml; or judge the manifest: podbay check FILE"
+        )
     events = [
         event
         for event in by_kind["Event"]

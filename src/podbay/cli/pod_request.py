@@ -28,6 +28,10 @@ __all__ = ["pod_request", "readable_name"]
 GPU: Final = "nvidia.com/gpu"
 _POLICIES: Final = {Pull.always: "Always", Pull.missing: "IfNotPresent", Pull.never: "Never"}
 _MOUNTS: Final = "host:/SOURCE:/PATH, pvc:CLAIM:/PATH, secret:NAME:/PATH, configmap:NAME:/PATH or empty:/PATH"
+_FILES: Final = {
+    "--template": "a file with a pod as YAML, such as `podbay render` prints",
+    "--env-from-file": "a text file with a line NAME=VALUE for each variable",
+}
 _SOURCES: Final = {
     "host": lambda name: {"hostPath": {"path": name}},
     "pvc": lambda name: {"persistentVolumeClaim": {"claimName": name}},
@@ -109,7 +113,7 @@ def _read(path: Path, option: str) -> str:
         return path.read_text()
     except (OSError, UnicodeDecodeError) as err:
         reason = err.strerror if isinstance(err, OSError) else "not UTF-8"
-        raise InvalidInputError(f"{option} {path}: {reason}") from err
+        raise InvalidInputError(f"{option} {path}: {reason}. Name {_FILES[option]}") from err
 
 
 def _pairs(option: str, given: Sequence[str] | None) -> dict[str, str]:

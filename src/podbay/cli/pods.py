@@ -159,7 +159,7 @@ def explain(
             raise InvalidInputError("explain needs a pod's name, or a file: podbay explain POD | -f FILE")
         space, name = _split(pod, namespace) if pod is not None else (namespace, None)
         if file is not None:
-            text = sys.stdin.read() if file == "-" else Path(file).read_text()
+            text = sys.stdin.read() if file == "-" else _saved(Path(file))
             found = explain_file(text, "stdin" if file == "-" else file, namespace=space, name=name)
         else:
             assert name is not None
@@ -168,6 +168,18 @@ def explain(
             print_json(explanation_json(found))
         else:
             sys.stdout.write(printable(explanation_text(found, datetime.now(UTC))))
+
+
+def _saved(path: Path) -> str:
+    if not path.is_file():
+        why = "is a directory" if path.is_dir() else "does not exist"
+        raise InvalidInputError(
+            f"{path} {why}. Name a file that `kubectl get pods,events,nodes -o yaml` wrote."
+        )
+    try:
+        return path.read_text()
+    except UnicodeDecodeError:
+        raise InvalidInputError(f"{path}: not YAML or JSON") from None
 
 
 def kill(

@@ -59,10 +59,23 @@ def cluster_names(home: Path | None = None) -> list[str]:
 
 def unusable(err: OSError) -> StateError:
     """What to say of a file that cannot be used for a reason nobody has foreseen."""
-    subject = f"{err.filename}: " if err.filename else ""
+    if err.filename and not _is_ours(os.fsdecode(err.filename)):
+        if isinstance(err, FileNotFoundError):
+            return StateError(f"{os.fsdecode(err.filename)} does not exist. Correct the path.")
+        return StateError(
+            f"{os.fsdecode(err.filename)}: {err.strerror or err}. Correct that, or name another."
+        )
+    subject = f"{os.fsdecode(err.filename)}: " if err.filename else ""
     return StateError(
         f"{subject}{err.strerror or err}. Correct that, or set PODBAY_HOME to a directory that is yours."
     )
+
+
+def _is_ours(path: str) -> bool:
+    """Whether another PODBAY_HOME would help: what lies below it, and the directories on the way to it."""
+    home = podbay_home().absolute()
+    found = Path(path).absolute()
+    return found.is_relative_to(home) or home.is_relative_to(found)
 
 
 @dataclass(frozen=True)
