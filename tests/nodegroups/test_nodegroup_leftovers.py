@@ -133,6 +133,18 @@ def test_those_whose_run_is_over_are_removed_and_no_others(
     until(lambda: set(listed()) == set(groups.values()) - {groups["prod/over"], groups["prod/gone"]})
 
 
+def test_an_airflow_without_a_name_is_asked_when_it_is_the_only_one(
+    airflow: str, aws: EksNodes, groups: dict[str, str]
+) -> None:
+    owner = owned("over", "airflow")
+    boto3.client("eks", region_name=REGION).create_nodegroup(
+        nodegroupName=nodegroup_name(owner), tags=tags_of(owner), clusterName=CLUSTER, nodeRole=ROLE,
+        subnets=["subnet-a"], scalingConfig={"minSize": 1, "maxSize": 1, "desiredSize": 1},
+    )  # fmt: skip
+    found = listed("--deployment", "airflow", "--airflow-url", airflow, "--only-airflow")
+    assert {each["leftBehind"] for each in found.values()} == {"its run is over"}
+
+
 def test_one_that_may_not_be_deleted_keeps_no_other(
     groups: dict[str, str], airflow: str, aws: EksNodes
 ) -> None:
@@ -177,6 +189,14 @@ def test_old_ones_are_removed_without_airflow(groups: dict[str, str], aws: EksNo
     [
         (("--remove",), "which are left behind? --airflow-url"),
         (("--airflow-url", "http://127.0.0.1:1"), "needs --deployment NAME"),
+        (
+            ("--airflow-url", "http://127.0.0.1:1", "--deployment", "airflow"),
+            "every Airflow that nobody has named",
+        ),
+        (
+            ("--airflow-url", "http://127.0.0.1:1", "--deployment", "airflow", "--remove", "--dry-run"),
+            "say --only-airflow if no other makes node groups here",
+        ),
         (("--older-than", "soon"), "--older-than soon: say a time such as 90m"),
         (("--cluster", "none"), f"there is no EKS cluster none in {REGION}"),
     ],

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from podbay.airflow.settings import airflow_name
 from podbay.aws.nodegroup import (
     NodegroupOwner,
     NodegroupPlan,
@@ -90,6 +91,24 @@ def test_names_and_tags_are_those_aws_takes(run_id: str, group_id: str) -> None:
 def test_another_run_has_another_node_group() -> None:
     others = [replace(OWNER, run_id="b"), replace(OWNER, dag_id="b"), replace(OWNER, deployment="b")]
     assert len({nodegroup_name(each) for each in [OWNER, *others]}) == 4
+
+
+@pytest.mark.parametrize(
+    ("deployment", "base_url", "name"),
+    [
+        ("airflow", "", "airflow"),
+        ("airflow", "http://localhost:8080", "airflow"),
+        ("airflow", "http://127.0.0.1:8080/", "airflow"),
+        ("airflow", "http://[broken", "airflow"),
+        ("airflow", "https://Airflow.example.com/", "airflow@airflow.example.com"),
+        ("airflow", "https://u:p@example.com:8443/staging/", "airflow@example.com:8443/staging"),
+        ("prod", "https://airflow.example.com", "prod"),
+    ],
+)
+def test_an_airflow_without_a_name_goes_by_its_address(deployment: str, base_url: str, name: str) -> None:
+    assert airflow_name(deployment, base_url) == name
+    owner = replace(OWNER, deployment=name)
+    assert owner_of_tags(tags_of(owner)) == owner
 
 
 def test_tags_tell_whose_it_is() -> None:

@@ -242,6 +242,26 @@ async def test_an_airflow_that_comes_back_costs_nothing(aws: Words, clock: Jumpi
     assert aws.status == "ACTIVE"
 
 
+# -- two Airflows
+
+
+@pytest.mark.parametrize(
+    ("plan", "warned"), [("", True), ("airflow", True), ("airflow@example.com", False), ("prod", False)]
+)
+async def test_a_setup_says_that_nothing_tells_its_airflow_from_others(
+    plan: str, warned: bool, aws: Words, clock: Jumping, caplog: pytest.LogCaptureFixture
+) -> None:
+    carried = Carried(
+        parameters={}, function={"plan": replace(PLAN, deployment=plan).to_json(), "act": "make"}
+    )
+    log = logging.getLogger("test")
+    end = await NodegroupWork(carried, KEY, Calls(), deployment="airflow", log=log, clock=clock).run()
+    assert end.state == "success"
+    assert ("This Airflow has no name" in caplog.text) is warned
+    assert aws.group is not None
+    assert aws.group["tags"]["podbay.dev/deployment"] == (plan or "airflow")
+
+
 # -- ended by a user
 
 

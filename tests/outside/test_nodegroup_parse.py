@@ -124,6 +124,37 @@ def test_the_callback_names_what_is_left_whatever_airflow_says(
 
 
 @pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({}, "airflow"),
+        ({"AIRFLOW__API__BASE_URL": "https://staging.example/team"}, "airflow@staging.example/team"),
+        ({"AIRFLOW__API__BASE_URL": "https://a.example", "AIRFLOW__PODBAY__DEPLOYMENT": "prod"}, "prod"),
+    ],
+)
+def test_setup_teardown_and_callback_agree_on_whose_it_is(
+    options: dict[str, str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for option in ("AIRFLOW__API__BASE_URL", "AIRFLOW__PODBAY__DEPLOYMENT"):
+        monkeypatch.delenv(option, raising=False)
+    for option, value in options.items():
+        monkeypatch.setenv(option, value)
+    with dag() as made, EksNodegroup("gpu", **GROUP):
+        KubernetesPodOperator(task_id="a", image="x")
+    for option in options:
+        # Another machine of the same Airflow need not be told.
+        monkeypatch.delenv(option)
+    asked = []
+
+    async def noted(_: Any, owner: Any, *__: Any) -> None:
+        asked.append(owner.deployment)
+
+    monkeypatch.setattr(nodegroup_tasks, "_delete_soon", noted)
+    made.on_failure_callback[-1]({"reason": "timed_out", "run_id": "r", "dag": made})
+    tasks = [made.get_task(f"gpu.{each}_nodegroup") for each in ("create", "delete")]
+    assert [each.plan["deployment"] for each in tasks] + asked == [name] * 3
+
+
+@pytest.mark.parametrize(
     ("limit", "age", "seconds"),
     [(50, 3, 37), (50, 45, 0), (300, 3, 287), (50, 7200, 50)],
 )

@@ -17,6 +17,7 @@ from airflow.sdk.definitions.taskgroup import MappedTaskGroup
 
 from podbay.airflow.confining import Nodes, confine, is_pod_task
 from podbay.airflow.nodegroup_tasks import CreateNodegroup, DeleteNodegroup, NodegroupTask, RunTimedOut
+from podbay.airflow.settings import this_airflow
 from podbay.aws.nodegroup import NodegroupPlan, taint_key
 from podbay.errors import InvalidInputError
 
@@ -57,6 +58,8 @@ class EksNodegroup(TaskGroup):
             kubernetes_conn_id=kubernetes_conn_id,
             node_role=node_role,
             group_id=group_id,
+            # One reader tells it to setup, teardown and callback, whatever their own machines say.
+            deployment=this_airflow(),
             cluster_name=cluster_name or "",
             region=region or "",
             aws_conn_id=aws_conn_id or "",

@@ -139,7 +139,7 @@ class RunTimedOut:
         run_id = context.get("run_id") or context["dag_run"].run_id
         plan = NodegroupPlan.from_json(self.plan)
         owner = NodegroupOwner(
-            deployment=settings().deployment,
+            deployment=plan.deployment or settings().deployment,
             dag_id=context["dag"].dag_id,
             run_id=run_id,
             group_id=plan.group_id,

@@ -12,6 +12,7 @@ from podbay.airflow.calls import AirflowCalls, TaskKey, TriggererCalls, key_of
 from podbay.airflow.carried import Carried
 from podbay.airflow.connection import cloud_place
 from podbay.airflow.ending import RETURN_VALUE, TaskEnd
+from podbay.airflow.settings import DEFAULT_DEPLOYMENT
 from podbay.aws.nodegroup import NodegroupOwner, NodegroupPlan
 from podbay.aws.nodegroup_work import Nodegroup
 from podbay.aws.place import AwsLogin, EksPlace
@@ -105,7 +106,10 @@ class NodegroupWork:
         self._plan = NodegroupPlan.from_json(said.get("plan") or {})
         self._act: Act = said.get("act", "make")
         self._owner = NodegroupOwner(
-            deployment=deployment, dag_id=key.dag_id, run_id=key.run_id, group_id=self._plan.group_id
+            deployment=self._plan.deployment or deployment,
+            dag_id=key.dag_id,
+            run_id=key.run_id,
+            group_id=self._plan.group_id,
         )
         self._calls = calls
         self._log = log
@@ -120,6 +124,11 @@ class NodegroupWork:
             if self._act == "unmake":
                 await group.unmake()
                 return TaskEnd(state="success", message=f"{group} is gone")
+            if self._owner.deployment == DEFAULT_DEPLOYMENT:
+                self._log.warning(
+                    f"This Airflow has no name. Another one without a name would take the node group of an equal run in "
+                    f"{group.place} for its own and delete it: set [podbay] deployment, or [api] base_url, in each"
+                )
             name = await group.make()
             await self._hand_over(group, name)
         except (PodbayError, TimeoutError) as error:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from podbay.errors import InvalidInputError
 
-__all__ = ["OPTIONS", "SECTION", "Option", "Settings", "read_settings"]
+__all__ = [
+    "DEFAULT_DEPLOYMENT",
+    "OPTIONS",
+    "SECTION",
+    "Option",
+    "Settings",
+    "airflow_name",
+    "read_settings",
+    "this_airflow",
+]
 
 SECTION: Final = "podbay"
+DEFAULT_DEPLOYMENT: Final = "airflow"
+"""Of every Airflow that nobody has named, so it tells none from another."""
+_LOCAL: Final = ("", "localhost", "0.0.0.0", "::1", "::")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +38,8 @@ OPTIONS: Final = (
     Option(
         "deployment",
         "string",
-        "airflow",
-        "Name of this Airflow; keeps apart two that share a namespace. Part of every pod's name: changing it while tasks run loses their pods.",
+        DEFAULT_DEPLOYMENT,
+        "Name of this Airflow; keeps apart two that share a namespace or a cluster of EKS. Part of every pod's name: changing it while tasks run loses their pods.",
     ),
     Option(
         "adopt_upstream_operators",
@@ -70,7 +83,7 @@ OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    deployment: str = "airflow"
+    deployment: str = DEFAULT_DEPLOYMENT
     adopt_upstream_operators: bool = False
     result_transport: str = "sidecar"
     result_image: str = ""
@@ -91,6 +104,28 @@ def read_settings() -> Settings:
     if values["result_transport"] not in ("sidecar", "termination_message"):
         raise InvalidInputError(f"[{SECTION}] result_transport must be sidecar or termination_message")
     return Settings(**values)
+
+
+def this_airflow() -> str:
+    """As airflow_name, from Airflow's configuration. Raises InvalidInputError."""
+    from airflow.configuration import conf
+
+    return airflow_name(read_settings().deployment, conf.get("api", "base_url", fallback="") or "")
+
+
+def airflow_name(deployment: str, base_url: str) -> str:
+    """What tells this Airflow from others: the name it was given, else its address. Pure.
+
+    For what stands outside of its own namespace; the names of pods follow from the deployment alone.
+    """
+    try:
+        url = urlsplit(base_url)
+        host, port = url.hostname or "", f":{url.port}" if url.port else ""
+    except ValueError:
+        return deployment
+    if deployment != DEFAULT_DEPLOYMENT or host in _LOCAL or host.startswith("127."):
+        return deployment
+    return f"{deployment}@{host}{port}{url.path.rstrip('/')}"
 
 
 def _value(option: Option, text: str) -> Any:

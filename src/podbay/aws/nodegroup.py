@@ -76,6 +76,8 @@ class NodegroupPlan:
     kubernetes_conn_id: str
     node_role: str
     group_id: str = ""
+    deployment: str = ""
+    """The Airflow that has read the DAG file; empty: known to whoever runs the task."""
     cluster_name: str = ""
     """Empty: the connection says which cluster of EKS it means."""
     region: str = ""

@@ -39,7 +39,7 @@ def _nodegroups(
     region: Annotated[str, typer.Option(help="That of the environment when absent.")] = "",
     profile: Annotated[str, typer.Option(help="Of AWS's files.")] = "",
     deployment: Annotated[
-        str, typer.Option(help="Only those of this Airflow: section podbay, option deployment.")
+        str, typer.Option(help="Only those of this Airflow, as -o json names it (docs/nodegroups.md).")
     ] = "",
     airflow_url: Annotated[
         str,
@@ -48,6 +48,13 @@ def _nodegroups(
         ),
     ] = "",
     airflow_user: UserOption = "",
+    only_airflow: Annotated[
+        bool,
+        typer.Option(
+            "--only-airflow",
+            help="No other Airflow without a name makes node groups here: --deployment airflow.",
+        ),
+    ] = False,
     older_than: Annotated[str, typer.Option(help="Counts as left behind after this time, as 6h.")] = "",
     remove: Annotated[bool, typer.Option("--remove", help="Delete those that are left behind.")] = False,
     dry_run: Annotated[
@@ -60,6 +67,7 @@ def _nodegroups(
     with errors_as_sentences():
         from podbay.aws.leftovers import find_nodegroups, leftover_reason, removal
         from podbay.aws.leftovers import remove as remove_all
+        from podbay.healer.rules import DEFAULT_DEPLOYMENT
         from podbay.registries.amazon.session import Aws
 
         seconds = _seconds(older_than)
@@ -70,6 +78,12 @@ def _nodegroups(
         if airflow_url and not deployment:
             raise InvalidInputError(
                 "--airflow-url needs --deployment NAME: the runs of another Airflow would all seem to be over"
+            )
+        if airflow_url and deployment == DEFAULT_DEPLOYMENT and not only_airflow:
+            raise InvalidInputError(
+                "--airflow-url: every Airflow that nobody has named is called airflow, and the runs of another one would "
+                "seem to be over. Give it a name ([podbay] deployment), or say --only-airflow if no other makes node "
+                "groups here; --older-than 6h goes by age"
             )
         aws = Aws(profile=profile or None)
         looked = run(find_nodegroups(aws, region, cluster=cluster, deployment=deployment))
