@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from airflow_api import AirflowApi
@@ -28,6 +29,9 @@ from podbay.embedded.scripted import ScriptedNode, ScriptedNodes
 from podbay.node.agent import NodeAgent
 from podbay.testing import Environment
 from podbay.testing.requests import Requests
+
+if TYPE_CHECKING:
+    from triggers_alone import Supervisor
 
 HERE = Path(__file__).parent
 NAMESPACES = ("scripted", "containers", "workers")
@@ -170,3 +174,13 @@ def behaviour(
     with Behaviour.started(home) as running:
         yield running
     kube.delete_namespace(NAMESPACE)
+
+
+@pytest.fixture
+def supervisor(cluster: Environment, monkeypatch: pytest.MonkeyPatch) -> Supervisor:
+    from airflow.sdk.execution_time import task_runner
+    from triggers_alone import Supervisor
+
+    found = Supervisor(cluster)
+    monkeypatch.setattr(task_runner, "SUPERVISOR_COMMS", found, raising=False)
+    return found
