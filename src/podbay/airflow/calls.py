@@ -94,18 +94,16 @@ class TriggererCalls:
                 return known[1]
             async with asyncio.timeout(ANSWER_SECONDS):
                 found = await _aconnection(connection)
-            self._connections[connection] = (time.monotonic(), found)
-            return found
+            extras = _missing(connection) if found is None else dict(found.extra_dejson)
+            self._connections[connection] = (time.monotonic(), extras)
+            return extras
 
     async def aws_login(self, connection: str) -> AwsLogin:
-        from airflow.sdk import BaseHook
-        from airflow.sdk.exceptions import AirflowNotFoundException
-
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return _aws_login(connection, await BaseHook.aget_connection(connection))
-        except AirflowNotFoundException:
-            raise _no_aws(connection) from None
+        async with asyncio.timeout(ANSWER_SECONDS):
+            found = await _aconnection(connection)
+        if found is None:
+            raise _no_aws(connection)
+        return _aws_login(connection, found)
 
     async def push(self, key: TaskKey, name: str, value: Any) -> None:
         from airflow.sdk.execution_time.xcom import XCom
@@ -154,15 +152,26 @@ class TriggererCalls:
         return None if state is None else str(state)
 
 
-async def _aconnection(connection: str) -> Mapping[str, Any]:
+async def _aconnection(connection: str) -> Any:
+    """None if it does not exist. Airflow's own way of asking says so, too, if nobody answers; then this raises."""
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
-        found = await BaseHook.aget_connection(connection)
+        return await BaseHook.aget_connection(connection)
     except AirflowNotFoundException:
-        return _missing(connection)
-    return dict(found.extra_dejson)
+        if await _is_missing(connection):
+            return None
+        return await BaseHook.aget_connection(connection)
+
+
+async def _is_missing(connection: str) -> bool:
+    from airflow.sdk.exceptions import ErrorType
+    from airflow.sdk.execution_time import task_runner
+    from airflow.sdk.execution_time.comms import ErrorResponse, GetConnection
+
+    answer = await task_runner.SUPERVISOR_COMMS.asend(GetConnection(conn_id=connection))
+    return isinstance(answer, ErrorResponse) and answer.error == ErrorType.CONNECTION_NOT_FOUND
 
 
 def _aws_login(connection: str, found: Any) -> AwsLogin:
