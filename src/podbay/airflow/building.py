@@ -55,6 +55,8 @@ class Job:
     """What became of the memory of the try before, where the deployment wants to know."""
     kept_by_worker: bool = False
     """A worker begins each try, before which Airflow clears the XComs of the try before."""
+    as_made: bool = False
+    """Its pod exists, and none is made."""
 
     @property
     def identity(self) -> TaskIdentity:
@@ -67,6 +69,13 @@ class Job:
             map_index=key.map_index,
             try_number=key.try_number,
         )
+
+    def only_what_is_there(self, namespace: str | None) -> Job:
+        """For a pod that exists and that would be refused if it were made now."""
+        given = {**self.given, "infrastructure_retries": 0, "idempotent": False}
+        if namespace is not None:
+            given["namespace"] = namespace
+        return replace(self, given=given, mutate=None, deployment=None, former=None, as_made=True)
 
 
 def with_function(given: dict[str, Any], carried: Carried, settings: Settings) -> dict[str, Any]:

@@ -98,6 +98,11 @@ class TaskRun:
         state = self._engine.state if self._engine is not None else None
         return state is not None and (state.creating or state.doubtful)
 
+    @property
+    def has_begun(self) -> bool:
+        """The engine has the pod: whatever comes now, it has words and patience for."""
+        return self._engine is not None
+
     def kill(self, by: str) -> None:
         """End the pod and the task; `by` says who wants it."""
         self._killed_by = by

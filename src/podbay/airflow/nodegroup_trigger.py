@@ -34,14 +34,17 @@ class NodegroupTrigger(PodTrigger):
 
     async def _event(self) -> TriggerEvent:
         try:
-            carried = Carried.from_text(self._arguments.get("spec"))
-            module = await asyncio.to_thread(importlib.import_module, "podbay.airflow.nodegroup_work")
-            work: NodegroupWork = module.work_of_trigger(carried, self.task_instance, self.log)
-            self._work = work
-            return event_of(await work.run(), carried, try_number=work.key.try_number)
+            work = self._work = await self._begun()
+            return event_of(await work.run(), work.carried, try_number=work.key.try_number)
         except (PodbayError, TimeoutError) as error:
             self.log.error(str(error) or type(error).__name__)
         except Exception:
             self.log.exception("The task failed for a reason that nobody has thought of; please report it.")
         await self._give_up()
         return TaskFailedEvent()
+
+    async def _begun(self) -> NodegroupWork:  # type: ignore[override]
+        carried = Carried.from_text(self._arguments.get("spec"))
+        module = await asyncio.to_thread(importlib.import_module, "podbay.airflow.nodegroup_work")
+        work: NodegroupWork = module.work_of_trigger(carried, self.task_instance, self.log)
+        return work

@@ -76,20 +76,12 @@ class PodTrigger(BaseTrigger):
 
     async def _event(self) -> TriggerEvent:
         try:
-            carried = Carried.from_text(self._arguments.get("spec"))
-            work = await asyncio.to_thread(_import_work)
-            self._work = work.TriggerWork(
-                carried,
-                self.task_instance,
-                owner=uuid.uuid4().hex,
-                log=self.log,
-                timeout_after=self._deadline(),
-            )
-            end = await self._work.run()
+            work = self._work = await self._begun()
+            end = await work.run()
             if end is None:
                 self.log.info("Its DAG has changed: a worker renders the parameters and hands it over again.")
                 return TriggerEvent(AGAIN)
-            return event_of(end, carried, try_number=self._work.key.try_number)
+            return event_of(end, work.carried, try_number=work.key.try_number)
         except PodbayError as error:
             self.log.error(str(error) or type(error).__name__)
         except TimeoutError as error:
@@ -100,6 +92,19 @@ class PodTrigger(BaseTrigger):
             self.log.exception("The task failed for a reason that nobody has thought of; please report it.")
         await self._give_up()
         return TaskFailedEvent()
+
+    async def _begun(self) -> TriggerWork:
+        """Raises InvalidInputError."""
+        carried = Carried.from_text(self._arguments.get("spec"))
+        module = await asyncio.to_thread(_import_work)
+        work: TriggerWork = module.TriggerWork(
+            carried,
+            self.task_instance,
+            owner=uuid.uuid4().hex,
+            log=self.log,
+            timeout_after=self._deadline(),
+        )
+        return work
 
     def _is_halved(self, event: TriggerEvent) -> bool:
         """A worker has begun the task and another one is to end it."""
@@ -122,9 +127,16 @@ class PodTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Somebody marked or cleared the task; or this triggerer stalled and another one has it (T6)."""
-        if self._ended or self._work is None:
+        if self._ended:
             return
         self._ended = True
+        if self._work is None:
+            # Killed in its first moment: an earlier life may have left a pod all the same.
+            try:
+                self._work = await self._begun()
+            except PodbayError as error:
+                self.log.error(str(error) or type(error).__name__)
+                return
         if self._work.keeps_killed:
             self.log.info("The pod is left alone (on_kill_action=keep_pod).")
         else:

@@ -25,12 +25,15 @@ from podbay.airflow.keeping import former_of, former_of_kept, wants_memory
 from podbay.airflow.limits import Limiter
 from podbay.airflow.logrelay import log_relay
 from podbay.airflow.mutation import pod_mutation
+from podbay.airflow.overflow import places_of
 from podbay.airflow.ownership import delete_own_pods
 from podbay.airflow.portable import plain, revive
 from podbay.airflow.rendering import render_parameters
 from podbay.airflow.settings import read_settings
 from podbay.airflow.tasklog import RecordBudget, TaskLog
 from podbay.airflow.triggers import GRACE_SECONDS
+from podbay.airflow.trouble import answered, is_lasting, is_outside, pauses, words_of
+from podbay.airflow.unrendered import cluster_parameters
 from podbay.errors import InvalidInputError, PodbayError
 from podbay.kube.lease import LeasedCluster, lease
 from podbay.lifecycle.checkpoint import Checkpoint
@@ -42,10 +45,13 @@ __all__ = ["TriggerWork"]
 
 YOUNG_SECONDS: Final = 3.0
 """A task handed over so lately had no earlier life: it would have had to run its pod to the end and lose its triggerer."""
+UNKNOWN_SECONDS: Final = 1800.0
+"""For Airflow's word whether a task has a pod, if the task's own time does not end before."""
 LATE_SECONDS: Final = GRACE_SECONDS / 2
 """To learn what there is of a task whose time is up, before the scheduler takes it away."""
 PAUSES: Final = (5.0, 15.0, 30.0, 60.0, 120.0)
-"""Seconds between questions what became of a task; a busy triggerer's supervisor does not answer for a minute."""
+"""Seconds between attempts to end a task's pod; a busy triggerer's supervisor does not answer for a minute, and a cluster
+that is updated for two."""
 ON_WORKERS: Final = ("scheduled", "queued", "running")
 UNKNOWN_UID: Final = "unknown"
 
@@ -60,7 +66,7 @@ class _Process:
         self.calls = TriggererCalls()
         self.limiter = Limiter()
         self.budget = RecordBudget()
-        self.asking: set[asyncio.Task[None]] = set()
+        self.ending: set[asyncio.Task[None]] = set()
         self.settings = read_settings()
 
 
@@ -92,17 +98,22 @@ class TriggerWork:
         self._ti = ti
         self._owner = owner
         self._timeout_after = timeout_after
+        self._given: Mapping[str, Any] | None = None
+        """Rendered, as soon as they are."""
         self._shared = _shared()
         prefix = carried.parameters.get("container_name_log_prefix_enabled", True)
         self.log = TaskLog(log.log, prefix=bool(prefix), budget=self._shared.budget, relay=log_relay())
+        age = self._age()
+        self._is_young = age is not None and age < YOUNG_SECONDS
 
     @property
     def keeps_killed(self) -> bool:
-        return self._given().get("on_kill_action") == "keep_pod"
+        return self._known.get("on_kill_action") == "keep_pod"
 
-    def _given(self) -> Mapping[str, Any]:
-        """Rendered, as soon as they are."""
-        return self.run_.job.given if self.run_ is not None else self.carried.parameters
+    @property
+    def _known(self) -> Mapping[str, Any]:
+        """The parameters, rendered if they are; those that matter for an end are no templates."""
+        return self.carried.parameters if self._given is None else self._given
 
     async def run(self) -> TaskEnd | None:
         """To the end of the task; None if a worker must begin it anew, because its DAG has changed since it began.
@@ -115,36 +126,77 @@ class TriggerWork:
         bound = asyncio.timeout(None if left is None else left + LATE_SECONDS)
         try:
             async with bound:
-                given = await self._given_now()
-                if given is None:
-                    return None
-                job = await self._job(given)
-                job = replace(job, former=await self._former(job), kept_by_worker=self.carried.rendered)
-                checkpoint, writers = await self._earlier_life(job)
-                job = replace(job, told={"writers": sorted(writers | {self._shared.name})})
+                begun = await self._begun()
         except TimeoutError:
             if not bound.expired():
                 raise
             raise InvalidInputError(
-                f"execution_timeout: the {self.carried.timeout:g} s of the task were over before its pod was made; "
-                "it waited for answers of Airflow"
+                f"execution_timeout: the {self.carried.timeout:g} s of the task were over while it waited for answers of "
+                "Airflow"
             ) from None
-        self.run_ = run = TaskRun(job, self._shared.calls, self.log, self._shared.limiter)
-        return await run.run(checkpoint=checkpoint, remaining=self._remaining(checkpoint))
+        return None if begun is None else await self._run_to_end(*begun)
+
+    async def _begun(self) -> tuple[Job, Checkpoint | None] | None:
+        """What is to be run, and what earlier lives have left; None if a worker must say."""
+        given = await self._given_now()
+        if given is None:
+            return None
+        self._given = given
+        job = replace(self._plain_job(given), kept_by_worker=self.carried.rendered)
+        checkpoint, writers = await self._earlier_life(job)
+        job = replace(job, told={"writers": sorted(writers | {self._shared.name})})
+        try:
+            job = await self._with_deployment(job)
+        except InvalidInputError as error:
+            if checkpoint is None or not checkpoint.uid:
+                raise
+            return await self._as_made(job, error), checkpoint
+        return replace(job, former=await self._former(job)), checkpoint
+
+    async def _run_to_end(self, job: Job, checkpoint: Checkpoint | None) -> TaskEnd:
+        """A task that has a pod already waits for what only stands in the way of finding it."""
+        remaining, began = self._remaining(checkpoint), time.monotonic()
+        for pause in pauses():
+            left = None if remaining is None else max(0.0, remaining - (time.monotonic() - began))
+            self.run_ = run = TaskRun(job, self._shared.calls, self.log, self._shared.limiter)
+            try:
+                return await run.run(checkpoint=checkpoint, remaining=left)
+            except Exception as error:
+                if checkpoint is None or run.has_begun or not is_outside(error) or left == 0.0:
+                    raise
+                refused = isinstance(error, InvalidInputError) and run.choice is not None
+                if refused and not job.as_made and checkpoint.uid:
+                    job = await self._as_made(job, error)
+                    continue
+                wait = pause if left is None else min(pause, left)
+                self.log.warning(
+                    f"The task has a pod, which goes on, and is looked for again in {wait:.0f} s: {words_of(error)}"
+                )
+            await asyncio.sleep(wait)
+        raise AssertionError("the pauses have no end")
+
+    async def _as_made(self, job: Job, error: Exception) -> Job:
+        """What would refuse the pod if it were made now does not end the one that runs."""
+        self.log.warning(
+            f"The task's pod could not be made any more: {error}\nThe one there is goes on as it was made, and no other "
+            "follows it in this try."
+        )
+        namespace = await self._answered("pod_namespace")
+        return job.only_what_is_there(namespace if isinstance(namespace, str) else None)
 
     async def _given_now(self) -> dict[str, Any] | None:
         """Rendered parameters; None if those of a task that has a pod cannot be rendered any more. Raises InvalidInputError."""
         try:
             rendered = await self._rendered()
             return rendered and with_function(rendered, self.carried, self._shared.settings)
-        except InvalidInputError as error:
+        except Exception as error:
             # The texts are those of the DAG as it was, what they refer to is of the DAG as it is.
-            if self._is_young() or not await self._has_pod():
+            if self._is_young or not is_outside(error) or not await self._has_pod():
                 raise
-            self.log.warning(str(error))
+            self.log.warning(words_of(error))
             return None
 
-    async def _job(self, given: Mapping[str, Any]) -> Job:
+    def _plain_job(self, given: Mapping[str, Any]) -> Job:
         return Job(
             key=self.key,
             carried=self.carried,
@@ -154,16 +206,26 @@ class TriggerWork:
             airflow_version=_airflow_version(),
             # In a triggerer a try ends by itself, which ends its pod, or by a user.
             cleared=self.key.try_number - 1,
+        )
+
+    async def _with_deployment(self, job: Job) -> Job:
+        """Raises InvalidInputError for a podbay.yaml that is not right."""
+        return replace(
+            job,
             mutate=await asyncio.to_thread(pod_mutation, self.carried.queue),
             deployment=await asyncio.to_thread(current_deployment),
         )
 
     async def _has_pod(self) -> bool:
         """An earlier life of this try had one."""
-        return (
-            incarnation_of(await self._job(self.carried.parameters), await self._pulled("pod_name"))
-            is not None
-        )
+        return self._incarnation(await self._answered("pod_name")) is not None
+
+    def _incarnation(self, name: Any) -> int | None:
+        return incarnation_of(self._plain_job(self._known), name)
+
+    async def _answered(self, name: str) -> Any:
+        """As `_pulled`, of a task that may have a pod: it waits for the answer."""
+        return await answered(lambda: self._pulled(name), self.log.warning, seconds=UNKNOWN_SECONDS)
 
     async def _pulled(self, name: str) -> Any:
         index = self.key.map_index if self.key.map_index >= 0 else None
@@ -179,14 +241,14 @@ class TriggerWork:
     async def _earlier_life(self, job: Job) -> tuple[Checkpoint | None, set[str]]:
         """What earlier lives of this try have left, and in which triggerers they were; each question costs the supervisor
         20 ms, and an error in its log."""
-        if self._is_young():
+        if self._is_young:
             return None, set()
-        name = await self._pulled("pod_name")
+        name = await self._answered("pod_name")
         incarnation = incarnation_of(job, name)
         if incarnation is None:
             return None, set()
         number = self.key.try_number
-        kept = await self._pulled(checkpoint_key(number))
+        kept = await self._answered(checkpoint_key(number))
         saved = checkpoint_of(kept, number)
         if saved is None:
             # A pod that is not there any more must not be made a second time, even if nothing else is known of it.
@@ -198,10 +260,6 @@ class TriggerWork:
             )
             saved = replace(saved, positions={})
         return saved, writers
-
-    def _is_young(self) -> bool:
-        age = self._age()
-        return age is not None and age < YOUNG_SECONDS
 
     def _age(self) -> float | None:
         """Seconds since the task was handed over."""
@@ -248,29 +306,33 @@ class TriggerWork:
         return max(0.0, carried.timeout - used)
 
     async def killed(self) -> None:
-        """Somebody has ended the task, or another trigger has it: which of the two only Airflow knows (airflow.md T6)."""
-        if await self._killed():
-            return
-        self.log.warning("Airflow did not say what became of the task: the pod stays until it does.")
-        asking = asyncio.create_task(self._ask_again())
-        self._shared.asking.add(asking)
-        asking.add_done_callback(self._shared.asking.discard)
+        """Somebody has ended the task, or another trigger has it: which of the two only Airflow knows (airflow.md T6).
 
-    async def _ask_again(self) -> None:
+        Returns after the first attempt; Airflow gives it half a minute, after which the attempts go on.
+        """
+        tried = asyncio.Event()
+        ending = asyncio.create_task(self._end_killed(tried))
+        self._shared.ending.add(ending)
+        ending.add_done_callback(self._shared.ending.discard)
+        ending.add_done_callback(lambda _: tried.set())
+        await tried.wait()
+
+    async def _end_killed(self, tried: asyncio.Event) -> None:
         for pause in PAUSES:
-            await asyncio.sleep(pause)
             if await self._killed():
                 return
-        self.log.warning(
-            "Airflow does not say what became of the task: its pod is left to the next try or the healer."
-        )
+            tried.set()
+            await asyncio.sleep(pause)
+        if not await self._killed():
+            self.log.warning("The pod is left to the next try or the healer.")
 
     async def _killed(self) -> bool:
-        """Whether it was known what to do."""
+        """Whether nothing more is to be done."""
         try:
             state = await self._shared.calls.state_of(self.key)
         except Exception as error:  # noqa: BLE001 - a busy supervisor, one that ends, an Airflow that asks otherwise
             self.log.info(f"{type(error).__name__}: {error}")
+            self.log.warning("Airflow did not say what became of the task: the pod stays until it does.")
             return False
         if state == "deferred":
             # Another triggerer's; or that of a new try, which ends this one's pod itself.
@@ -278,19 +340,23 @@ class TriggerWork:
             return True
         try:
             # Unless a worker has the task, nobody has it: then it does not matter which life's the pod is.
-            await self.delete("the task was ended by a user", others=state not in ON_WORKERS)
-        except PodbayError as error:
-            self.log.warning(f"The pod could not be deleted: {error}")
+            await self._end_pods("the task was ended by a user", others=state not in ON_WORKERS)
+        except Exception as error:  # noqa: BLE001 - Airflow may not say where the pod is, the cluster not answer
+            self.log.warning(f"The pod could not be deleted: {words_of(error)}")
+            return is_lasting(error)
         return True
 
-    async def delete(self, why: str, *, others: bool = False) -> None:
-        """Delete this life's pods, with `others` also running ones of other lives of the task. Raises PodbayError."""
+    async def delete(self, why: str) -> None:
+        """The task has failed: delete its pods, also one of an earlier life that this one has not found. Raises PodbayError,
+        TimeoutError, and what Airflow's answers raise."""
+        await self._end_pods(why, others=not self._is_young)
+
+    async def _end_pods(self, why: str, *, others: bool) -> None:
+        """Delete this life's pods, with `others` also running ones of other lives of the task."""
         run = self.run_
-        if run is None:
+        if run is None or run.choice is None or not run.namespace or not run.pod_names:
             if others:
-                await self._delete_of_earlier_life(why)
-            return
-        if run.choice is None or not run.namespace:
+                await self._end_pod_of_earlier_life(why)
             return
         async with lease(run.choice.config) as cluster:
             names = sorted(run.pod_names)
@@ -303,21 +369,32 @@ class TriggerWork:
         for name in deleted:
             self.log.info(f"Pod {name} was deleted: {why}.")
 
-    async def _delete_of_earlier_life(self, why: str) -> None:
+    async def _end_pod_of_earlier_life(self, why: str) -> None:
         """This one has only begun, and knows of the pod what stands in Airflow; nobody else is left to end it."""
-        given = {name: plain(revive(value)) for name, value in self.carried.parameters.items()}
         name, namespace = await self._pulled("pod_name"), await self._pulled("pod_namespace")
-        if incarnation_of(await self._job(given), name) is None or not isinstance(namespace, str):
+        if self._incarnation(name) is None or not isinstance(namespace, str):
             return
-        choice = await read_cluster(given, self._shared.calls)
-        async with lease(choice.config) as cluster:
-            for each in await self._deleted(cluster, namespace, [name], True):
-                self.log.info(f"Pod {each} was deleted: {why}.")
+        given = cluster_parameters(self.carried) if self._given is None else self._given
+        trouble: Exception | None = None
+        # In which of its clusters it is only its checkpoint says, and not always.
+        for place in places_of(given):
+            try:
+                choice = await read_cluster(place.given, self._shared.calls)
+                async with lease(choice.config) as cluster:
+                    deleted = await self._deleted(cluster, namespace, [name], True)
+            except PodbayError as error:
+                trouble = trouble or error
+                continue
+            if deleted:
+                self.log.info(f"Pod {name} was deleted: {why}.")
+                return
+        if trouble is not None:
+            raise trouble
 
     async def _deleted(
         self, cluster: LeasedCluster, namespace: str, names: Sequence[str], others: bool
     ) -> list[str]:
-        grace = self._given().get("termination_grace_period")
+        grace = self._known.get("termination_grace_period")
         return await delete_own_pods(cluster, namespace, names, self._owner, grace, others=others)
 
 
