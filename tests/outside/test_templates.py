@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
-from airflow.sdk.exceptions import TaskDeferred
+from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType, TaskDeferred
+from airflow.sdk.execution_time.comms import ErrorResponse
+from kubernetes.client import models as k8s
 
 from podbay import KubernetesPodOperator
 from podbay.airflow.calls import TaskKey
@@ -214,3 +216,68 @@ def test_why_a_worker_has_begun_a_task_is_what_its_dag_file_says(monkeypatch: py
         assert found.reason.startswith(start)
         assert "only a worker knows prev_start_date_success" in found.reason
     assert "Query.__init__ says parameters of the pod" in begun_on_a_worker(own).reason
+
+
+class Undefined:
+    """Variables of an Airflow that has none."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AirflowRuntimeError(
+            ErrorResponse(
+                error=ErrorType.VARIABLE_NOT_FOUND, detail={"message": f"Variable {name} not found"}
+            )
+        )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        (
+            {"cmds": ["echo", "{{ foo.bar }}"]},
+            "The template of cmds[1] cannot be rendered: '{{ foo.bar }}': 'foo' is undefined.",
+        ),
+        (
+            {"env_vars": {"A": "b", "B": "{{ foo }}"}},
+            "The template of env_vars[B] cannot be rendered: '{{ foo }}': 'foo' is undefined.",
+        ),
+        (
+            {"volumes": [k8s.V1Volume(name="{{ foo }}")]},
+            "The template of volumes[0].name cannot be rendered: '{{ foo }}': 'foo' is undefined.",
+        ),
+        (
+            {"labels": {"a": "{{ 1 / 0 }}"}},
+            "of labels[a] cannot be rendered: '{{ 1 / 0 }}': ZeroDivisionError:",
+        ),
+        (
+            {"image": "{{ foo"},
+            "The template of image cannot be rendered: '{{ foo': unexpected end of template",
+        ),
+        (
+            {"arguments": ["{{ params.nosuch }}"]},
+            "'{{ params.nosuch }}': 'dict object' has no attribute 'nosuch'. The DAG has the params tag, rows.",
+        ),
+        (
+            {"arguments": ["{{ var.value.nosuch }}"]},
+            "There is no Airflow Variable nosuch. Create it, or set AIRFLOW_VAR_NOSUCH.",
+        ),
+        (
+            {"arguments": ["{{ ti.xcom_pull(task_ids='make')['rows'] }}"]},
+            "xcom_pull(task_ids='make', key='return_value') found nothing: no such result has been pushed.",
+        ),
+    ],
+)
+async def test_a_template_that_fails_is_told_with_its_place(parameters: dict[str, Any], said: str) -> None:
+    with DAG("d"):
+        task = KubernetesPodOperator(task_id="t", **{"image": "i", **parameters})
+    context = {"params": {"tag": 1, "rows": 2}, "var": {"value": Undefined()}}
+    with pytest.raises(InvalidInputError) as caught:
+        await rendered(task, carried(task), **context)
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("The template of ")
+
+
+async def test_params_of_a_dag_without_any() -> None:
+    with DAG("d"):
+        task = KubernetesPodOperator(task_id="t", image="{{ params.tag }}")
+    with pytest.raises(InvalidInputError, match=r"'tag'\. The DAG has no params\.$"):
+        await rendered(task, carried(task), params={})

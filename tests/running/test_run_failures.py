@@ -32,11 +32,15 @@ async def test_a_template_that_fails_is_named_with_its_parameter(tmp_path: Path)
         {"level": "info", "event": "trigger d/r/t/-1/1 (ID 6) starting"},
         {"level": "info", "event": "Runs in the triggerer: it needs nothing of a worker.", "logger": OURS},
         {"level": "error", "event": "Exception rendering Jinja template", "error_detail": [jinja]},
-        {"level": "error", "event": "cmds: 'nobody' is undefined", "logger": OURS},
+        {
+            "level": "error",
+            "event": "The template of cmds[0] cannot be rendered: '{{ nobody }}': 'nobody' is undefined.",
+            "logger": OURS,
+        },
         {"level": "info", "event": "Trigger fired event"},
         {"level": "info", "event": "trigger completed"},
     )
-    assert found.error == "cmds: 'nobody' is undefined"
+    assert found.error == "The template of cmds[0] cannot be rendered: '{{ nobody }}': 'nobody' is undefined."
     assert found.ours
     assert found.lines == ()
 

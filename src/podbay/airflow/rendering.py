@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import greenback
-import jinja2
 from airflow.sdk.definitions._internal.templater import Templater, create_template_env
 
 from podbay.airflow.calls import AirflowCalls, TaskKey
@@ -21,6 +20,7 @@ from podbay.airflow.checking import check_values
 from podbay.airflow.expansion import pick
 from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS
 from podbay.airflow.portable import MARK, plain, revive
+from podbay.airflow.template_trouble import template_trouble
 from podbay.errors import InvalidInputError
 
 __all__ = ["Shape", "render_parameters", "shape_of"]
@@ -116,6 +116,20 @@ class _Fields(Templater):
         self.__dict__.update(values)
         self.render_template_as_native_obj = native
         self.template_fields = tuple(values)
+        self.failed: str | None = None
+        """The text that could not be rendered."""
+
+    def render_template(
+        self, content: Any, context: Any, jinja_env: Any = None, seen_oids: set[int] | None = None
+    ) -> Any:
+        if not isinstance(content, str):
+            return super().render_template(content, context, jinja_env, seen_oids)
+        context["ti"].missed.clear()
+        try:
+            return super().render_template(content, context, jinja_env, seen_oids)
+        except Exception:
+            self.failed = content
+            raise
 
 
 def _render(
@@ -124,12 +138,16 @@ def _render(
     env = create_template_env(native=native)
     fields = _Fields({name: values[name] for name in names}, native)
     for name in fields.template_fields:
+        given = values[name]
         try:
             fields._do_render_template_fields(fields, (name,), context, env, set())
-        except (jinja2.TemplateError, InvalidInputError) as error:
-            raise InvalidInputError(f"{name}: {error}") from None
-        except Exception as error:
-            raise InvalidInputError(f"{name}: {type(error).__name__}: {error}") from error
+        except Exception as error:  # noqa: BLE001 - whatever a template calls
+            missed = tuple(context["ti"].missed)
+            params = context.get("params")
+            trouble = template_trouble(
+                name, given, fields.failed, error, params=list(params) if params else (), missed=missed
+            )
+            raise InvalidInputError(trouble) from None
     rendered = {name: getattr(fields, name) for name in fields.template_fields}
     return {name: plain(rendered.get(name, value)) for name, value in values.items()}
 
@@ -208,6 +226,8 @@ class _TaskInstance:
         self._key = key
         self._calls = calls
         self._fetch = fetch
+        self.missed: list[str] = []
+        """Pulls that found nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ti, name)
@@ -222,6 +242,22 @@ class _TaskInstance:
         map_indexes: Any = ...,
         default: Any = None,
         run_id: str | None = None,
+    ) -> Any:
+        found = self._pulled(task_ids, dag_id, key, include_prior_dates, map_indexes, default, run_id)
+        if found is None:
+            names = "" if task_ids is None else f"task_ids={task_ids!r}, "
+            self.missed.append(f"xcom_pull({names}key={key!r})")
+        return found
+
+    def _pulled(
+        self,
+        task_ids: str | Iterable[str] | None,
+        dag_id: str | None,
+        key: str,
+        include_prior_dates: bool,
+        map_indexes: Any,
+        default: Any,
+        run_id: str | None,
     ) -> Any:
         if (
             map_indexes is not ...
