@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import socket
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
+import yaml
 from patience import PATIENCE, eventually
 
+from podbay.airflow import driving
 from podbay.airflow.building import Job
 from podbay.airflow.calls import TaskKey
 from podbay.airflow.carried import Carried
@@ -25,6 +31,7 @@ from podbay.aws.place import AwsLogin
 from podbay.errors import InvalidInputError
 from podbay.kube.lease import desk
 from podbay.kube.logs import LogBatch
+from podbay.lifecycle import first_answer
 from podbay.objects.meta import Object
 from podbay.testing import Environment
 from podbay.testing.requests import Requests
@@ -149,6 +156,89 @@ async def test_a_failed_pod_keeps_its_reason_when_airflow_stores_nothing(airflow
     end = await found.end()
     assert end.state == "failed"
     assert "exit code 3" in end.message, end
+
+
+# -- a cluster that is away when a task begins
+
+
+@dataclass
+class Way:
+    """To the scripted cluster, through a port that refuses connections until it is opened."""
+
+    kubeconfig: str
+    port: int
+    to: tuple[str, int]
+
+    @contextlib.asynccontextmanager
+    async def opened(self) -> AsyncIterator[None]:
+        server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
+        async with server:
+            yield
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(*self.to)
+        with contextlib.suppress(OSError):
+            await asyncio.gather(self._copy(reader, back), self._copy(there, writer))
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer):
+            while data := await reader.read(65536):
+                writer.write(data)
+
+
+@pytest.fixture
+def way(scripted: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Way:
+    document = yaml.safe_load(scripted.kubeconfig.read_text())
+    cluster = document["clusters"][0]["cluster"]
+    to = urlsplit(cluster["server"])
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    cluster["server"] = f"https://127.0.0.1:{port}"
+    path = tmp_path / "away"
+    path.write_text(yaml.safe_dump(document))
+    monkeypatch.setattr(first_answer, "LOOK_SECONDS", 0.2)
+    assert to.hostname is not None and to.port is not None
+    return Way(str(path), port, (to.hostname, to.port))
+
+
+async def test_a_try_that_begins_while_the_cluster_is_away_takes_over_the_pod_of_the_one_before(
+    airflow: Airflow, kube: Requests, way: Way
+) -> None:
+    script = {"run-seconds": "8"}
+    first = life(airflow, "away", script=script)
+    await eventually(lambda: any(": running" in line for line in first.said), tell=lambda: first.said)
+    first.task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await first.task
+    second = life(Airflow(way.kubeconfig), "away", try_number=2, script=script)
+    await eventually(
+        lambda: any("Waiting for the cluster" in line for line in second.said), tell=lambda: second.said
+    )
+    await asyncio.sleep(1)
+    async with way.opened():
+        assert (await second.end()).state == "success", second.said
+        await desk().aclose()
+    assert any("Takes over the pod of try 1" in line for line in second.said)
+
+
+async def test_nothing_is_made_in_a_cluster_that_was_not_looked_at(
+    airflow: Airflow, kube: Requests, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driving, "NEW_CLUSTER_SECONDS", 0.3)
+    found = life(Airflow(way.kubeconfig), "never")
+    end = await found.end()
+    assert end.state == "failed"
+    assert str(way.port) in end.message, end
+    async with way.opened():
+        assert pods(kube, "never") == []
+
+
+async def test_who_kills_a_task_that_waits_for_its_cluster_ends_it(way: Way) -> None:
+    found = life(Airflow(way.kubeconfig), "killed")
+    await eventually(lambda: any("Waiting for the cluster" in line for line in found.said))
+    found.run.kill("a user")
+    assert (await asyncio.wait_for(found.task, 20)).state == "failed"
 
 
 # -- a run that is ended by what it calls

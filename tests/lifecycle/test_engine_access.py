@@ -20,7 +20,7 @@ from podbay.embedded.nodes import one_scripted_node
 from podbay.kube import credentials
 from podbay.kube.config import ClusterConfig, SecretText, StaticToken
 from podbay.kube.kubeconfig import load_kubeconfig, parse_kubeconfig
-from podbay.lifecycle import engine as engine_module
+from podbay.lifecycle import first_answer
 from podbay.lifecycle.outcome import Outcome
 from podbay.lifecycle.plan import Deadlines
 from podbay.testing import Environment
@@ -37,7 +37,8 @@ async def outcome_of(config: ClusterConfig | Path, namespace: str, **more: Any) 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests need not wait as long as a person's cluster deserves."""
-    monkeypatch.setattr(engine_module, "FIRST_ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(first_answer, "LOOK_SECONDS", 1.0)
+    monkeypatch.setattr(first_answer, "FIRST_ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(credentials.Credentials.__init__, "__kwdefaults__", {"plugin_seconds": 1.0})
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from typing import Any, Final
@@ -41,6 +41,7 @@ from podbay.kube.lease import LeasedCluster, lease
 from podbay.kube.logs import LogBatch
 from podbay.lifecycle.checkpoint import Checkpoint
 from podbay.lifecycle.engine import Driver, PodRun
+from podbay.lifecycle.first_answer import FIRST_ANSWER_SECONDS, patience
 from podbay.lifecycle.outcome import Outcome
 from podbay.lifecycle.plan import Keep, PodPlan
 from podbay.lifecycle.state import Phase
@@ -51,6 +52,8 @@ __all__ = ["CHECKPOINT_KEY", "TaskRun", "checkpoint_key", "checkpoint_of", "inca
 CHECKPOINT_KEY: Final = "podbay_checkpoint"
 SAVE_SECONDS: Final = 5.0
 """At least so long between two checkpoints of log positions; more when a process runs many tasks."""
+NEW_CLUSTER_SECONDS: Final = 30.0
+"""For a cluster that this process has not reached lately: it may be restarting just now."""
 CALLS_SHARE: Final = 5.0
 """Checkpoints a second of one process: a twelfth of what a triggerer's supervisor can answer (airflow.md T10)."""
 
@@ -158,7 +161,8 @@ class TaskRun:
             builder = Builder(self.job, choice)
             self.namespace = namespace_of(builder.build(0))
             async with lease(choice.config) as cluster:
-                return await self._look_back(cluster, builder)
+                # Not longer: what is silent there must not hold up the first one.
+                return await self._look_back(cluster, builder, lambda waited: waited >= FIRST_ANSWER_SECONDS)
         except PodbayError as error:
             self.log.warning(
                 f"The cluster of connection {other.connection} does not say what it has: {error}"
@@ -187,7 +191,17 @@ class TaskRun:
     ) -> TaskEnd | None:
         self.namespace = namespace_of(manifest)
         known = checkpoint is not None and not (checkpoint.moved and not checkpoint.uid)
-        under_way = await self._look_back(cluster, builder) or known
+        began = time.monotonic()
+        trouble: PodbayError | None = None
+        try:
+            under_way = (
+                await self._look_back(cluster, builder, self._enough(cluster, known, remaining)) or known
+            )
+        except PodbayError as error:
+            # Without a look nothing may be made. The engine has the words for it; a pod that is known it goes on to wait for.
+            under_way, trouble = known, None if known else error
+        if remaining is not None:
+            remaining = max(0.0, remaining - (time.monotonic() - began))
         elapsed = checkpoint.elapsed if checkpoint is not None else 0.0
         manifest = builder.build(checkpoint.incarnation if checkpoint is not None else 0)
         self.pod_names.add(name_of(manifest))
@@ -198,12 +212,13 @@ class TaskRun:
             is_function = self.job.carried.function is not None
             self.log.manifest(manifest, encoded=main_container_name(self.job.given) if is_function else "")
         async with AsyncExitStack() as stack:
-            await self._wait_for_room(cluster, stack, under_way)
-            if not under_way:
+            if trouble is None:
+                await self._wait_for_room(cluster, stack, under_way)
+            if trouble is None and not under_way:
                 await self.lender.prepare()
             plan = self._plan(builder, manifest, None if remaining is None else elapsed + remaining)
             driver = _TaskDriver(self, self._calls, cluster.client, name_of(manifest))
-            engine = PodRun(cluster, plan, driver, checkpoint=checkpoint)
+            engine = PodRun(cluster, plan, driver, checkpoint=checkpoint, trouble=trouble)
             self._engine = driver.engine = engine
             driver.samples = await stack.enter_async_context(self._sampled(cluster))
             saving = asyncio.create_task(driver.keep_saving())
@@ -247,10 +262,27 @@ class TaskRun:
         )
         await stack.enter_async_context(slot)
 
-    async def _look_back(self, cluster: LeasedCluster, builder: Builder) -> bool:
-        """Take over what earlier lives of this try have left, or a pod of an earlier try that still runs."""
+    def _enough(
+        self, cluster: LeasedCluster, known: bool, remaining: float | None
+    ) -> Callable[[float], bool]:
+        """Which seconds are enough to wait for a cluster that is not reached; for a known pod all of the task's."""
+
+        def is_enough(waited: float) -> bool:
+            if self._killed_by or (remaining is not None and waited >= remaining):
+                return True
+            most = patience(answered=cluster.client.answered, never=NEW_CLUSTER_SECONDS)
+            return not known and waited >= most
+
+        return is_enough
+
+    async def _look_back(
+        self, cluster: LeasedCluster, builder: Builder, is_enough: Callable[[float], bool]
+    ) -> bool:
+        """Take over what earlier lives of this try have left, or a pod of an earlier try that still runs. Raises PodbayError."""
         keeps = self._retention(self.namespace) != ("never", None)
-        names = await LookBack(self.job, self.log).take_over(cluster, self.namespace, builder, keeps=keeps)
+        names = await LookBack(self.job, self.log).take_over(
+            cluster, self.namespace, builder, keeps=keeps, is_enough=is_enough
+        )
         self.pod_names |= names
         return bool(names)
 

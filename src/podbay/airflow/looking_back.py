@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
 
+from podbay.aio.clock import SystemClock
 from podbay.airflow.building import Builder, Job
 from podbay.airflow.ownership import claim, delete_left, delete_tries, earlier_try, pods_of_task
 from podbay.airflow.tasklog import TaskLog
 from podbay.errors import PodbayError
 from podbay.kube.lease import LeasedCluster
+from podbay.lifecycle.first_answer import first_answer
 from podbay.objects.meta import Object, name_of
 
 __all__ = ["LookBack"]
-
-SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +26,22 @@ class LookBack:
     log: TaskLog
 
     async def take_over(
-        self, cluster: LeasedCluster, namespace: str, builder: Builder, *, keeps: bool
+        self,
+        cluster: LeasedCluster,
+        namespace: str,
+        builder: Builder,
+        *,
+        keeps: bool,
+        is_enough: Callable[[float], bool],
     ) -> set[str]:
         """Names of the pods that are this run's from now on. `builder` then makes pods of the try whose pod goes on; `keeps`:
-        ended pods are left for people."""
+        ended pods are left for people; `is_enough` judges the seconds that an unreachable cluster was waited for.
+
+        Raises PodbayError if it was not reached: nobody knows then what is left there.
+        """
         job = self.job
-        try:
-            pods = await asyncio.wait_for(pods_of_task(cluster, namespace, job.identity), SECONDS)
-        except (TimeoutError, PodbayError):
-            # The engine meets the same trouble and has words and patience for it.
-            return set()
+        synced = partial(first_answer, clock=SystemClock(), is_enough=is_enough, tell=self._tell)
+        pods = await pods_of_task(cluster, namespace, job.identity, synced)
         cleared = await self._without_cleared(cluster, pods)
         if job.given.get("durable") is not False:
             earlier = earlier_try(pods, job.identity, after=cleared)
@@ -50,6 +56,9 @@ class LookBack:
         if not keeps:
             await self._without_left(cluster, pods)
         return {name_of(pod) for pod in own}
+
+    async def _tell(self, text: str) -> None:
+        self.log.info(f"{text[:1].upper()}{text[1:]}")
 
     async def _without_left(self, cluster: LeasedCluster, pods: list[Object]) -> None:
         """A worker that was killed leaves its pod, which then ends by itself and has no other task than the next try's."""

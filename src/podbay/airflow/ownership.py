@@ -7,13 +7,14 @@ a token, the pod says whose it is, and whoever takes a pod over writes his own: 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
 from podbay.errors import ApiError, PodbayError
 from podbay.kube.client import PODS
 from podbay.kube.lease import LeasedCluster, pods_of
+from podbay.kube.store import SharedStore
 from podbay.lifecycle.hold import KEEP, held_until
 from podbay.objects.meta import Object, annotations_of, labels_of, metadata_of, name_of, namespace_of, uid_of
 from podbay.pods.identity import (
@@ -40,6 +41,8 @@ __all__ = [
 OWNER_ANNOTATION: Final = "podbay.dev/owner"
 _ENDED: Final = ("Succeeded", "Failed")
 
+
+Synced = Callable[[SharedStore], Awaitable[None]]
 
 _HERE: Final[set[str]] = set()
 """Tokens of the lives in this process; their pods are counted by the limiter itself."""
@@ -80,11 +83,14 @@ def here(owner: str) -> Iterator[None]:
         _HERE.discard(owner)
 
 
-async def pods_of_task(cluster: LeasedCluster, namespace: str, identity: TaskIdentity) -> list[Object]:
-    """The pods of all tries of a task instance, as the shared watch knows them; no request of its own."""
+async def pods_of_task(
+    cluster: LeasedCluster, namespace: str, identity: TaskIdentity, synced: Synced | None = None
+) -> list[Object]:
+    """The pods of all tries of a task instance, as the shared watch knows them; no request of its own. `synced` waits for
+    that watch, else for good."""
     label = f"{DEPLOYMENT_LABEL}={safe_label_value(identity.deployment)}"
     async with cluster.watch(pods_of(namespace, label)) as store:
-        await store.wait_synced()
+        await (store.wait_synced() if synced is None else synced(store))
         return [pod for pod in store.objects() if _is_of(identity, pod)]
 
 

@@ -24,12 +24,12 @@ from podbay.errors import ApiError, PodbayError
 from podbay.kube.lease import LeasedCluster
 from podbay.kube.log_reader import LogLine, LogSource
 from podbay.kube.logs import LogBatch, PodLogFollower
-from podbay.kube.store import SharedStore
 from podbay.kube.watch import Scope
 from podbay.lifecycle import state as s
 from podbay.lifecycle.checkpoint import Checkpoint
 from podbay.lifecycle.diagnosis.diagnose import diagnose
 from podbay.lifecycle.diagnosis.model import Facts
+from podbay.lifecycle.first_answer import first_answer, patience
 from podbay.lifecycle.machine import step
 from podbay.lifecycle.memory import beginning, known_pod, remembered
 from podbay.lifecycle.outage import Outage
@@ -42,10 +42,6 @@ from podbay.pods.sidecar import SIDECAR_NAME
 
 __all__ = ["Driver", "PodRun"]
 
-FIRST_ANSWER_SECONDS = 15.0
-"""As long as a cluster has never answered, a wrong address is likelier than an outage."""
-OUTAGE_SECONDS = 120.0
-"""A control plane that is updated is away for a minute or two."""
 ATTACH_SECONDS = 2.0
 """How long a kill waits for the log streams of a pod that has just begun."""
 LAST_LINES, LAST_LINE = 10, 500
@@ -87,12 +83,15 @@ class PodRun:
         *,
         checkpoint: Checkpoint | None = None,
         clock: Clock | None = None,
+        trouble: PodbayError | None = None,
     ) -> None:
+        """trouble: what keeps the run from its cluster, where somebody has waited for that in vain; it is its end."""
         self.plan = plan
         self.driver = driver or Driver()
         self._cluster = cluster
         self._clock = clock or SystemClock()
         self._start = checkpoint or Checkpoint()
+        self._trouble = trouble
         self._requests = PodRequests(cluster.client, self._clock, plan.container, cluster.looks)
         self._manifest = plan.build(self._start.incarnation)
         other = name_of(plan.build(self._start.incarnation + 1))
@@ -186,6 +185,9 @@ class PodRun:
     async def _tell(self, text: str) -> None:
         await self.driver.phase(self._state.phase, text)
 
+    async def _tell_new(self, text: str) -> None:
+        await self.driver.phase("new", text)
+
     async def _answer(self, request: Coroutine[Any, Any, s.Event]) -> None:
         self._post(await request)
 
@@ -252,8 +254,10 @@ class PodRun:
         """Pods of the same task try that exist, from the shared watch: no request of its own."""
         start = self._start
         try:
+            if self._trouble is not None:
+                raise self._trouble
             async with self._cluster.watch(scope_of(self._manifest)) as store:
-                await self._synced(store)
+                await first_answer(store, self._clock, is_enough=self._is_enough, tell=self._tell_new)
                 pods = [pod for pod in store.objects() if is_same_task_try(self._manifest, pod)]
         except PodbayError as err:
             found = diagnose(Facts(pod=self._manifest, container=self.plan.container, error=err))
@@ -261,24 +265,9 @@ class PodRun:
             return
         self._post(beginning(start, self._now(), pods))
 
-    async def _synced(self, store: SharedStore) -> None:
-        """Wait for the cluster's first answer; a cluster that never gives one is not waited for long.
-
-        Raises what stands in the way. A run that has a pod already waits until its own deadline.
-        """
-        began = self._now()
-        while True:
-            try:
-                return await asyncio.wait_for(store.wait_synced(), FIRST_ANSWER_SECONDS)
-            except TimeoutError:
-                trouble = store.trouble_now
-            if trouble is None:
-                continue
-            client = self._cluster.client
-            patience = OUTAGE_SECONDS if client.answered else FIRST_ANSWER_SECONDS
-            if not self._start.uid and self._now() - began >= patience:
-                raise trouble
-            await self.driver.phase("new", f"waiting for the cluster: {trouble}")
+    def _is_enough(self, waited: float) -> bool:
+        """A run that has a pod already waits until its own deadline."""
+        return not self._start.uid and waited >= patience(answered=self._cluster.client.answered)
 
     async def _look(self, action: s.Find) -> None:
         name = action.name or name_of(self._manifest)
