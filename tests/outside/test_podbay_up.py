@@ -59,6 +59,9 @@ def test_up_and_down(podbay: Programs) -> None:
         log_in(started["url"], started["user"], "wrong")
     assert listening(podbay) and all(address.startswith("127.") for address in listening(podbay))
 
+    # What task pods have used is asked of it without a word about where it is and who asks.
+    assert podbay("usage").out == "no task pod has ended in the last 24h\n"
+
     # A component that dies is started again, and nothing else is.
     before = status(podbay)["components"]
     os.kill(before["triggerer"]["pid"], signal.SIGKILL)

@@ -13,17 +13,25 @@ from podbay.errors import InvalidInputError
 if TYPE_CHECKING:
     from podbay.healer.airflow_api import AirflowLogin
 
-__all__ = ["UrlOption", "UserOption", "airflow_login"]
+__all__ = ["HereOption", "UrlOption", "UserOption", "airflow_login", "login_here"]
 
 UrlOption = Annotated[
-    str, typer.Option("--airflow-url", envvar="PODBAY_AIRFLOW_URL", help="Of Airflow's API server.")
+    str, typer.Option("--airflow-url", envvar="PODBAY_AIRFLOW_URL", help="Address of Airflow's API server.")
+]
+HereOption = Annotated[
+    str,
+    typer.Option(
+        "--airflow-url",
+        envvar="PODBAY_AIRFLOW_URL",
+        help="Address of Airflow's API server; that of podbay up when absent.",
+    ),
 ]
 UserOption = Annotated[
     str,
     typer.Option(
         "--airflow-user",
         envvar="PODBAY_AIRFLOW_USER",
-        help="Its password: PODBAY_AIRFLOW_PASSWORD. Instead of both: PODBAY_AIRFLOW_TOKEN.",
+        help="User name; the password is read from $PODBAY_AIRFLOW_PASSWORD. $PODBAY_AIRFLOW_TOKEN replaces both.",
     ),
 ]
 
@@ -43,3 +51,22 @@ def airflow_login(url: str, user: str) -> AirflowLogin:
     return AirflowLogin(
         url=url, username=user, password=password, token=os.environ.get("PODBAY_AIRFLOW_TOKEN", "")
     )
+
+
+def login_here(url: str, user: str) -> AirflowLogin:
+    """The Airflow that is named, or else that of the running `podbay up`, as its own user. Raises InvalidInputError."""
+    if url:
+        return airflow_login(url, user)
+    from podbay.airflow.running import stack
+
+    up = str(stack.status().get("url") or "")
+    if not up:
+        raise InvalidInputError(
+            "no Airflow is named and none is up here. Start it (podbay up), or name yours: "
+            "--airflow-url URL --airflow-user NAME, password in PODBAY_AIRFLOW_PASSWORD"
+        )
+    if user or os.environ.get("PODBAY_AIRFLOW_TOKEN"):
+        return airflow_login(up, user)
+    from podbay.healer.airflow_api import AirflowLogin
+
+    return AirflowLogin(url=up, username=stack.USER, password=stack.password())

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 import typer
 
-from podbay.cli.airflow_login import UrlOption, UserOption, airflow_login
+from podbay.cli.airflow_login import HereOption, UserOption, login_here
 from podbay.cli.deployment_file import FileOption, OutputOption, load
 from podbay.cli.output import Output, console, errors, errors_as_sentences, print_json, print_table, run
 from podbay.cli.usage_proposals import show_proposals
@@ -35,7 +35,7 @@ _UNITS = {"h": 1, "d": 24, "w": 168}
 
 def usage(
     file: FileOption = FILE,
-    airflow_url: UrlOption = "http://localhost:8080",
+    airflow_url: HereOption = "",
     airflow_user: UserOption = "",
     since: Annotated[str, typer.Option(help="Runs of this time: 12h, 7d, 4w.")] = "24h",
     by: Annotated[str, typer.Option(help="task or dag.")] = "task",
@@ -67,7 +67,7 @@ def usage(
         deployment = load(file) if file.exists() else None
         prices = deployment.prices if deployment is not None else Prices()
         begin = datetime.now(UTC) - timedelta(hours=_hours(since))
-        spent, missing = run(_read(airflow_login(airflow_url, airflow_user), begin, dag))
+        spent, missing = run(_read(login_here(airflow_url, airflow_user), begin, dag))
         if propose:
             show_proposals(spent, deployment, output, least=least, diff=diff, since=since)
             return
@@ -142,6 +142,11 @@ async def _ask(api: AirflowApi, path: str) -> Any:
 def _good(status: int, body: Any) -> Any:
     if status != 200:
         detail = body.get("detail") if isinstance(body, dict) else None
+        if status in (401, 403):
+            raise AirflowApiError(
+                f"Airflow refuses the login ({status}){f': {detail}' if detail else ''}. It must be one that may read XComs: "
+                "check --airflow-user and PODBAY_AIRFLOW_PASSWORD, or PODBAY_AIRFLOW_TOKEN"
+            )
         raise AirflowApiError(
             f"Airflow does not tell of XComs: status {status}{f', {detail}' if detail else ''}"
         )

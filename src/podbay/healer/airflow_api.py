@@ -293,9 +293,11 @@ class AirflowApi:
             answer = await self._send("GET", "/auth/token", None, "")
         token = answer.body.get("access_token") if isinstance(answer.body, Mapping) else None
         if answer.status not in (200, 201) or not isinstance(token, str):
-            # What it said may repeat the password.
+            refused = answer.status in (401, 403)
+            said = "refuses the login" if refused else "gives no token: status"
+            # What it said besides may repeat the password.
             raise AirflowApiError(
-                f"{self._base} gives no token: status {answer.status}. "
+                f"{self._base} {said} {f'({answer.status})' if refused else answer.status}. "
                 "Check --airflow-user and PODBAY_AIRFLOW_PASSWORD, or give PODBAY_AIRFLOW_TOKEN"
             )
         self._token = token

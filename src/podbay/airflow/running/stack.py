@@ -32,7 +32,7 @@ from podbay.embedded.home import ClusterHome
 from podbay.errors import ConflictError, InvalidInputError, StateError
 from podbay.kube.config import ClusterConfig
 
-__all__ = ["UpRequest", "password", "start", "status", "stop"]
+__all__ = ["USER", "UpRequest", "password", "start", "status", "stop"]
 
 COMPONENTS = ("api-server", "scheduler", "triggerer", "dag-processor", HEALER)
 USER = "admin"
