@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from podbay.deployment.doctor import judge_health, judge_proofs
+from podbay.deployment.doctor import by_verbs, judge_health, judge_proofs
 
 URL = "http://airflow.example"
 HEALTHY = {
@@ -54,3 +54,14 @@ def test_logins_and_images_are_named_when_they_fail() -> None:
         ("failed", "the login of Secret old has ended"),
     ]
     assert all(each.fix for each in found)
+
+
+def test_rights_that_are_missing_are_told_together() -> None:
+    denied = [
+        *(("", "", name, "", verb) for name in ("namespaces", "limitranges") for verb in ("get", "list")),
+        ("etl", "", "pods", "exec", "create"),
+        ("etl", "networking.k8s.io", "networkpolicies", "", "get"),
+    ]
+    assert by_verbs(denied) == (
+        "get, list on namespaces, limitranges; create on pods/exec; get on networkpolicies.networking.k8s.io"
+    )

@@ -178,7 +178,7 @@ def _registries(deployment: Deployment, cluster: str | None) -> list[Finding]:
     try:
         secrets = on_cluster(cluster, deployment, work)
     except ApiError as err:
-        return [Finding("registries", "warning", f"logins cannot be read: {err.message}")]
+        return [Finding("registries", "warning", f"logins cannot be read: {err.message.partition('. ')[0]}")]
     ended = [each.name for each in secrets if each.expires and each.expires <= datetime.now(UTC)]
     rows = asyncio.run(proofs(secrets, list(deployment.images.values()), None, plain_http=False))
     return judge_proofs(rows, ended)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from podbay.cli.cluster_words import in_words
 from podbay.cli.progress import Progress
 from podbay.cli.rows import main_container_name, pod_json, status_of
 from podbay.cli.target import connect, find_pod
@@ -89,7 +90,8 @@ class _Killer:
             before = await find_pod(self._cluster.client, namespace, name)
             after = await self._end(key, before)
         except PodbayError as err:
-            return Ended(namespace=namespace, name=name, before=before, error=err)
+            error = in_words(err, self._cluster.client.config)
+            return Ended(namespace=namespace, name=name, before=before, error=error)
         finally:
             self._waiting.discard(key)
             self._show()

@@ -105,7 +105,9 @@ def errors_as_sentences() -> Iterator[None]:
     except OSError as err:
         _fail(str(unusable(err)))
     except PodbayError as err:
-        _fail(str(err))
+        from podbay.cli.cluster_words import in_words
+
+        _fail(str(in_words(err)))
     except KeyboardInterrupt as err:
         raise typer.Exit(EXIT_INTERRUPTED) from err
 

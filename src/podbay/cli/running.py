@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from podbay.cli.cluster_words import origin
 from podbay.cli.log_writer import LogWriter
 from podbay.cli.option_words import in_options
 from podbay.cli.output import EXIT_INTERRUPTED, print_json, run
@@ -30,6 +31,7 @@ from podbay.embedded.home import ClusterHome
 from podbay.errors import PodbayError
 from podbay.kube.config import ClusterConfig
 from podbay.kube.logs import LogBatch
+from podbay.lifecycle.diagnosis.admission_rules import UNAUTHORIZED
 from podbay.lifecycle.engine import Driver, PodRun
 from podbay.lifecycle.outcome import Outcome
 from podbay.lifecycle.plan import Deadlines, PodPlan
@@ -139,7 +141,7 @@ def _incarnation(request: PodRequest, number: int) -> PodRequest:
 
 
 async def _run(config: ClusterConfig, plan: PodPlan, wanted: Wanted) -> int:
-    terminal = _Terminal(plan.build(0), wanted)
+    terminal = _Terminal(plan.build(0), wanted, f"{config.server} ({origin(config)})")
     async with connect(config) as cluster:
         terminal.run = PodRun(cluster, plan, terminal)
         with terminal.signals():
@@ -150,7 +152,8 @@ async def _run(config: ClusterConfig, plan: PodPlan, wanted: Wanted) -> int:
 class _Terminal(Driver):
     """Shows the run to a person."""
 
-    def __init__(self, manifest: Object, wanted: Wanted) -> None:
+    def __init__(self, manifest: Object, wanted: Wanted, cluster: str) -> None:
+        self._cluster = cluster
         self.run: PodRun | None = None
         self._wanted = wanted
         spec = manifest["spec"]
@@ -239,12 +242,17 @@ class _Terminal(Driver):
             sys.stdout.buffer.write(outcome.result.rstrip(b"\n") + b"\n")
             sys.stdout.buffer.flush()
         if not outcome.ok:
-            self._progress.say(f"error: {in_options(outcome.message)}")
+            self._progress.say(f"error: {in_options(outcome.message)}{self._where(outcome)}")
             for line in _evidence(outcome):
                 self._progress.say(f"  {line}")
         elif outcome.result is None and self._wanted.words.result is not Result.none:
             self._progress.say("note: the task wrote no result")
         return self._code(outcome)
+
+    def _where(self, outcome: Outcome) -> str:
+        """The cluster, when it is its login that has to be mended."""
+        found = outcome.diagnosis
+        return f" It is {self._cluster}." if found is not None and found.category == UNAUTHORIZED.word else ""
 
     def _code(self, outcome: Outcome) -> int:
         if outcome.kind == "killed":

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from podbay.embedded.home import ClusterHome, cluster_home, cluster_names
-from podbay.errors import ApiError, InvalidInputError, StateError
+from podbay.errors import ApiError, InvalidInputError, PodbayError, StateError
 
 if TYPE_CHECKING:
     from podbay.kube.client import KubeClient
@@ -137,14 +137,25 @@ def _ensure_running(home: ClusterHome, start: Callable[[ClusterHome], None] | No
 
 @asynccontextmanager
 async def connect(config: ClusterConfig) -> AsyncIterator[LeasedCluster]:
-    """The cluster, closed at once after the block: a command has no next user to keep it for."""
+    """The cluster, closed at once after the block: a command has no next user to keep it for.
+
+    What it refuses, or that it does not answer, leaves the block with cause, fix and the cluster's name.
+    """
     from podbay.kube.lease import DeskOptions, LeaseDesk
     from podbay.kube.retry import Patience
 
     patience = Patience(before_first_answer=_FIRST_ANSWER_SECONDS)
     desk = LeaseDesk(DeskOptions(linger_seconds=0.0, agent="podbay-cli", patience=patience))
-    async with desk.lease(config) as cluster:
-        yield cluster
+    try:
+        async with desk.lease(config) as cluster:
+            yield cluster
+    except PodbayError as err:
+        from podbay.cli.cluster_words import in_words
+
+        told = in_words(err, config)
+        if told is err:
+            raise
+        raise told from err
 
 
 async def find_pod(client: KubeClient, namespace: str, name: str, *, ended: bool = False) -> Object:

@@ -208,10 +208,7 @@ async def _may(api: Patient, namespace: str, group: str, resource: str, subresou
 def _permission(purpose: str, denied: Sequence[tuple[str, ...]], asked: int) -> Finding:
     if not denied:
         return Finding("permissions", "ok", f"{purpose}: all {asked} verbs")
-    said = ", ".join(
-        f"{verb} {'/'.join(filter(None, (resource, sub)))}{f'.{group}' if group else ''}"
-        for _, group, resource, sub, verb in denied
-    )
+    said = by_verbs(denied)
     return Finding(
         "permissions",
         "failed" if purpose == "launching pods" else "warning",
@@ -220,6 +217,18 @@ def _permission(purpose: str, denied: Sequence[tuple[str, ...]], asked: int) -> 
         if purpose == "launching pods"
         else "Ask the cluster's administrator for these verbs, or to run `podbay apply`.",
     )
+
+
+def by_verbs(denied: Sequence[tuple[str, ...]]) -> str:
+    """`get, list on pods, events; create on pods/exec`: who may nothing lacks dozens of rights, and mostly the same."""
+    verbs: dict[str, dict[str, None]] = {}
+    for _, group, resource, sub, verb in denied:
+        name = f"{'/'.join(filter(None, (resource, sub)))}{f'.{group}' if group else ''}"
+        verbs.setdefault(name, {})[verb] = None
+    resources: dict[str, list[str]] = {}
+    for name, lacking in verbs.items():
+        resources.setdefault(", ".join(lacking), []).append(name)
+    return "; ".join(f"{lacking} on {', '.join(names)}" for lacking, names in resources.items())
 
 
 async def _applied(api: Patient, deployment: Deployment) -> Finding:
