@@ -130,7 +130,7 @@ async def test_the_doctor_of_somebody_without_rights_names_the_verbs(kube: KubeC
         assert said[0].verdict == "ok", "the deployment's own launcher may launch"
         assert said[1].verdict == "warning"
         assert "may not get, list, create, patch, delete on namespaces, " in said[1].message
-    assert " limitranges, " in said[1].message
+        assert " limitranges, " in said[1].message
         assert next(each for each in findings if each.subject == "deployment").verdict == "warning"
 
 

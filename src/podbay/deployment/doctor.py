@@ -25,6 +25,7 @@ __all__ = [
     "Finding",
     "Patient",
     "Verdict",
+    "by_verbs",
     "examine",
     "judge_clock",
     "judge_health",
