@@ -143,6 +143,66 @@ def test_upstreams_tasks_are_adopted_only_if_the_deployment_says_so(tmp_path: Pa
     assert called["limits"] == {"max_active_tis_per_dag": 2, "max_active_tasks": 16}
 
 
+CHANGED = """
+import json
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator, OnFinishAction
+from airflow.sdk import DAG
+from kubernetes.client import models as k8s
+from podbay.airflow.adoption import adopt
+from podbay.airflow.carried import Carried
+from podbay.airflow.portable import plain, revive
+
+def carried(task):
+    adopt(task)
+    spec = Carried.from_text(task.start_trigger_args.trigger_kwargs["spec"])
+    return {name: plain(revive(value)) for name, value in spec.parameters.items()}
+
+GIVEN = dict(tolerations=[{"key": "a", "nosuch": "b"}], affinity={"nodeAffinity": {}}, image_pull_secrets="a,b")
+with DAG("d"):
+    left = KubernetesPodOperator(task_id="left", image="i")
+    given = KubernetesPodOperator(task_id="given", image="i", on_finish_action="keep_pod", **GIVEN)
+    changed = KubernetesPodOperator(
+        task_id="changed", image="i", tolerations=[{"key": "a"}], on_finish_action="keep_pod", durable=True
+    )
+    # As a cluster policy does.
+    changed.tolerations.append(k8s.V1Toleration(key="batch", operator="Exists"))
+    changed.service_account_name = "restricted"
+    changed.automount_service_account_token = False
+    changed.security_context = {"runAsNonRoot": True}
+    changed.on_finish_action = OnFinishAction.DELETE_SUCCEEDED_POD
+    changed.image_pull_secrets = [k8s.V1LocalObjectReference("pull")]
+    changed.schedule_timeout_seconds = 7
+    changed.container_logs = True
+    changed.durable = False
+print(json.dumps([carried(task) for task in (left, given, changed)]))
+"""
+
+
+def test_what_policies_have_set_on_an_upstream_task_is_taken_over(tmp_path: Path) -> None:
+    left, given, changed = json.loads(
+        python(CHANGED, tmp_path, AIRFLOW__PODBAY__ADOPT_UPSTREAM_OPERATORS="True")
+    )
+    assert left == {"image": "i", "base_container_name": "base"}
+    # What was given stands as it was given: upstream drops the unknown field, which is refused here.
+    assert given == left | {
+        "tolerations": [{"key": "a", "nosuch": "b"}],
+        "affinity": {"nodeAffinity": {}},
+        "image_pull_secrets": "a,b",
+        "on_finish_action": "keep_pod",
+    }
+    assert changed == left | {
+        "tolerations": [{"key": "a"}, {"key": "batch", "operator": "Exists"}],
+        "service_account_name": "restricted",
+        "automount_service_account_token": False,
+        "security_context": {"runAsNonRoot": True},
+        "on_finish_action": "delete_succeeded_pod",
+        "image_pull_secrets": [{"name": "pull"}],
+        "schedule_timeout_seconds": 7,
+        "container_logs": True,
+        "durable": False,
+    }
+
+
 RENDERED = """
 import asyncio, greenback, json
 from types import SimpleNamespace

@@ -7,15 +7,27 @@ upstream's operator, are left alone: their authors rely on its methods.
 
 from __future__ import annotations
 
+import inspect
+import sys
+from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
-from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS
+from podbay.airflow.parameters import PARAMETERS
 from podbay.airflow.task import PodTask, settings
 
 __all__ = ["adopt", "adopted_class"]
 
-_ENUMS = ("on_finish_action", "on_kill_action")
+_ENUMS: Final = ("on_finish_action", "on_kill_action")
+_ATTRIBUTES: Final = {"container_logs": "_container_logs", "progress_callback": "_progress_callback"}
+_CONVERTED: Final = {
+    "affinity": "convert_affinity",
+    "image_pull_secrets": "convert_image_pull_secrets",
+    "pod_runtime_info_envs": "convert_pod_runtime_info_env",
+    "ports": "convert_port",
+    "tolerations": "convert_toleration",
+}
+_BY_ITEM: Final = ("pod_runtime_info_envs", "ports", "tolerations")
 
 
 def adopt(task: Any) -> None:
@@ -34,7 +46,7 @@ def adopted_class(upstream: Any) -> Any:
     """The subclass of upstream's operator that runs on this engine. It looks like upstream's."""
 
     def podbay_parameters(self: Any) -> dict[str, Any]:
-        return _parameters(self)
+        return _parameters(self, upstream)
 
     def initialise(self: Any, **kwargs: Any) -> None:
         # Made by a mapped task; an instance of a DAG file is upstream's own until it is adopted.
@@ -53,18 +65,56 @@ def adopted_class(upstream: Any) -> Any:
     return type(upstream)(upstream.__name__, (PodTask, upstream), body)
 
 
-def _parameters(task: Any) -> dict[str, Any]:
-    """By the table's names: as they were given, and the templated ones as they are now."""
+def _parameters(task: Any, upstream: type) -> dict[str, Any]:
+    """By the table's names: as they were given, or as the DAG, a policy or rendering has left them on the task."""
     given = task._BaseOperator__init_kwargs
-    found = {name: given.get(name, row.default) for name, row in PARAMETERS.items()}
-    for name in TEMPLATE_FIELDS:
-        if hasattr(task, name):
-            found[name] = getattr(task, name)
+    found = {}
+    for name, row in PARAMETERS.items():
+        said = given.get(name, row.default)
+        now = getattr(task, _ATTRIBUTES.get(name, name), getattr(task, name, said))
+        found[name] = said if _is_as_made(name, said, now, given, upstream) else now
     for name in _ENUMS:
         found[name] = getattr(found[name], "value", found[name])
-    if found["durable"] is None:
-        found["durable"] = found["reattach_on_restart"]
-    if found["deferrable"] is not True:
-        # Upstream's default is False, and so says nothing of what its author wants.
+    found["durable"], found["reattach_on_restart"] = _durable(task, given), given.get("reattach_on_restart")
+    if found["deferrable"] is not True or ("deferrable" not in given and _default(upstream)):
+        # Upstream's default says nothing of what its author wants.
         found["deferrable"] = None
     return found
+
+
+def _is_as_made(name: str, said: Any, now: Any, given: Mapping[str, Any], upstream: type) -> bool:
+    """Whether the attribute is what upstream's __init__ has made of the argument. The argument is the better of the two:
+    of what upstream turns into a model, it drops fields that it does not know."""
+    if now is said or (_is_nothing(now) and _is_nothing(said)):
+        return True
+    if name == "schedule_timeout_seconds":
+        said = said or given.get("startup_timeout_seconds", PARAMETERS["startup_timeout_seconds"].default)
+    elif name == "container_logs":
+        said = said or given.get("base_container_name") or getattr(upstream, "BASE_CONTAINER_NAME", None)
+    elif name in _CONVERTED and said:
+        convert = getattr(sys.modules[upstream.__module__], _CONVERTED[name], None)
+        if convert is not None:
+            said = [convert(each) for each in said] if name in _BY_ITEM else convert(said)
+    return bool(now == said)
+
+
+def _is_nothing(value: Any) -> bool:
+    """False and 0 may have a meaning."""
+    return value is None or (isinstance(value, str | list | tuple | dict) and not value)
+
+
+def _durable(task: Any, given: Mapping[str, Any]) -> Any:
+    """Upstream fills it from reattach_on_restart, and where Airflow keeps no state of tasks, from that alone."""
+    said, older = given.get("durable"), given.get("reattach_on_restart")
+    for name in ("durable", "reattach_on_restart"):
+        now = getattr(task, name, None)
+        if now not in (None, said, True if older is None else older):
+            return now
+    return older if said is None else said
+
+
+@cache
+def _default(upstream: type) -> bool:
+    """Whether the deployment makes tasks deferrable (`[operators] default_deferrable`)."""
+    found = inspect.signature(upstream.__init__).parameters.get("deferrable")  # type: ignore[misc]
+    return found is not None and found.default is True
