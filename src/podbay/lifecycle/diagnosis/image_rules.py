@@ -87,9 +87,16 @@ ARCHITECTURE: Final = Category(
 NAME_UNKNOWN: Final = Category(
     word="RegistryNameUnknown",
     meaning="The registry's host name does not resolve on the node.",
-    fix="Correct the host in `image`; if it is right, check DNS on the node.",
+    fix="Correct the host in `image`, or load the image into Podbay's own cluster, `podbay cluster load` with its name or a tar file; if the host is right, check DNS on the node.",
     blame="user",
     heals="maybe",
+)
+NOT_HERE: Final = Category(
+    word="RegistryNotHere",
+    meaning="The image's name means a registry on the node itself (localhost, 127.*), and nothing listens there.",
+    fix="Load the image into Podbay's own cluster, `podbay cluster load` with its name or a tar file; or correct the host in `image`.",
+    blame="user",
+    heals="never",
 )
 UNREACHABLE: Final = Category(
     word="RegistryUnreachable",
@@ -129,7 +136,7 @@ SIGNATURE: Final = Category(
 
 CATEGORIES: Final = (
     NOT_FOUND, TAG_NOT_FOUND, NOT_FOUND_OR_DENIED, DENIED, LOGIN_EXPIRED, RATE_LIMITED, CLOCK, CERTIFICATE,
-    PLAIN_HTTP, ARCHITECTURE, NAME_UNKNOWN, UNREACHABLE, DISK_FULL, DAMAGED, FORMAT, SIGNATURE,
+    PLAIN_HTTP, ARCHITECTURE, NAME_UNKNOWN, NOT_HERE, UNREACHABLE, DISK_FULL, DAMAGED, FORMAT, SIGNATURE,
 )  # fmt: skip
 
 _HTTP = r"(?:: |\bcode:? ?|\bstatus:? ?)"

@@ -57,6 +57,7 @@ _PULLING: Final = frozenset({
     "ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", "SignatureValidationFailed", "ErrImagePullBackOff",
 })  # fmt: skip
 _URL: Final = re.compile(r"\bhttps?://[^\s\"']+?(?=:?[\s\"']|:?$)")
+_LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.\d+){3}|\[::1\])(?::\d+)?\Z")
 _LOGIN_HELPS: Final = (image_rules.NOT_FOUND_OR_DENIED, image_rules.DENIED)
 
 
@@ -102,10 +103,18 @@ def _pull(sight: Sight, seen: Seen, waiting: str) -> Diagnosis:
         cause = f"{_who(sight, seen)}: Secret {name} with the login for {host_of(seen.image)} does not exist in namespace {sight.namespace}"
         return SECRET_MISSING.found(cause, evidence=[*evidence, line], container=seen.name)
     cause, fix = which.told(match, {"host": host_of(seen.image), "tag": tag_of(seen.image)})
+    if which.category is image_rules.UNREACHABLE and _refused_here(seen.image, match.string):
+        cause = f"{_who(sight, seen)}: no registry answers at {host_of(seen.image)}, which is the node itself"
+        return image_rules.NOT_HERE.found(cause, evidence=evidence, container=seen.name)
     if which.category is image_rules.ARCHITECTURE:
         evidence.append(architecture_line(sight))
     cause = f"{_who(sight, seen)}: {cause}"
     return which.category.found(cause, fix=fix, evidence=evidence, container=seen.name)
+
+
+def _refused_here(image: str, text: str) -> bool:
+    """A refusal by the node itself is final: there is no network in between that could be mended, and no pull to wait for."""
+    return bool(_LOOPBACK.match(host_of(image))) and "connection refused" in text.lower()
 
 
 def _without_names(image: str, texts: list[str]) -> list[str]:
