@@ -12,7 +12,7 @@ from airflow.triggers.base import TaskSuccessEvent
 from triggers_alone import SECONDS, Supervisor, alive, event_of, pods, running, trigger_of
 
 from podbay import KubernetesPodOperator
-from podbay.airflow import driving, rendering, work
+from podbay.airflow import rendering, saving, work
 from podbay.airflow.calls import TaskKey
 from podbay.airflow.ownership import owner_of
 from podbay.errors import InvalidInputError
@@ -117,7 +117,7 @@ async def test_a_triggerer_that_gets_a_task_back_tells_all_lines_again(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Airflow has it write over the log of the first time (`wb`), which no other triggerer has told."""
-    monkeypatch.setattr(driving, "SAVE_SECONDS", 0.05)
+    monkeypatch.setattr(saving, "SAVE_SECONDS", 0.05)
     said = ""
 
     async def until_told(times: int) -> None:

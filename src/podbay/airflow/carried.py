@@ -64,6 +64,11 @@ class Carried:
     queue: str = ""
     """The task's Airflow queue, by which a deployment chooses nodes."""
 
+    @property
+    def counts_itself(self) -> bool:
+        """How much of `timeout` is over only the run knows."""
+        return self.timeout is not None and self.deadline is None and not self.counted
+
     def to_text(self) -> str:
         said = {each.name: getattr(self, each.name) for each in fields(self)}
         data = {name: value for name, value in said.items() if value not in (None, False, "")}

@@ -34,6 +34,7 @@ from podbay.airflow.request import (
     wanted_logs,
 )
 from podbay.airflow.sampling import Samples, sampled
+from podbay.airflow.saving import is_worth_saving, seconds_between
 from podbay.airflow.tasklog import Hearer, TaskLog
 from podbay.errors import InvalidInputError, PodbayError
 from podbay.kube.client import KubeClient
@@ -50,12 +51,8 @@ from podbay.objects.meta import Object, name_of, namespace_of
 __all__ = ["CHECKPOINT_KEY", "TaskRun", "checkpoint_key", "checkpoint_of", "incarnation_of", "read_cluster"]
 
 CHECKPOINT_KEY: Final = "podbay_checkpoint"
-SAVE_SECONDS: Final = 5.0
-"""At least so long between two checkpoints of log positions; more when a process runs many tasks."""
 NEW_CLUSTER_SECONDS: Final = 30.0
 """For a cluster that this process has not reached lately: it may be restarting just now."""
-CALLS_SHARE: Final = 5.0
-"""Checkpoints a second of one process: a twelfth of what a triggerer's supervisor can answer (airflow.md T10)."""
 
 
 async def read_cluster(given: Mapping[str, Any], calls: AirflowCalls) -> ClusterChoice:
@@ -444,13 +441,14 @@ class _TaskDriver(Driver):
         return end
 
     async def keep_saving(self) -> None:
-        """Log positions, now and then: what is lost with this process was told at most so long ago."""
-        last = None
+        """Now and then: what is lost with this process was known at most so long ago."""
+        counts = self._run.job.carried.counts_itself
+        last: Checkpoint | None = None
         while True:
-            await asyncio.sleep(max(SAVE_SECONDS, TaskRun.running / CALLS_SHARE))
+            await asyncio.sleep(seconds_between(TaskRun.running))
             now = self.engine.checkpoint()
-            if now.uid and now.positions != last and now.outcome is None:
-                last = now.positions
+            if is_worth_saving(now, last, counts=counts, running=TaskRun.running):
+                last = now
                 await self.save(now)
 
 
