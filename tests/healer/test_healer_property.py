@@ -81,8 +81,8 @@ truths = st.builds(
     ),
     state=st.sampled_from(STATES),
     current_try=st.integers(1, 3),
-    ended=st.sampled_from([0.0, 299.0, 301.0, 99999.0]),
-    age=st.sampled_from([0.0, 119.0, 121.0, 601.0, 99999.0]),
+    ended=st.sampled_from([0.0, 299.0, 301.0, 99999.0, 99999.0]),
+    age=st.sampled_from([0.0, 119.0, 121.0, 601.0, *[99999.0] * 4]),
     is_upstream=st.booleans(),
     mark=st.sampled_from(["", "", "", "", "kept", "held", "stripped", "left", "left, over"]),
     is_live=st.sampled_from([True, True, False]),
@@ -97,20 +97,24 @@ def scenes(draw: st.DrawFn) -> tuple[list[Truth], World, Rules]:
     """Pods of both Airflows, whose ids are alike; one state for each task instance; one answer, whole or not."""
     found: list[Truth] = []
     tasks: dict[tuple[str, object], Truth] = {}
+    # Half of all worlds have one Airflow, and somebody has said so: nothing else ends a pod of the upstream operator.
+    is_sole = draw(st.booleans())
     for each in draw(st.lists(truths, min_size=1, max_size=8)):
+        if is_sole:
+            each = replace(each, own=replace(each.own, deployment="prod"))
         # All pods of a task instance have one owner, and one task instance has one state.
         first = tasks.setdefault((each.own.deployment, key_of(each.own)), each)
         found.append(replace(each, state=first.state, current_try=first.current_try, ended=first.ended))
     airflow = _answer(found, draw)
     noticed = {
-        (f"u{n}", check): MOMENT - draw(st.sampled_from([0.0, 599.0, 99999.0]))
-        for n in range(len(found))
+        (f"u{n}", check): MOMENT - min(each.age, draw(st.sampled_from([0.0, 599.0, 99999.0, 99999.0])))
+        for n, each in enumerate(found)
         for check in ("NoOwner", "OwnerCleared", "OwnerFinished")
     }
     pods = [each.make(f"u{n}") for n, each in enumerate(found)]
     seen = world(*pods, airflow=airflow, noticed=noticed)
     clusters = tuple(
-        ClusterAt(name=name, now=NOW, trouble=draw(st.sampled_from(["", "", "", "410"])))
+        ClusterAt(name=name, now=NOW, trouble=draw(st.sampled_from([""] * 7 + ["410"])))
         for name in ("first", "second")
     )
     marked = tuple(
@@ -120,7 +124,7 @@ def scenes(draw: st.DrawFn) -> tuple[list[Truth], World, Rules]:
     seen = replace(seen, clusters=clusters)
     # Only with one Airflow in the namespace may a person say that there is only one.
     has_others = any(each.own.deployment == "other" for each in found)
-    only = not has_others and draw(st.booleans())
+    only = is_sole or (not has_others and draw(st.booleans()))
     return found, replace(seen, pods=marked), replace(RULES, only_airflow=only, stop_share=1.0, stop_floor=99)
 
 
