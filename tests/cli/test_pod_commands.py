@@ -413,6 +413,34 @@ def test_a_misspelt_path_is_no_matter_of_podbays_home(shell: Shell) -> None:
         assert said in shell.refused(*arguments)
 
 
+def test_kubectls_form_of_a_name(played: Shell, make: Make) -> None:
+    name = make("fails")
+    wait_for(played, name, "Failed")
+    assert played("logs", f"pod/{name}").out == played("logs", name).out
+    assert f"default/{name}: Failed" in played("explain", f"pod/default/{name}").out
+    assert f"pod default/{name} is gone" in played("kill", f"pods/{name}").out
+
+
+def test_an_embedded_cluster_that_is_misspelt(shell: Shell) -> None:
+    shell.start("--name", "two")
+    shell("cluster", "stop", "--name", "two")
+    said = shell.refused("pods", "--cluster", "podbay-too")
+    assert "Did you mean podbay-two? Known: podbay-two (stopped), current" in said
+    said = shell.refused("cluster", "stop", "--name", "too")
+    assert said == "error: there is no cluster 'too'. There are: two"
+    assert shell("cluster", "stop", "--name", "two").out == "Cluster two was not running.\n"
+
+
+def test_checking_without_a_cluster_names_offline(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "podbay.yaml"
+    file.write_text("name: demo\nnamespace: demo\n")
+    pod = tmp_path / "pod.yaml"
+    pod.write_text("kind: Pod\nmetadata: {name: x}\nspec: {containers: [{name: base, image: bb}]}\n")
+    said = shell.refused("check", "-f", str(file), str(pod))
+    assert "is not running" in said
+    assert said.endswith("; or judge by the file alone: --offline")
+
+
 def test_nothing_to_explain(played: Shell) -> None:
     assert "no pod 'nope'" in played.refused("explain", "nope")
     assert "needs a pod's name, or a file" in played.refused("explain")

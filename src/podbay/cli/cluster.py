@@ -142,7 +142,13 @@ def _print_started(home: ClusterHome, url: str) -> None:
 def stop(name: Name = "podbay") -> None:
     """Stop a cluster; its objects stay and are back after the next start."""
     with errors_as_sentences():
-        stopped = process.stop(cluster_home(name))
+        home = cluster_home(name)
+        if not home.directory.exists():
+            known = ", ".join(cluster_names())
+            raise StateError(
+                f"there is no cluster {name!r}. {f'There are: {known}' if known else 'There is none at all yet'}"
+            )
+        stopped = process.stop(home)
         console.print(f"Cluster {name} {'is stopped' if stopped else 'was not running'}.")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +13,7 @@ import typer
 from podbay.cli.deployment_file import FileOption, OutputOption, in_file, on_cluster, placed
 from podbay.cli.output import Output, console, errors_as_sentences, print_json
 from podbay.cli.target import ClusterOption
-from podbay.errors import InvalidInputError
+from podbay.errors import InvalidInputError, StateError, UnreachableError
 
 if TYPE_CHECKING:
     from podbay.deployment.cluster_check import ClusterVerdict
@@ -64,13 +66,15 @@ def check(
                 raise InvalidInputError(
                     f"{path} does not exist. Name a pod manifest, a DAG file (.py) or a directory."
                 )
-        deployment = in_file(file) if offline else placed(file, cluster)
-        dags = [path for path in what or () if path.suffix == ".py" or path.is_dir()]
-        pods = [(str(path), _pod(path)) for path in what or () if path not in dags]
-        reports = [
-            _report(deployment, source, pod, cluster, offline=offline, images=images) for source, pod in pods
-        ]
-        files = _dag_reports(deployment, dags, cluster, offline=offline, images=images) if dags else []
+        with _or_offline():
+            deployment = in_file(file) if offline else placed(file, cluster)
+            dags = [path for path in what or () if path.suffix == ".py" or path.is_dir()]
+            pods = [(str(path), _pod(path)) for path in what or () if path not in dags]
+            reports = [
+                _report(deployment, source, pod, cluster, offline=offline, images=images)
+                for source, pod in pods
+            ]
+            files = _dag_reports(deployment, dags, cluster, offline=offline, images=images) if dags else []
         failed = any(each["problems"] for each in (*reports, *files))
         if output is Output.json:
             print_json({"deployment": deployment.name, "ok": not failed, "pods": reports, "files": files})
@@ -78,6 +82,21 @@ def check(
             _print_reports(deployment, [*reports, *files])
     if failed:
         raise typer.Exit(1)
+
+
+@contextmanager
+def _or_offline() -> Iterator[None]:
+    """Who has no cluster at hand can still have the file's judgement."""
+    hint = "or judge by the file alone: --offline"
+    try:
+        yield
+    except StateError as err:
+        if "is not running" not in str(err):
+            raise
+        raise StateError(f"{err}; {hint}") from err
+    except UnreachableError as err:
+        text = f"{str(err).rstrip('.')}; {hint}"
+        raise UnreachableError(err.kind, text, permanent=err.permanent) from err
 
 
 def _pod(path: Path) -> Object:

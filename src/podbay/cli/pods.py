@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
+_KINDS = ("pod", "pods", "po")
+"""What kubectl takes in front of a name. Of a namespace that is called so, pods are named with --namespace."""
 OutputOption = Annotated[Output, typer.Option("--output", "-o", help="text or json.")]
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Of all namespaces.")]
 Selector = Annotated[str, typer.Option("--selector", "-l", help="Labels, such as dag_id=etl,try_number!=1.")]
@@ -127,8 +129,9 @@ def logs(
 
 
 def _split(pod: str, namespace: str | None) -> tuple[str | None, str]:
-    """POD or NAMESPACE/POD, as tables with --all-namespaces and sentences name it."""
-    space, slash, name = pod.rpartition("/")
+    """POD or NAMESPACE/POD, as tables with --all-namespaces and sentences name it; kubectl's pod/POD is POD."""
+    kind, _, bare = pod.partition("/")
+    space, slash, name = (bare if kind in _KINDS and bare else pod).rpartition("/")
     if not name or "/" in space:
         raise InvalidInputError(f"{pod!r} is not a pod's name. Write NAME or NAMESPACE/NAME")
     if slash and namespace is not None and namespace != space:

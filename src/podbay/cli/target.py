@@ -8,6 +8,7 @@ alone chooses nothing: a command must not end pods in production because somebod
 
 from __future__ import annotations
 
+import difflib
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -85,9 +86,13 @@ def _config(
         return in_cluster(environ=environ)
     if Path(word).expanduser().is_file():
         return load_kubeconfig(word)
-    known = [*contexts, *(_name(name) for name in cluster_names()), CURRENT]
+    stopped = {_name(name) for name in cluster_names() if not cluster_home(name).is_running()}
+    known = list(dict.fromkeys([*contexts, *(_name(name) for name in cluster_names()), CURRENT]))
+    nearest = difflib.get_close_matches(word, known, n=1)
+    meant = f" Did you mean {nearest[0]}?" if nearest else ""
+    told = ", ".join(f"{name} (stopped)" if name in stopped else name for name in known)
     raise InvalidInputError(
-        f"--cluster {word}: neither a context of your kubeconfig nor a file. Known: {', '.join(dict.fromkeys(known))}"
+        f"--cluster {word}: neither a context of your kubeconfig nor a file.{meant} Known: {told}"
     )
 
 
