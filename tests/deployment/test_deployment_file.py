@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -345,4 +346,9 @@ def test_a_namespace_is_added_without_touching_the_rest() -> None:
 def test_the_first_file_is_a_good_one(directory: str, name: str) -> None:
     assert name_from(directory) == name
     found = parse_deployment(starter_file(name, "misty-harbor-4821"))
-    assert found.pods == PodRules()
+    assert replace(found.pods, maximum=PodRules().maximum) == PodRules()
+    most, quota = found.pods.maximum, found.quota
+    assert most.cpu is not None and most.memory is not None
+    assert quota.cpu is not None and quota.memory is not None
+    # A pod that is let in could also start.
+    assert most.cpu <= quota.cpu and most.memory <= quota.memory

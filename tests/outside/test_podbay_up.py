@@ -47,6 +47,9 @@ def log_in(url: str, user: str, password: str) -> AirflowApi:
 def test_up_and_down(podbay: Programs) -> None:
     assert "Airflow is not running" in podbay("up", "--status", code=3).out
     assert "name the directory with your DAG files" in podbay.refused("up")
+    assert "--dags absent: no such directory" in podbay.refused("up", "--dags", "absent")
+    # Nothing was started for what cannot be.
+    assert podbay("cluster", "status", "-o", "json").json() == []
     started = podbay("up", "--dags", str(RUNS), "-o", "json").json()
 
     with urllib.request.urlopen(started["url"], timeout=30) as page:
@@ -76,6 +79,9 @@ def test_up_and_down(podbay: Programs) -> None:
     again = podbay("up", "-o", "json").json()
     assert (again["url"], again["password"]) == (started["url"], started["password"])
     assert "Stop it: podbay down" in podbay.refused("up", "--dags", str(podbay.home))
+    found = podbay("up").out
+    assert found.startswith(f"Airflow was running already at {started['url']}\n")
+    assert "For the DAGs here: podbay down, then podbay up --dags DIR\n" in found
 
     # Of a host that is killed nothing stays, and the next start has the same address, login and DAGs.
     # Its workers write their titles over the environment by which others are found.

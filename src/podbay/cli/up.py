@@ -57,13 +57,16 @@ def up(
         # Of --output json stdout is the document's alone.
         say = errors if output is Output.json else console
         use = _EmbeddedUse(say)
+        directory = _dags(dags)
+        stack.check(stack.UpRequest(dags=directory, port=port, database=database))
+        already = bool(stack.status())
         try:
             followed = to_follow(file)
             config = choose(cluster or (followed.cluster if followed else None), start=use.start)
             request = stack.UpRequest(
-                dags=_dags(dags), port=port, database=database, embedded=use.of(embedded_home(config))
+                dags=directory, port=port, database=database, embedded=use.of(embedded_home(config))
             )
-            if not stack.status():
+            if not already:
                 config = asyncio.run(follow(config, followed, lambda text: say.print(text, markup=False)))
                 if told := name_left_out(os.environ):
                     say.print(told, markup=False)
@@ -73,7 +76,7 @@ def up(
             use.undo()
             raise
         use.hand_over()
-        _show_started(facts, stack.USER, stack.password(), output)
+        _show_started(facts, stack.USER, stack.password(), output, already=already)
         if foreground:
             _stay(stack.stop)
 
@@ -120,14 +123,25 @@ def _dags(given: Path | None) -> Path | None:
     return usual if usual.is_dir() and not known else None
 
 
-def _show_started(facts: dict[str, Any], user: str, password: str, output: Output) -> None:
+def _show_started(facts: dict[str, Any], user: str, password: str, output: Output, *, already: bool) -> None:
     if output is Output.json:
-        print_json({**facts, "user": user, "password": password})
+        print_json({**facts, "user": user, "password": password, "alreadyRunning": already})
         return
-    console.print(f"Airflow is ready at {facts['url']}", markup=False)
+    ready = "was running already" if already else "is ready"
+    console.print(f"Airflow {ready} at {facts['url']}", markup=False)
     console.print(f"  user {user}, password {password}", markup=False)
     console.print(f"  DAG files in {facts['dags']}", markup=False)
+    if already and (told := _other_dags(Path(facts["dags"]), Path.cwd())):
+        console.print(f"  {told}", markup=False)
     console.print("Stop it: podbay down")
+
+
+def _other_dags(running: Path, here: Path) -> str:
+    """How to get the DAGs of this directory, for somebody who may take those of another one for them."""
+    usual = here / "dags"
+    if running in (usual, here):
+        return ""
+    return f"For the DAGs here: podbay down, then podbay up --dags {usual if usual.is_dir() else 'DIR'}"
 
 
 def _show_status(facts: dict[str, Any], output: Output) -> None:

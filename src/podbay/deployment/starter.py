@@ -1,4 +1,4 @@
-"""The podbay.yaml that `podbay init` writes: short, with the shipped figures in sight. Pure."""
+"""The podbay.yaml that `podbay init` writes: short, with the figures that people change in sight. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ namespace: {namespace}
 pods:
   # Of containers that say nothing themselves.
   default: {{cpu: 250m, memory: 512Mi, ephemeral_storage: 256Mi}}
-  # Of a whole pod.
-  maximum: {{cpu: 43, memory: 86Gi, ephemeral_storage: 100Gi}}
+  # Of a whole pod; more than the quota could never start.
+  maximum: {{cpu: 10, memory: 20Gi, ephemeral_storage: 100Gi}}
   # Raise every container's requests to its limits, so that no pod is evicted for using what it asked for.
   requests: follow-limits
 

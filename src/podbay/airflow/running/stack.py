@@ -32,8 +32,9 @@ from podbay.embedded.home import ClusterHome
 from podbay.errors import ConflictError, InvalidInputError, StateError
 from podbay.kube.config import ClusterConfig
 
-__all__ = ["USER", "UpRequest", "password", "start", "status", "stop"]
+__all__ = ["USER", "UpRequest", "check", "password", "start", "status", "stop"]
 
+SETTINGS = "settings.json"
 COMPONENTS = ("api-server", "scheduler", "triggerer", "dag-processor", HEALER)
 USER = "admin"
 USUAL_PORT = 8080
@@ -71,6 +72,16 @@ def password(home: AirflowHome | None = None) -> str:
         return made
 
 
+def check(request: UpRequest) -> None:
+    """Raises what `start` would raise for what is asked, before anything is started for it."""
+    home = up_home()
+    running = status(home)
+    if running:
+        _same(request, running)
+    else:
+        _settings(home, request)
+
+
 async def start(request: UpRequest, config: ClusterConfig, *, version: str) -> dict[str, Any]:
     """Start it and wait until every component is healthy; its status. One that runs already is left as it is.
 
@@ -84,6 +95,7 @@ async def start(request: UpRequest, config: ClusterConfig, *, version: str) -> d
         _same(request, running)
         return running
     settings = _settings(home, request)
+    home.write(SETTINGS, orjson.dumps(settings).decode())
     embedded = request.embedded
     facts = {
         "url": f"http://127.0.0.1:{settings['port']}",
@@ -119,8 +131,8 @@ def _same(request: UpRequest, running: dict[str, Any]) -> None:
 
 
 def _settings(home: AirflowHome, request: UpRequest) -> dict[str, Any]:
-    """Those of the last time, changed by what is asked for now, kept for the next."""
-    path = home.directory / "settings.json"
+    """Those of the last time, changed by what is asked for now."""
+    path = home.directory / SETTINGS
     kept: dict[str, Any] = {}
     with contextlib.suppress(FileNotFoundError, orjson.JSONDecodeError):
         kept = orjson.loads(path.read_bytes())
@@ -130,15 +142,13 @@ def _settings(home: AirflowHome, request: UpRequest) -> dict[str, Any]:
         raise InvalidInputError("name the directory with your DAG files: podbay up --dags DIR")
     if not Path(dags).is_dir():
         raise InvalidInputError(f"--dags {dags}: no such directory")
-    found = {
+    return {
         "keys": keys,
         "dags": dags,
         "port": _port(request.port, kept.get("port", 0)),
         "database": request.database or kept.get("database") or f"sqlite:///{home.database}",
         "deployment": kept.get("deployment") or f"up-{secrets.token_hex(3)}",
     }
-    home.write(path.name, orjson.dumps(found).decode())
-    return found
 
 
 def _port(asked: int, last: int) -> int:
