@@ -60,6 +60,9 @@ class Airflow:
     async def pull(self, key: TaskKey, task_id: str, name: str, map_index: int | None = None) -> Any:
         return self.xcoms.get((key, name))
 
+    async def delete(self, key: TaskKey, name: str) -> None:
+        self.xcoms.pop((key, name), None)
+
     async def count(self, dag_id: str, **conditions: Sequence[str]) -> int:
         return 0
 

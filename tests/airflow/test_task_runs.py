@@ -23,7 +23,7 @@ from podbay.airflow import driving
 from podbay.airflow.building import Job
 from podbay.airflow.calls import TaskKey
 from podbay.airflow.carried import Carried
-from podbay.airflow.driving import CHECKPOINT_KEY, TaskRun
+from podbay.airflow.driving import CHECKPOINT_KEY, TaskRun, checkpoint_key, checkpoint_of
 from podbay.airflow.ending import IMAGE_KEY, RETURN_VALUE, TaskEnd
 from podbay.airflow.settings import Settings
 from podbay.airflow.tasklog import Hearer, TaskLog
@@ -52,6 +52,8 @@ class Airflow:
     refuses: frozenset[str] = frozenset()
     """Names of XComs that it does not store."""
     xcoms: dict[str, Any] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    """Pulls and deletions."""
 
     async def extras(self, connection: str | None) -> Mapping[str, Any]:
         return {"kube_config_path": self.kubeconfig}
@@ -65,7 +67,14 @@ class Airflow:
         self.xcoms[name] = json.loads(json.dumps(value))
 
     async def pull(self, key: TaskKey, task_id: str, name: str, map_index: int | None = None) -> Any:
+        self.asked.append(f"pull {name}")
         return self.xcoms.get(name)
+
+    async def delete(self, key: TaskKey, name: str) -> None:
+        self.asked.append(f"delete {name}")
+        if name in self.refuses:
+            raise AirflowRuntimeError(f"{name}: 422")
+        self.xcoms.pop(name, None)
 
     async def count(self, dag_id: str, **conditions: Sequence[str]) -> int:
         return 0
@@ -88,6 +97,8 @@ def life(
     script: Mapping[str, str] | None = None,
     try_number: int = 1,
     hears: Hearer | None = None,
+    carried: Carried | None = None,
+    kept_by_worker: bool = False,
     **given: Any,
 ) -> Life:
     marks = {f"scripted.podbay.dev/{name}": value for name, value in (script or {}).items()}
@@ -95,7 +106,8 @@ def life(
     said: list[str] = []
     job = Job(
         key=TaskKey(dag_id=DAG, run_id="run", task_id=task_id, map_index=-1, try_number=try_number),
-        carried=Carried(parameters={}),
+        carried=carried or Carried(parameters={}),
+        kept_by_worker=kept_by_worker,
         given=parameters,
         owner=uuid.uuid4().hex,
         settings=Settings(deployment="tests"),
@@ -156,6 +168,57 @@ async def test_a_failed_pod_keeps_its_reason_when_airflow_stores_nothing(airflow
     end = await found.end()
     assert end.state == "failed"
     assert "exit code 3" in end.message, end
+
+
+# -- the results of a former run
+
+
+async def test_a_new_try_leaves_no_result_of_the_one_before(airflow: Airflow) -> None:
+    """Airflow keeps the XComs of a task that starts in the triggerer (airflow.md)."""
+    first = life(airflow, "anew", script=WRITES, **RESULT)
+    assert (await first.end()).state == "success", first.said
+    assert airflow.xcoms[RETURN_VALUE] == {"rows": 3}
+    assert airflow.asked == []
+    second = life(airflow, "anew", try_number=2, script={"exit-code": "1"}, **RESULT)
+    assert (await second.end()).state == "failed", second.said
+    assert RETURN_VALUE not in airflow.xcoms
+    assert airflow.asked == [f"delete {RETURN_VALUE}"]
+
+
+async def test_neither_do_the_parts_of_several_outputs_stay(airflow: Airflow) -> None:
+    carried = Carried(parameters={}, multiple_outputs=True)
+    results = ({"a": 1, "b": 2}, None, {"b": 3})
+    for number, result in enumerate(results, 1):
+        script = {"exit-code": "1"} if result is None else {"message": json.dumps(result)}
+        found = life(airflow, "parts", try_number=number, script=script, carried=carried, **RESULT)
+        await found.end()
+        left = {name: airflow.xcoms[name] for name in ("a", "b", RETURN_VALUE) if name in airflow.xcoms}
+        assert left == ({} if result is None else {**result, RETURN_VALUE: result}), found.said
+
+
+async def test_a_result_that_cannot_be_deleted_is_told_and_ends_nothing(airflow: Airflow) -> None:
+    airflow.refuses = frozenset([RETURN_VALUE])
+    found = life(airflow, "stuck", try_number=2)
+    assert (await found.end()).state == "success", found.said
+    (said,) = [line for line in found.said if "does not delete the result" in line]
+    assert said.startswith("WARNING") and said.endswith("return_value: 422")
+
+
+async def test_where_a_worker_begins_each_try_airflow_is_asked_nothing(airflow: Airflow) -> None:
+    found = life(airflow, "kept", try_number=2, kept_by_worker=True)
+    assert (await found.end()).state == "success", found.said
+    assert airflow.asked == []
+
+
+async def test_a_later_life_keeps_the_result_of_its_own_try(airflow: Airflow) -> None:
+    first = life(airflow, "own", try_number=2, script=WRITES, **RESULT)
+    assert (await first.end()).state == "success", first.said
+    saved = checkpoint_of(airflow.xcoms[checkpoint_key(2)], 2)
+    assert saved is not None
+    airflow.asked.clear()
+    await first.run.run(checkpoint=saved)
+    assert airflow.asked == []
+    assert airflow.xcoms[RETURN_VALUE] == {"rows": 3}
 
 
 # -- a cluster that is away when a task begins

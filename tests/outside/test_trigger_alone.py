@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from triggers_alone import SECONDS, Supervisor, alive, event_of, pods, running, 
 from podbay import KubernetesPodOperator
 from podbay.airflow import rendering, saving, work
 from podbay.airflow.calls import TaskKey
+from podbay.airflow.carried import Carried
 from podbay.airflow.ownership import owner_of
 from podbay.errors import InvalidInputError
 from podbay.testing.requests import Requests
@@ -152,6 +154,24 @@ async def test_tasks_ask_airflow_little(supervisor: Supervisor, kube: Requests) 
     assert supervisor.asked["GetConnection"] == 1
     # Name and namespace of the pod, the checkpoint that knows its end, the image.
     assert supervisor.asked.total() <= 1 + 4 * len(triggers), supervisor.asked
+
+
+async def test_a_new_run_of_a_task_leaves_no_result_of_the_one_before(
+    supervisor: Supervisor, kube: Requests
+) -> None:
+    """As the scheduler starts it: no worker has begun it, so Airflow has not cleared its XComs."""
+    supervisor.xcoms["cleared", "return_value"] = "of the former run"
+    trigger = trigger_of("cleared", "cleared", runs=0.2)
+    trigger.task_instance.try_number = 2
+    carried = replace(Carried.from_text(trigger._arguments["spec"]), rendered=False)
+    trigger._arguments["spec"] = carried.to_text()
+    trigger.task_instance.task = SimpleNamespace(dag=DAG("alone"))
+    trigger.task_instance.get_template_context = dict
+    async with asyncio.timeout(SECONDS):
+        event = await event_of(trigger)
+    assert event.payload["state"] == "success"
+    assert ("cleared", "return_value") not in supervisor.xcoms
+    assert supervisor.asked["DeleteXCom"] == 1
 
 
 async def test_a_template_that_is_never_answered_fails_its_task_alone(

@@ -59,6 +59,9 @@ class Supervisor:
             case comms.SetXCom():
                 self.xcoms[message.task_id, message.key] = message.value
                 return comms.OKResponse(ok=True)
+            case comms.DeleteXCom():
+                self.xcoms.pop((message.task_id, message.key), None)
+                return None
             case comms.GetXCom():
                 return comms.XComResult(key=message.key, value=self.xcoms.get((message.task_id, message.key)))
             case comms.GetTaskStates() if self.state is not None:

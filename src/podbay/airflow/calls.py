@@ -69,6 +69,10 @@ class AirflowCalls(Protocol):
         """An XCom of a task of the same run; None when there is none. No index: of a task that is not mapped."""
         ...
 
+    async def delete(self, key: TaskKey, name: str) -> None:
+        """Delete an XCom of the task itself, if there is one."""
+        ...
+
     async def count(self, dag_id: str, **conditions: Sequence[str]) -> int:
         """Task instances of a DAG: task_ids, run_ids, states."""
         ...
@@ -126,6 +130,16 @@ class TriggererCalls:
             return await XCom.aget_one(
                 key=name, dag_id=key.dag_id, task_id=task_id, run_id=key.run_id, map_index=map_index
             )
+
+    async def delete(self, key: TaskKey, name: str) -> None:
+        from airflow.sdk.execution_time import task_runner
+        from airflow.sdk.execution_time.comms import DeleteXCom
+
+        message = DeleteXCom(
+            key=name, dag_id=key.dag_id, run_id=key.run_id, task_id=key.task_id, map_index=key.map_index
+        )
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await task_runner.SUPERVISOR_COMMS.asend(message)
 
     async def count(self, dag_id: str, **conditions: Sequence[str]) -> int:
         from airflow.sdk.execution_time import task_runner
@@ -235,6 +249,13 @@ class WorkerCalls:
 
         return XCom.get_one(
             key=name, dag_id=key.dag_id, task_id=task_id, run_id=key.run_id, map_index=map_index
+        )
+
+    async def delete(self, key: TaskKey, name: str) -> None:
+        from airflow.sdk.execution_time.xcom import XCom
+
+        XCom.delete(
+            key=name, dag_id=key.dag_id, task_id=key.task_id, run_id=key.run_id, map_index=key.map_index
         )
 
     async def count(self, dag_id: str, **conditions: Sequence[str]) -> int:

@@ -18,7 +18,8 @@ from podbay.airflow.calls import AirflowCalls
 from podbay.airflow.clouds import cloud_cluster
 from podbay.airflow.connection import ClusterChoice, choose_cluster
 from podbay.airflow.ending import TaskEnd, end_of
-from podbay.airflow.keeping import kept_of, memory_of
+from podbay.airflow.former_results import PUSHED, delete_former_results
+from podbay.airflow.keeping import CHECKPOINT_KEY, checkpoint_key, kept_of, memory_of
 from podbay.airflow.lending import Lender
 from podbay.airflow.limits import Limiter
 from podbay.airflow.looking_back import LookBack
@@ -50,7 +51,6 @@ from podbay.objects.meta import Object, name_of, namespace_of
 
 __all__ = ["CHECKPOINT_KEY", "TaskRun", "checkpoint_key", "checkpoint_of", "incarnation_of", "read_cluster"]
 
-CHECKPOINT_KEY: Final = "podbay_checkpoint"
 NEW_CLUSTER_SECONDS: Final = 30.0
 """For a cluster that this process has not reached lately: it may be restarting just now."""
 
@@ -137,6 +137,9 @@ class TaskRun:
         TaskRun.running += 1
         try:
             with here(self.job.owner):
+                if checkpoint is None:
+                    # Else they may be this try's own, from an earlier life.
+                    await delete_former_results(self.job, self._calls, self.log)
                 if len(places) > 1 and await self._is_in_the_other(places[1], checkpoint):
                     checkpoint, places = moved_from(checkpoint), places[1:]
                 while True:
@@ -337,6 +340,7 @@ class _TaskDriver(Driver):
         self._told = ""
         self._pushed = ""
         self._created = ""
+        self._results: list[str] = []
         self._warned = False
         self._started = False
         self.end: TaskEnd | None = None
@@ -400,6 +404,8 @@ class _TaskDriver(Driver):
         kept: dict[str, Any] = {"try": key.try_number, "state": checkpoint.to_json(), **self._run.job.told}
         if checkpoint.outcome is not None:
             kept |= kept_of(self._run.job, self.engine.state.pod, checkpoint.outcome, self.samples.to_json())
+            if self._run.job.carried.multiple_outputs:
+                kept[PUSHED] = self._results
         await self._calls.push(key, checkpoint_key(key.try_number), kept)
         if checkpoint.outcome is not None and checkpoint.outcome.kind == "moved" and not checkpoint.pod:
             # The next life asks for what is kept only if it finds the name of a pod.
@@ -429,6 +435,7 @@ class _TaskDriver(Driver):
         for name, value in end.xcoms.items():
             try:
                 await self._calls.push(job.key, name, value)
+                self._results.append(name)
             except Exception as error:  # noqa: BLE001 - whatever Airflow, or an XCom backend of somebody's, raises
                 message = (
                     f"the result of pod {outcome.pod} could not be stored as XCom {name}: {_said(error)}"
@@ -454,11 +461,6 @@ class _TaskDriver(Driver):
 
 def _said(error: Exception) -> str:
     return str(error) or type(error).__name__
-
-
-def checkpoint_key(try_number: int) -> str:
-    """Of the XCom. Each try has its own, for what earlier ones have used is still asked for (`podbay usage`)."""
-    return CHECKPOINT_KEY if try_number == 1 else f"{CHECKPOINT_KEY}_{try_number}"
 
 
 def incarnation_of(job: Job, name: Any) -> int | None:

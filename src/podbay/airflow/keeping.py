@@ -1,8 +1,8 @@
 """What is kept in Airflow of a try that has ended, for the try after it and for `podbay usage`.
 
-Two places. A task that starts in the triggerer keeps its XComs from one try to the next. Before a try that begins on a
-worker Airflow clears them; there the task's state store keeps the little that the next try needs (airflow.md T1: no trigger
-may ask it).
+Two places. A task that starts in the triggerer keeps its XComs, but for results, from one try to the next. Before a try
+that begins on a worker Airflow clears them; there the task's state store keeps the little that the next try needs
+(airflow.md T1: no trigger may ask it).
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from podbay.deployment.raising import FormerTry
 
 __all__ = [
+    "CHECKPOINT_KEY",
+    "checkpoint_key",
     "former_of",
     "former_of_kept",
     "kept_of",
@@ -33,9 +35,15 @@ __all__ = [
     "wants_memory",
 ]
 
+CHECKPOINT_KEY: Final = "podbay_checkpoint"
 MEMORY_KEY: Final = "podbay_memory"
 _SIZES: Final = ("cpu", "memory")
 _log: Final = logging.getLogger(__name__)
+
+
+def checkpoint_key(try_number: int) -> str:
+    """Of the XCom. Each try has its own, for what earlier ones have used is still asked for (`podbay usage`)."""
+    return CHECKPOINT_KEY if try_number == 1 else f"{CHECKPOINT_KEY}_{try_number}"
 
 
 def wants_memory(deployment: Deployment | None) -> bool:
