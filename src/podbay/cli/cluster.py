@@ -46,7 +46,7 @@ def start(
     name: Name = "podbay",
     host: Annotated[str, typer.Option(help="Loopback address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the API; 0 keeps the last one or picks a free one.")
+        int, typer.Option(min=0, max=65535, help="Port of the API; 0: as last time, or a free one.")
     ] = 0,
     nodes: Annotated[
         Path | None,

@@ -12,7 +12,6 @@ import typer
 from podbay.cli import connection_clouds
 from podbay.cli.airflow_login import UserOption, airflow_login
 from podbay.cli.connection_parts import (
-    AirflowUrl,
     Delivery,
     NameArgument,
     check,
@@ -80,6 +79,12 @@ def add_in_cluster(name: NameArgument, to: Delivery) -> None:
 connection_clouds.register(add)
 
 
+ReadUrl = Annotated[
+    str,
+    typer.Option("--airflow-url", envvar="PODBAY_AIRFLOW_URL", help="Read the connection from this Airflow."),
+]
+
+
 @app.command("test")
 def test_(
     what: Annotated[
@@ -88,7 +93,7 @@ def test_(
             metavar="NAME|FILE", help="In $AIRFLOW_CONN_NAME, in --airflow-url, or a file of --output json."
         ),
     ],
-    airflow_url: AirflowUrl = "",
+    airflow_url: ReadUrl = "",
     airflow_user: UserOption = "",
     output: OutputOption = Output.text,
 ) -> None:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 # Functions import what they need, as in cluster.py.
 
 __all__ = [
-    "AirflowUrl",
     "Delivery",
     "NameArgument",
     "check",

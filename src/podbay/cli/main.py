@@ -22,6 +22,7 @@ from podbay.cli import (
     up,
     usage,
 )
+from podbay.cli.flags import untyped_flags
 from podbay.cli.pod_words import CommandAfterDashes
 from podbay.cli.run import run
 
@@ -64,4 +65,4 @@ def root(
 
 def main() -> None:
     """Entry point of the console script."""
-    app()
+    untyped_flags(typer.main.get_command(app))()

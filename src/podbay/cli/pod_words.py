@@ -51,7 +51,7 @@ class PodWords:
     ] = None
     name: Annotated[str | None, typer.Option(help="Of the pod; else one is made of the image's.")] = None
     env: Annotated[
-        _Words, typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="Without a value: yours.")
+        _Words, typer.Option("--env", "-e", metavar="NAME[=VALUE]", help="NAME alone passes your own value.")
     ] = None
     env_from_file: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="NAME=VALUE lines.", dir_okay=False)

@@ -190,7 +190,7 @@ def kill(
     cluster: ClusterOption = None,
     namespace: NamespaceOption = None,
     now: Annotated[
-        bool, typer.Option("--now", help="A second instead of the pod's own grace period.")
+        bool, typer.Option("--now", help="Give pods one second to end instead of their grace period.")
     ] = False,
     output: OutputOption = Output.text,
 ) -> None:

@@ -30,7 +30,7 @@ def up(
         typer.Option(metavar="DIR", help="Your DAG files; the last time's when absent, else ./dags."),
     ] = None,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Of the UI; 0 keeps the last one, else 8080 or a free one.")
+        int, typer.Option(min=0, max=65535, help="Port of the UI; 0: as last time, else 8080 or a free one.")
     ] = 0,
     cluster: ClusterOption = None,
     database: DatabaseOption = None,
