@@ -288,7 +288,7 @@ def test_a_refused_pod(played: Shell) -> None:
 def test_slips_start_no_cluster(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     assert "--mount x" in shell.refused("pod", "run", "bb", "--mount", "x")
-    assert "quantities must match" in shell("pod", "run", "bb", "--cpu", "x", code=1).err
+    assert "--cpu x: not a quantity" in shell("pod", "run", "bb", "--cpu", "x", code=1).err
     assert "No cluster yet" in shell("cluster", "status").out
 
 
