@@ -69,6 +69,7 @@ with DAG("podbay_xcom", schedule=None, start_date=START):
     sh(
         "again",
         "echo try {{ ti.try_number }}; exit $((2 - {{ ti.try_number }}))",
+        do_xcom_push=True,
         retries=1,
         retry_delay=datetime.timedelta(seconds=0),
     )
