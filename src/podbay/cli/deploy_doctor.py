@@ -154,6 +154,9 @@ async def _health(url: str) -> object:
 def _there(file: Path, cluster: str | None) -> list[Finding]:
     from podbay.deployment.doctor import Finding, examine
 
+    if file == FILE and not file.exists():
+        # Nobody needs one to run a DAG.
+        return [Finding("podbay.yaml", "warning", "is not here", "Make one: podbay init. Or name yours: --file")]
     try:
         deployment = placed(file, cluster)
     except PodbayError as err:
