@@ -156,7 +156,9 @@ def _there(file: Path, cluster: str | None) -> list[Finding]:
 
     if file == FILE and not file.exists():
         # Nobody needs one to run a DAG.
-        return [Finding("podbay.yaml", "warning", "is not here", "Make one: podbay init. Or name yours: --file")]
+        return [
+            Finding("podbay.yaml", "warning", "is not here", "Make one: podbay init. Or name yours: --file")
+        ]
     try:
         deployment = placed(file, cluster)
     except PodbayError as err:
