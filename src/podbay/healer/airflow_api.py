@@ -223,9 +223,13 @@ class AirflowApi:
             async with asyncio.TaskGroup() as group:
                 for key in keys:
                     group.create_task(one(key))
-        except* AirflowApiError as errors:
-            # The first one ended the others; several may have failed at once, for the same reason.
-            raise errors.exceptions[0] from None
+        except BaseExceptionGroup as errors:
+            # The first one ended the others; several may have failed at once, for the same reason. In `except*` the error
+            # would come in a group of its own.
+            known, others = errors.split(AirflowApiError)
+            if known is None or others is not None:
+                raise
+            raise known.exceptions[0] from None
         return found
 
     async def _retries(self, dag_id: str, task_id: str) -> int | None:

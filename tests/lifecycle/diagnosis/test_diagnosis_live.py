@@ -164,7 +164,7 @@ PENDING = {
     "RunAsNonRoot": pod(sh("true"), securityContext={"runAsNonRoot": True}),
     "ImageNeverPull": pod({**sh("true"), "image": "localhost/none:1", "imagePullPolicy": "Never"}),
     "InvalidImageName": pod({**sh("true"), "image": "Not A/valid::image"}),
-    "RegistryUnreachable": pod({**sh("true"), "image": "127.0.0.1:1/app:1"}),
+    "RegistryNotHere": pod({**sh("true"), "image": "127.0.0.1:1/app:1"}),
     "TooBigForAnyNode": pod(sh("true", resources={"requests": {"memory": "900Ti"}})),
     "NodeSelectorMismatch": pod(sh("true"), nodeSelector={"pool": "big"}),
     "SchedulingGated": pod(sh("true"), schedulingGates=[{"name": "example.com/wait"}]),

@@ -210,9 +210,7 @@ def find_deletion(sight: Sight) -> Iterator[Diagnosis]:
     if context.get("vanished") is True:
         said = [told.line() for told in sight.events[-_EVENTS_OF_THE_GONE:]]
         cause = f"{_upper(sight.name)} is not there any more"
-        found = admission_rules.GONE.found(cause, fix=KEEP_THE_NEXT, evidence=said)
-        # Most pods go because their task has ended: nobody has to look for who deletes pods here.
-        yield replace(found, blame="user")
+        yield admission_rules.GONE.found(cause, fix=KEEP_THE_NEXT, evidence=said)
         return
     gone = context.get("gone") is True
     if not gone and (asked is None or sight.ended_before(asked) or sight.over):
