@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from podbay.apiserver import bodies, status
@@ -111,6 +112,8 @@ class Dispatcher:
             if sub.name == "log":
                 check_log_request(request, info.name)
             else:
+                # A WebSocket is opened with GET, which RBAC sees as `get`; running things takes `create` all the
+                # same (pkg/registry/core/pod/rest/authorize.go, AuthorizePodWebsocketUpgradeCreatePermission).
                 self._require_create(request, info, resource)
             pod = get_object(self._core, resource, namespace, info.name).object()
             if sub.name != "log":
@@ -132,10 +135,7 @@ class Dispatcher:
         self._core.admission.validate(attributes, self._core.reader)
 
     def _require_create(self, request: Request, info: RequestInfo, resource: ResourceType) -> None:
-        """A WebSocket is opened with GET, which RBAC sees as `get`; running things takes `create` all the same.
-
-        Source: pkg/registry/core/pod/rest/authorize.go (AuthorizePodWebsocketUpgradeCreatePermission).
-        """
+        """Whoever came with another verb must hold `create` as well."""
         if info.verb == "create":
             return
         decision = self._core.authorizer.authorize(request.user, replace(info, verb="create"))
@@ -154,6 +154,7 @@ class Dispatcher:
         _check_options(options, verb, kind)
         ctx.dry_run = bool(options.dry_run)
         ctx.manager = manager_of(request, options)
+        ctx.require_create = partial(self._require_create, request, info, resource)
         strictness: Any = options.field_validation or "Warn"
         handler = sub.handler if sub is not None else resource.handler
         if handler is not None:

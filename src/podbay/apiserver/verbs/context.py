@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -30,6 +31,8 @@ class WriteContext:
     manager: str = ""
     dry_run: bool = False
     warnings: list[str] = field(default_factory=list)
+    require_create: Callable[[], None] | None = None
+    """Raises the 403 of a user who may not create; for a PUT or apply that turns out to make its object."""
 
     @property
     def timestamp(self) -> str:

@@ -78,6 +78,9 @@ def _store_new(core: Core, resource: ResourceType, obj: Object, ctx: WriteContex
     ctx.warnings += strategy.warnings_on_create(obj, sctx)
     strategy.canonicalize(obj)
     ctx.name = name
+    if ctx.require_create is not None:
+        # A PUT or apply has been authorised as `update` or `patch` only (Go: withAuthorization, at this place).
+        ctx.require_create()
     core.admission.validate(ctx.attributes("CREATE", resource, obj), core.reader)
     if ctx.dry_run:
         if core.store.get(resource.key, ctx.namespace, name) is not None:
