@@ -14,6 +14,7 @@ from podbay.apiserver.measuring import measure
 from podbay.apiserver.request import Request, User
 from podbay.apiserver.result import ListResult, MeasuredResult, ObjectResult, VerbResult, WatchResult, shown
 from podbay.apiserver.watching import open_watcher
+from podbay.errors import StateError
 from podbay.objects.api import ObjectList, PatchType, WatchEvent
 from podbay.objects.meta import Object, name_of
 from podbay.objects.resource import GVR
@@ -125,7 +126,7 @@ class LocalApi:
         headers = {**self._headers, "content-type": _PATCH_TYPES[patch_type]}
         path = resource.path(namespace, name, subresource)
         request = Request("PATCH", path, query=query, headers=headers, body=patch, user=self._user)
-        return self._object(self._dispatcher.handle(request))
+        return self._object(self._handle(request))
 
     async def delete(
         self,
@@ -152,7 +153,14 @@ class LocalApi:
         request = Request(method, path, query=query or {}, headers=self._headers, user=self._user)
         if body is not None:
             request.body = body
-        return self._dispatcher.handle(request)
+        return self._handle(request)
+
+    def _handle(self, request: Request) -> VerbResult:
+        try:
+            return self._dispatcher.handle(request)
+        except StateError as err:
+            # As over HTTP: nothing was written, and callers, which know API errors, try again or go on.
+            raise status.internal_error(str(err)) from err
 
     @staticmethod
     def _object(result: VerbResult) -> Object:

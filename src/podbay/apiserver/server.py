@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -41,8 +42,11 @@ from podbay.apiserver.schema.types import Schema
 from podbay.apiserver.storage import Store
 from podbay.apiserver.token_webhook import TokenWebhook, WebhookTokens
 from podbay.apiserver.wire import serve_stream
+from podbay.errors import StateError
 
 __all__ = ["ApiServer", "ServerOptions", "serve"]
+
+logger = logging.getLogger(__name__)
 
 COMPACT_SECONDS = 60.0
 """How often history that has passed its age is forgotten."""
@@ -188,4 +192,8 @@ def _fault_extension(core: Core, gate: FaultGate) -> Extension:
 async def _compact(store: Store, clock: Clock) -> None:
     while True:
         await clock.sleep(COMPACT_SECONDS)
-        store.compact()
+        try:
+            store.compact()
+        except StateError as err:
+            # A disk that is full now has room later: history waits for the next time.
+            logger.warning("history is kept for now: %s", err)
