@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from control_plane import CLAIMS, PODS, QUOTAS, Plane, control_plane
+from control_plane import CLAIMS, NAMESPACES, PODS, QUOTAS, Plane, control_plane
 
 from podbay.embedded.controllers import LocalStorage
-from podbay.embedded.controllers.base import CLUSTER_ROLES
-from podbay.objects.meta import Object
+from podbay.embedded.controllers.base import CLUSTER_ROLES, VOLUMES
+from podbay.objects.meta import Object, name_of
 
 
 async def used(plane: Plane) -> dict[str, str]:
@@ -87,6 +87,20 @@ async def test_claims_of_other_classes_stay_pending() -> None:
         assert waiting["status"]["conditions"][0]["message"] == (
             "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. not found"
         )
+
+
+async def test_a_claim_gets_no_volume_of_somebody_else() -> None:
+    async with control_plane(provisioner=LocalStorage("/srv/claims")) as plane:
+        await plane.api.create(CLAIMS, claim("victim"), namespace="default")
+        await plane.clock.advance(1)
+        victim = await plane.api.get(CLAIMS, "victim", namespace="default")
+        volume = victim["spec"]["volumeName"]
+        await plane.api.create(NAMESPACES, {"metadata": {"name": "eve"}})
+        await plane.api.create(CLAIMS, claim("c", volumeName=volume), namespace="eve")
+        await plane.clock.advance(1)
+        greedy = await plane.api.get(CLAIMS, "c", namespace="eve")
+        assert greedy["status"]["phase"] == "Pending"
+        assert [name_of(v) for v in (await plane.api.list(VOLUMES)).items] == [volume]
 
 
 async def test_aggregated_roles_take_in_new_rules() -> None:

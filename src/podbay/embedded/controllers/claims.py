@@ -64,13 +64,17 @@ def claims_of(pod: Object) -> Iterator[str]:
             yield f"{namespace}/{name_of(pod)}-{volume['name']}"
 
 
+def _volume_name(claim: Object) -> str:
+    return f"pvc-{uid_of(claim)}"
+
+
 def volume_for(claim: Object, provisioner: Provisioner) -> Object:
     """The PersistentVolume of a claim."""
     spec = claim["spec"]
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
-        "metadata": {"name": f"pvc-{uid_of(claim)}"},
+        "metadata": {"name": _volume_name(claim)},
         "spec": {
             "capacity": {"storage": ((spec.get("resources") or {}).get("requests") or {}).get("storage")},
             "accessModes": spec.get("accessModes") or [],
@@ -113,7 +117,7 @@ class ClaimController:
             self.loop.queue.add(object_key(new))
         elif old is not None and self._provisioner is not None:
             volume = (old.get("spec") or {}).get("volumeName")
-            if volume:
+            if volume == _volume_name(old):
                 self._provisioner.release(volume)
 
     def _on_pod(self, old: Object | None, new: Object | None) -> None:
@@ -138,7 +142,10 @@ class ClaimController:
         if self._provisioner is None:
             return False
         wanted = claim["spec"].get("storageClassName")
-        return wanted is None or wanted == self._provisioner.storage_class
+        if wanted is not None and wanted != self._provisioner.storage_class:
+            return False
+        # Who names a volume wants that one and no other, and it may hold somebody else's data.
+        return claim["spec"].get("volumeName") in (None, "", _volume_name(claim))
 
     async def _let_go(self, key: str, claim: Object) -> None:
         assert self._pods is not None

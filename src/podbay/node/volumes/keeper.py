@@ -195,6 +195,7 @@ class VolumeKeeper:
         if (claim.get("status") or {}).get("phase") != "Bound" or not volume_name:
             raise StartError("FailedMount", f"PVC {namespace_of(pod)}/{claim_name} is not bound")
         spec = (await self._get(_VOLUMES, volume_name, None))["spec"]
+        _check_owner(volume_name, spec, claim)
         source = spec.get("hostPath") or spec.get("local")
         if source is None:
             raise StartError("FailedMount", f"no volume plugin matched for PersistentVolume {volume_name}")
@@ -210,3 +211,15 @@ class VolumeKeeper:
             return await self._parts.api.get(resource, name, namespace=namespace)
         except ApiError as error:
             raise StartError("FailedMount", error.message) from error
+
+
+def _check_owner(name: str, spec: Object, claim: Object) -> None:
+    """A claim may name any volume; only the volume says whose it is (pkg/kubelet/volumemanager, getPVSpec)."""
+    owner = (spec.get("claimRef") or {}).get("uid")
+    if not owner:
+        why = "it has a nil pv.Spec.ClaimRef indicating it is not yet bound to any claims"
+    elif owner != uid_of(claim):
+        why = f"its pv.Spec.ClaimRef.UID {owner} does not point to claim.UID {uid_of(claim)}"
+    else:
+        return
+    raise StartError("FailedMount", f"found PV object {name} but {why}")
