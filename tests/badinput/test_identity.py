@@ -139,6 +139,17 @@ def test_old_protocols(server: Server) -> None:
     Wire(server.address, context).close()
 
 
+def test_who_acts_as_another_does_so_on_every_path(server: Server) -> None:
+    """Paths of our own included: the administrator's own rights count for nothing then."""
+    for path in (CONFIG_MAPS, "/podbay.dev/v1/faults"):
+        assert server.ask("GET", path).status == 200
+        answer = server.ask("GET", path, headers={"Impersonate-User": "eve"})
+        assert (answer.status, answer.json()["reason"]) == (403, "Forbidden")
+        assert 'User "eve" cannot' in answer.message
+    admins = {"Impersonate-User": "eve", "Impersonate-Group": "system:masters"}
+    assert server.ask("GET", "/podbay.dev/v1/faults", headers=admins).status == 200
+
+
 def test_secrets_are_not_logged(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     token = token_of(server)
     server.ask("GET", "/nope", headers={"Authorization": f"Bearer {token}x"})

@@ -19,6 +19,7 @@ from aiohttp import web
 from podbay.apiserver import encode, status
 from podbay.apiserver.auth.authenticate import fold_headers
 from podbay.apiserver.auth.certificates import CertificateSubject
+from podbay.apiserver.auth.impersonate import impersonate
 from podbay.apiserver.connections import Connections
 from podbay.apiserver.dispatch import not_found_page
 from podbay.apiserver.faults.gate import EXTENSIONS, FaultGate
@@ -167,7 +168,9 @@ class HttpServer:
 
     async def _extend(self, raw: web.BaseRequest, request: Request) -> web.StreamResponse:
         """Paths of our own, which no Kubernetes has; authorised as non-resource URLs."""
-        self._core.authorizer.require(request.user, parse_request_info(request))
+        info, authorizer = parse_request_info(request), self._core.authorizer
+        request.user = impersonate(request.user, request.headers, info, authorizer)
+        authorizer.require(request.user, info)
         for extension in self._extensions:
             answer = await extension(raw, request)
             if isinstance(answer, PlainResult):
