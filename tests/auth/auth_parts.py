@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -159,5 +160,4 @@ def rule(verbs: str, resources: str = "", groups: str = "core", names: str = "",
 
 def request_info(method: str, url: str) -> RequestInfo:
     path, _, query = url.partition("?")
-    pairs = [pair.partition("=") for pair in query.split("&") if pair]
-    return parse_request_info(Request(method, path, {key: [value] for key, _, value in pairs}))
+    return parse_request_info(Request(method, path, parse_qs(query, keep_blank_values=True)))

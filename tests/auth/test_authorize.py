@@ -31,6 +31,7 @@ def _may(user: User, method: str, url: str, *objects: dict[str, Any]) -> Decisio
     return Authorizer(Objects(*objects)).authorize(user, request_info(method, url))
 
 
+MAPS = "/api/v1/namespaces/x/configmaps"
 RULES = [
     # (rule, method, url, allowed)
     (rule("get", "pods"), "GET", "/api/v1/namespaces/x/pods/p", True),
@@ -53,6 +54,20 @@ RULES = [
     (rule("get", "configmaps", names="a b"), "GET", "/api/v1/namespaces/x/configmaps/b", True),
     (rule("get", "configmaps", names="a b"), "GET", "/api/v1/namespaces/x/configmaps/c", False),
     (rule("list", "configmaps", names="a"), "GET", "/api/v1/namespaces/x/configmaps", False),
+    (rule("list", "configmaps", names="a"), "GET", f"{MAPS}?fieldSelector=metadata.name%3Da", True),
+    (rule("list", "configmaps", names="a"), "GET", f"{MAPS}?fieldSelector=metadata.name%3D%3Da", True),
+    (rule("list", "configmaps", names="a"), "GET", f"{MAPS}?fieldSelector=x%3D1,metadata.name%3Da", True),
+    (rule("list", "configmaps", names="a"), "GET", f"{MAPS}?fieldSelector=metadata.name!%3Da", False),
+    (rule("list", "configmaps", names="a"), "GET", f"{MAPS}?fieldSelector=metadata.name%3Db", False),
+    (rule("list", "configmaps", names="a"), "GET", f"{MAPS}?fieldSelector=metadata.name%3Da%3Db", False),
+    (rule("watch", "configmaps", names="a"), "GET", f"{MAPS}?watch=1&fieldSelector=metadata.name%3Da", True),
+    (rule("list", "configmaps", names="a"), "GET", f"{MAPS}?watch=1&fieldSelector=metadata.name%3Da", False),
+    (
+        rule("deletecollection", "configmaps", names="a"),
+        "DELETE",
+        f"{MAPS}?fieldSelector=metadata.name%3Da",
+        False,
+    ),
     (rule("create", "pods/exec"), "POST", "/api/v1/namespaces/x/pods/p/exec", True),
     (rule("get", "namespaces"), "GET", "/api/v1/namespaces/x", True),
     (rule("get", urls="/metrics"), "GET", "/metrics", True),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from podbay.objects.meta import Object
+from podbay.objects.selectors import FieldSelector
 
 __all__ = ["ANONYMOUS", "Request", "RequestInfo", "User", "parse_request_info"]
 
@@ -73,6 +74,13 @@ class RequestInfo:
     subresource: str = ""
     name: str = ""
     parts: tuple[str, ...] = ()
+    selected: str = ""
+    """The one name that the field selector of a list or watch leaves."""
+
+    @property
+    def ruled_name(self) -> str:
+        """The name that RBAC goes by: who may list one object may say so in a selector only."""
+        return self.name or self.selected
 
 
 def parse_request_info(request: Request) -> RequestInfo:
@@ -109,14 +117,39 @@ def parse_request_info(request: Request) -> RequestInfo:
     resource = rest[0]
     name = rest[1] if len(rest) > 1 else ""
     subresource = rest[2] if len(rest) > 2 else ""
+    selected = ""
     if not name and verb == "get":
         watch = request.param("watch")
         verb = "watch" if _is_true(watch) and "watch" in request.query else "list"
+        selected = _selected_name(request.param("fieldSelector"))
     if not name and verb == "delete":
         verb = "deletecollection"
     return RequestInfo(
-        True, path, verb, prefix, group, version, namespace, resource, subresource, name, tuple(rest)
+        True,
+        path,
+        verb,
+        prefix,
+        group,
+        version,
+        namespace,
+        resource,
+        subresource,
+        name,
+        tuple(rest),
+        selected,
     )
+
+
+def _selected_name(field_selector: str) -> str:
+    if "metadata.name" not in field_selector:
+        return ""
+    try:
+        name = FieldSelector.parse(field_selector).exact("metadata.name") or ""
+    except ValueError:
+        # Its refusal is for those who may list at all.
+        return ""
+    # Go: path.IsValidPathSegmentName.
+    return "" if name in (".", "..") or "/" in name or "%" in name else name
 
 
 def _is_true(value: str) -> bool:

@@ -246,7 +246,7 @@ def forbidden(user: User, info: RequestInfo, reason: str = "") -> ApiError:
         message = f"{message}: {reason}"
     if not info.is_resource:
         return status.forbidden(None, "", message)
-    return status.forbidden(GroupResource(info.group, info.resource), info.name, message)
+    return status.forbidden(GroupResource(info.group, info.resource), info.ruled_name, message)
 
 
 def _forbidden_message(user: User, info: RequestInfo) -> str:

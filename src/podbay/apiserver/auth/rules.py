@@ -67,7 +67,7 @@ class CompiledRule:
             return False
         if not self._covers_resource(info.resource, info.subresource):
             return False
-        return not self.names or info.name in self.names
+        return not self.names or info.ruled_name in self.names
 
     def _covers_resource(self, resource: str, subresource: str) -> bool:
         resources = self.resources
