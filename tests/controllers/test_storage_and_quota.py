@@ -4,6 +4,7 @@ from control_plane import CLAIMS, NAMESPACES, PODS, QUOTAS, Plane, control_plane
 
 from podbay.embedded.controllers import LocalStorage
 from podbay.embedded.controllers.base import CLUSTER_ROLES, VOLUMES
+from podbay.embedded.controllers.claims import volume_for
 from podbay.objects.meta import Object, name_of
 
 
@@ -101,6 +102,52 @@ async def test_a_claim_gets_no_volume_of_somebody_else() -> None:
         greedy = await plane.api.get(CLAIMS, "c", namespace="eve")
         assert greedy["status"]["phase"] == "Pending"
         assert [name_of(v) for v in (await plane.api.list(VOLUMES)).items] == [volume]
+
+
+async def test_the_volume_of_a_claim_that_is_gone_follows_its_policy() -> None:
+    async with control_plane(provisioner=LocalStorage("/srv/claims")) as plane:
+        volumes = {}
+        for name in ("deleted", "retained", "kept"):
+            await plane.api.create(CLAIMS, claim(name), namespace="default")
+            await plane.clock.advance(1)
+            bound = await plane.api.get(CLAIMS, name, namespace="default")
+            volumes[name] = bound["spec"]["volumeName"]
+        retain = {"spec": {"persistentVolumeReclaimPolicy": "Retain"}}
+        await plane.api.patch(VOLUMES, volumes["retained"], retain)
+        for name in ("deleted", "retained"):
+            await plane.api.delete(CLAIMS, name, namespace="default")
+            await plane.gone(CLAIMS, name)
+        await plane.clock.advance(1)
+        found = {name_of(v): v["status"]["phase"] for v in (await plane.api.list(VOLUMES)).items}
+        assert found == {volumes["retained"]: "Released", volumes["kept"]: "Bound"}
+
+
+async def test_volumes_left_by_an_earlier_life_are_found() -> None:
+    """The process ended between a claim's end and its volume's."""
+    async with control_plane() as plane:
+        gone = claim("gone")
+        gone["metadata"] |= {"namespace": "default", "uid": "0815"}
+        left = volume_for(gone, LocalStorage("/srv/claims"))
+        others = {**left, "metadata": {"name": "by-hand"}}
+        await plane.api.create(VOLUMES, left)
+        await plane.api.create(VOLUMES, others)
+        await plane.gone(VOLUMES, name_of(left), None)
+        assert [name_of(v) for v in (await plane.api.list(VOLUMES)).items] == ["by-hand"]
+        await plane.api.delete(VOLUMES, "by-hand")
+        await plane.gone(VOLUMES, "by-hand", None)
+
+
+async def test_a_volume_outlives_its_deletion_until_its_claim_is_gone() -> None:
+    async with control_plane(provisioner=LocalStorage("/srv/claims")) as plane:
+        await plane.api.create(CLAIMS, claim("c"), namespace="default")
+        await plane.clock.advance(1)
+        bound = await plane.api.get(CLAIMS, "c", namespace="default")
+        volume = bound["spec"]["volumeName"]
+        await plane.api.delete(VOLUMES, volume)
+        await plane.clock.advance(5)
+        assert await plane.find(VOLUMES, volume, None)
+        await plane.api.delete(CLAIMS, "c", namespace="default")
+        await plane.gone(VOLUMES, volume, None)
 
 
 async def test_aggregated_roles_take_in_new_rules() -> None:

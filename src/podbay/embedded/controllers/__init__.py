@@ -37,6 +37,7 @@ from podbay.embedded.controllers.per_namespace import PerNamespace, default_serv
 from podbay.embedded.controllers.pod_gc import PodGarbageCollector
 from podbay.embedded.controllers.quota import QuotaController
 from podbay.embedded.controllers.roles import ClusterRoleAggregation
+from podbay.embedded.controllers.volumes import VolumeController
 from podbay.objects.api import ClusterApi
 from podbay.objects.events import EVENTS
 from podbay.objects.nodes import LEASES, NODES
@@ -107,6 +108,8 @@ def _build(api: ClusterApi, clock: Clock, options: ControllerOptions) -> list[_C
     if PODS in has and CLAIMS in has:
         volumes = VOLUMES in has
         found.append(ClaimController(api, clock, provisioner=options.provisioner, volumes=volumes))
+        if volumes:
+            found.append(VolumeController(api, clock))
     if CLUSTER_ROLES in has:
         found.append(ClusterRoleAggregation(api, clock))
     # These two take the informers that run already and slim ones for the rest, so they come last.
