@@ -8,6 +8,7 @@ requests and delay. Connections are opened one after another, not a thousand at 
 from __future__ import annotations
 
 import asyncio
+import math
 import resource
 from collections import deque
 from collections.abc import AsyncIterator
@@ -27,8 +28,9 @@ MOST_STREAMS = 4000
 class Slot:
     """The right to one stream. Work inside `revocable`; it ends with TimeoutError when the slot is revoked."""
 
-    def __init__(self, since: float) -> None:
-        self.since = since
+    def __init__(self) -> None:
+        self.since = math.inf
+        """When its holder was let open its stream; who still queues for that is nobody to take a slot from."""
         self.revoked = False
         self._limit: asyncio.Timeout | None = None
 
@@ -76,6 +78,7 @@ class LogSlots:
         slot = await self._acquire()
         try:
             await self._space_out()
+            slot.since = self._clock.monotonic()
             yield slot
         finally:
             del self._holders[slot]
@@ -96,15 +99,16 @@ class LogSlots:
                 if place in self._waiting:
                     self._waiting.remove(place)
             break
-        slot = Slot(self._clock.monotonic())
+        slot = Slot()
         self._holders[slot] = None
         return slot
 
     async def _wait(self, place: asyncio.Future[None]) -> None:
         while not place.done():
+            # They open in the order they came in, so nobody behind one that has not opened is older.
             oldest = next((s for s in self._holders if not s.revoked), None)
             left = HOLD_SECONDS
-            if oldest is not None:
+            if oldest is not None and oldest.since < math.inf:
                 left = oldest.since + HOLD_SECONDS - self._clock.monotonic()
                 if left <= 0:
                     oldest.revoke()
