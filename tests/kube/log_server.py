@@ -32,6 +32,10 @@ class Written:
     ended: bool = False
     unended_line: bool = False
     """The last line has no newline."""
+    excuse: bytes = b""
+    """What the kubelet says in the place of the log."""
+    unfollowed: bytes = b""
+    """What it says after the lines that are there when somebody wants to follow."""
 
     def write(self, *texts: str | bytes, ns: int | None = None, step: int = 1_000_000) -> None:
         for text in texts:
@@ -123,12 +127,14 @@ class LogServer:
             changed = self.changed
             if written.lines is not file:
                 file, sent = written.lines, 0
-            over = written.ended or query.get("follow") != "true"
+            follows = query.get("follow") == "true"
+            over = written.ended or not follows or bool(written.excuse or written.unfollowed)
             fresh = file[sent:]
             sent += len(fresh)
             data = b"".join(stamp(ns) + b" " + text + b"\n" for ns, text in fresh if ns >= since)
             if over and written.unended_line:
                 data = data.removesuffix(b"\n")
+            data = written.excuse or data + (written.unfollowed if follows else b"")
             cut = budget is not None and len(data) >= budget
             if cut:
                 data = data[:budget]

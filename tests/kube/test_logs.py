@@ -296,6 +296,82 @@ async def test_a_log_that_is_not_there_yet_is_waited_for(server: LogServer) -> N
         assert texts(await read_all(source)) == ["late"]
 
 
+@pytest.mark.parametrize("end", [b"", b"\n"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"failed to create fsnotify watcher: too many open files",
+        b'failed to watch file "0.log": no space left',
+    ],
+)
+async def test_a_node_that_cannot_follow_loses_no_lines(server: LogServer, words: bytes, end: bytes) -> None:
+    written = server.log()
+    written.write("first")
+    written.unfollowed = words + end
+    async with sources(server) as source, PodLogFollower(source) as follower:
+        lines: list[LogLine] = []
+        follower.observe(pod())
+        reading = asyncio.ensure_future(collect(follower, lines))
+        # Two streams that end alike are no proof: the container writes on.
+        await eventually(lambda: len(server.requests) == 2)
+        await asyncio.sleep(0.1)
+        written.write("second", "third")
+        follower.observe(ended_pod())
+        await asyncio.wait_for(reading, PATIENCE)
+    assert texts(lines) == ["first", "second", "third"]
+    assert notices(lines) == []
+
+
+async def test_a_pod_that_is_deleted_where_nobody_can_follow_is_said(server: LogServer) -> None:
+    server.log().write("first")
+    server.log().unfollowed = b"failed to create fsnotify watcher: too many open files"
+    async with sources(server) as source, PodLogFollower(source) as follower:
+        lines: list[LogLine] = []
+        follower.observe(pod())
+        reading = asyncio.ensure_future(collect(follower, lines))
+        await eventually(lambda: len(server.requests) == 2)
+        await asyncio.sleep(0.1)
+        follower.pod_gone()
+        await asyncio.wait_for(reading, PATIENCE)
+    assert texts(lines) == ["first"]
+    assert notices(lines) == ["[podbay] main: the pod was deleted before its log was read to the end"]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+async def test_a_log_that_its_node_has_removed_is_a_loss_of_its_own(
+    server: LogServer, monkeypatch: pytest.MonkeyPatch, end: bytes
+) -> None:
+    from podbay.kube import log_reader
+
+    monkeypatch.setattr(log_reader, "PATIENCE_SECONDS", 1.0)
+    excuse = b"unable to retrieve container logs for containerd://0123456789ab"
+    server.log("gone").excuse = excuse + end
+    server.log().write("one", "two")
+    async with sources(server) as source, PodLogFollower(source) as follower:
+        lines: list[LogLine] = []
+        follower.observe(ended_pod("gone", "main"))
+        await asyncio.wait_for(collect(follower, lines), PATIENCE)
+    assert texts(lines) == ["one", "two"]
+    assert texts(lines, "gone") == []
+    assert notices(lines) == [f"[podbay] gone: the log could not be read to its end: {excuse.decode()}"]
+    assert len(server.requests) < 15
+
+
+async def test_streams_that_break_after_old_lines_are_given_up(
+    server: LogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from podbay.kube import log_reader
+
+    monkeypatch.setattr(log_reader, "PATIENCE_SECONDS", 1.0)
+    server.log().write("one", "two", "three")
+    server.always = Mishap(cut_at=2 * 35)
+    async with sources(server) as source:
+        lines = await read_all(source)
+    assert texts(lines) == ["one", "two"]
+    assert "the log could not be read to its end" in notices(lines)[0]
+    assert len(server.requests) < 15
+
+
 async def test_a_refusal_is_an_error_after_the_lines(server: LogServer) -> None:
     server.always = Mishap(status=403, message='pods "p" is forbidden')
     async with sources(server) as source:

@@ -56,6 +56,11 @@ class LineSplitter:
         self._second = b""
         self._epoch_ns = 0
 
+    @property
+    def continues(self) -> bool:
+        """Pieces of the line that `rest` belongs to are out."""
+        return self._number > 0
+
     def feed(self, data: bytes) -> list[Piece]:
         """The pieces that are complete."""
         *lines, rest = (self.rest + data).split(b"\n")

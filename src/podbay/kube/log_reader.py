@@ -38,7 +38,13 @@ MISSES = 3
 """Complete reads without the known last line, after which the log counts as rotated to nothing."""
 _DELAYS = Backoff(initial=0.1, maximum=5.0)
 _KUBELET_EXCUSES = (b"unable to retrieve container logs for ", b"failed to try resolving symlinks in path ")
-"""What a kubelet answers with status 200, without a stamp, when the file is gone."""
+"""What a kubelet answers with status 200, without a stamp and a newline, when the file is gone."""
+_NOT_FOLLOWED = (
+    b"failed to create fsnotify watcher: ",
+    b"failed to watch directory ",
+    b"failed to watch file ",
+)
+"""What it ends a followed log with, in the same way, when its node has no inotify instances or watches left."""
 
 
 class LogLine(NamedTuple):
@@ -83,8 +89,8 @@ class _Read:
     clean: bool = False
     error: PodbayError | None = None
     revoked: bool = False
-    rest: bytes = b""
-    heard: bool = False
+    rest: bytes | None = None
+    """What came after the last newline; None when the stream told that it ends before the log does."""
 
 
 @dataclass(slots=True)
@@ -228,10 +234,9 @@ class ContainerReader:
                     self.open = True
                     self._sink.opened()
                     async for chunk in chunks:
-                        read.heard = True
                         self._take(progress, progress.splitter.feed(chunk))
                         await self._sink.room()
-                read.clean, read.rest = True, progress.splitter.rest
+                read.clean, read.rest = True, _rest(progress.splitter)
             except (ApiError, UnreachableError, CredentialError) as err:
                 read.error = err
             except TimeoutError:
@@ -242,9 +247,7 @@ class ContainerReader:
 
     def _take(self, progress: _Progress, pieces: list[Piece]) -> None:
         """Hand on what is new. Without awaiting anything: position and lines go together or not at all."""
-        for piece in pieces:
-            if piece.time_ns is None and piece.body.startswith(_KUBELET_EXCUSES):
-                raise ApiError(404, "NotFound", _text(piece.body))
+        pieces = [piece for piece in pieces if piece.time_ns is not None or not _is_of_kubelet(piece)]
         tracker = progress.tracker
         before, had_gap = tracker.position, tracker.gap
         new = tracker.take(pieces)
@@ -282,11 +285,10 @@ class ContainerReader:
         nothing_new = tracker.fresh == 0 and read.rest == progress.rest
         progress.misses = progress.misses + 1 if nothing_new and not tracker.found else 0
         progress.rest = read.rest
-        # A follower is let go only when its container has ended; twice the same is as good as a confirmation.
-        progress.settled = nothing_new and tracker.found
+        # A stream that follows may end before its container does, so only a read that began after that end confirms.
+        progress.settled = nothing_new and tracker.found and attempt.ended
         if not attempt.ended:
-            quiet = progress.settled or progress.misses > 0
-            await self._await_end(attempt.id, _DELAYS.delay(5) if quiet else CONFIRM_SECONDS)
+            await self._await_end(attempt.id, _DELAYS.delay(5) if nothing_new else CONFIRM_SECONDS)
         now = self._logs.find(attempt.id)
         if now is None or not now.ended:
             return False
@@ -317,31 +319,51 @@ class ContainerReader:
             raise error
         progress.rest = None
         now = self._source.clock.monotonic()
-        if read.heard:
+        # Old lines are no progress: each read repeats some, and breaks as the one before did.
+        fresh = progress.tracker.fresh > 0
+        if fresh:
             progress.failures, progress.failing_since, progress.unknown_since = 0, None, None
         progress.failures += 1
-        progress.failing_since = progress.failing_since or now
+        # While it runs its log may come late; only what has ended is given up.
+        progress.failing_since = (progress.failing_since or now) if attempt.ended else None
         if not (isinstance(error, ApiError) and error.code == 401):
             progress.unknown_since = None
         else:
             progress.unknown_since = progress.unknown_since or now
             if now - progress.unknown_since > REFUSED_SECONDS:
                 raise error
-        if attempt.ended and now - progress.failing_since > PATIENCE_SECONDS:
+        if progress.failing_since is not None and now - progress.failing_since > PATIENCE_SECONDS:
             self._notice(f"the log could not be read to its end: {error}", progress.tracker.position)
             return False
-        if not (read.heard and progress.failures == 1):
+        if not (fresh and progress.failures == 1):
             await self._change(_DELAYS.delay(progress.failures - 1))
         return True
 
     def _end_early(self, progress: _Progress, *, vanished: bool) -> None:
         """The pod, or this run of the container, cannot be asked for any more."""
-        if progress.rest is not None and progress.tracker.found:
+        excused = progress.splitter.rest.startswith(_KUBELET_EXCUSES)
+        if progress.rest is not None and progress.tracker.found and not excused:
             # The last stream ended properly; nobody can confirm it, and nothing speaks against it.
             self._take(progress, progress.splitter.finish())
             return
         what = "the container was restarted" if vanished else "the pod was deleted"
         self._notice(f"{what} before its log was read to the end", progress.tracker.position)
+
+
+def _is_of_kubelet(piece: Piece) -> bool:
+    """Words about the log instead of a line of it. Raises ApiError when they say that there is no log."""
+    if piece.time_ns is not None or piece.number:
+        return False
+    if piece.body.startswith(_KUBELET_EXCUSES):
+        raise ApiError(404, "NotFound", _text(piece.body))
+    return piece.body.startswith(_NOT_FOLLOWED)
+
+
+def _rest(splitter: LineSplitter) -> bytes | None:
+    """What a stream that ended properly left unended, see `_Read.rest`. Raises ApiError when there is no log."""
+    # Kubelets end such words with the stream, not with a newline.
+    said = not splitter.continues and _is_of_kubelet(Piece(None, splitter.rest))
+    return None if said else splitter.rest
 
 
 def _text(body: bytes) -> str:
