@@ -357,6 +357,38 @@ async def test_a_log_that_its_node_has_removed_is_a_loss_of_its_own(
     assert len(server.requests) < 15
 
 
+async def test_a_silent_read_of_an_ended_log_is_begun_anew(
+    server: LogServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from podbay.kube import client
+
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.5)
+    server.log().write(*("x" * 1000 for _ in range(5000)))
+    server.mishaps.append(Mishap(delay=1000.0))
+    async with sources(server) as source, PodLogFollower(source) as follower:
+        follower.observe(ended_pod())
+        batches = follower.batches()
+        count = len((await asyncio.wait_for(anext(batches), PATIENCE)).lines)
+        assert len(server.requests) == 2
+        # A reader that is behind is not the server's silence.
+        await asyncio.sleep(1.2)
+        async for batch in batches:
+            count += len(batch.lines)
+        assert count == 5000
+        assert len(server.requests) == 3
+
+
+async def test_a_container_may_be_silent(server: LogServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    from podbay.kube import client
+
+    monkeypatch.setattr(client, "ANSWER_SECONDS", 0.1)
+    async with sources(server) as source, PodLogFollower(source) as follower:
+        follower.observe(pod())
+        await eventually(lambda: server.open == 1)
+        await asyncio.sleep(0.5)
+        assert len(server.requests) == 1
+
+
 async def test_streams_that_break_after_old_lines_are_given_up(
     server: LogServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

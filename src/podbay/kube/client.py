@@ -321,7 +321,10 @@ class KubeClient:
         # What is compressed arrives in blocks; a line must arrive when it was written.
         headers = {"Accept-Encoding": "identity", "Accept": "*/*"}
         call = Call(verb="log", request=_request("GET", path, headers=headers), namespace=namespace, name=pod)
-        return self._sender.open(call, answer_seconds=None, silence_seconds=None)
+        # A container may be silent for days; what is there already comes at once, or the connection is dead. While
+        # the reader is behind, nothing is read and no silence counted.
+        silence = None if follow else ANSWER_SECONDS
+        return self._sender.open(call, answer_seconds=None, silence_seconds=silence)
 
     def attach(
         self, namespace: str, pod: str, *, container: str, tty: bool
