@@ -150,6 +150,9 @@ class Sender:
             try:
                 answer = await self._attempt(call, issued)
                 return Result(answer, None, doubt)
+            except CredentialError as err:
+                # A certificate that cannot be read; nothing was sent this time.
+                return Result(None, err, doubt)
             except (ApiError, UnreachableError) as err:
                 error: ApiError | UnreachableError = err
             if isinstance(error, ApiError) and error.code == 401 and not renewed:

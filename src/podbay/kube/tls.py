@@ -1,18 +1,22 @@
 """TLS contexts for a cluster: whom to trust and which certificate to show.
 
-Files are read again when they have changed, so that renewed certificates are used by the next connection.
+Files are read again when they have changed, so that renewed certificates are used by the next connection. Certificate
+and key are two files, so in the middle of a renewal they do not fit; what was read before serves until they do.
 """
 
 from __future__ import annotations
 
+import logging
 import ssl
 import tempfile
 from pathlib import Path
 
-from podbay.errors import InvalidInputError
+from podbay.errors import CredentialError
 from podbay.kube.config import ClientCertificate, ClusterConfig
 
 __all__ = ["TlsContexts"]
+
+log = logging.getLogger(__name__)
 
 
 class TlsContexts:
@@ -20,16 +24,31 @@ class TlsContexts:
 
     def __init__(self, config: ClusterConfig) -> None:
         self._config = config
-        self._built: tuple[object, ssl.SSLContext] | None = None
+        self._certificate: ClientCertificate | None = None
+        self._stamps: object = None
+        self._built: ssl.SSLContext | None = None
+        self._warned = False
 
     def context(self, certificate: ClientCertificate | None) -> ssl.SSLContext | None:
-        """None for plain HTTP. Blocks for the time of reading a few files. Raises InvalidInputError."""
+        """None for plain HTTP. Blocks for the time of reading a few files. Raises CredentialError."""
         if not self._config.server.startswith("https"):
             return None
-        key = (certificate, _stamp(self._config.ca_path), *_stamps(certificate))
-        if self._built is None or self._built[0] != key:
-            self._built = (key, _build(self._config, certificate))
-        return self._built[1]
+        stamps = (_stamp(self._config.ca_path), *_stamps(certificate))
+        same = self._built is not None and self._certificate == certificate
+        if not same or self._stamps != stamps:
+            try:
+                built = _build(self._config, certificate)
+            except CredentialError as err:
+                # Another certificate than before, as from a plugin, may be another user's: no stand-in for that.
+                if not same:
+                    raise
+                if not self._warned:
+                    log.warning("the files have changed and the ones before are still used: %s", err)
+                self._warned = True
+            else:
+                self._built, self._certificate, self._stamps = built, certificate, stamps
+                self._warned = False
+        return self._built
 
 
 def _stamp(path: Path | None) -> object:
@@ -56,7 +75,7 @@ def _build(config: ClusterConfig, certificate: ClientCertificate | None) -> ssl.
         else:
             context = ssl.create_default_context()
     except (OSError, ssl.SSLError) as err:
-        raise InvalidInputError(f"{config.origin}: the certificate authority cannot be read: {err}") from err
+        raise CredentialError(f"{config.origin}: the certificate authority cannot be read: {err}") from err
     # Python 3.13 asks for extensions that the CAs of many clusters lack; Go's client does not.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if config.insecure:
@@ -76,7 +95,7 @@ def _load(context: ssl.SSLContext, certificate: ClientCertificate, origin: str) 
             context.load_cert_chain(cert, key)
     except (OSError, ssl.SSLError) as err:
         # OpenSSL's words name the problem, never the key.
-        raise InvalidInputError(f"{origin}: the client certificate cannot be used: {err}") from err
+        raise CredentialError(f"{origin}: the client certificate cannot be used: {err}") from err
 
 
 def _write(path: Path, text: str) -> Path:
