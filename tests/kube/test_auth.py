@@ -23,6 +23,7 @@ from podbay.kube.config import (
     TokenSource,
 )
 from podbay.kube.credentials import Credentials
+from podbay.kube.exec_plugin import describe
 from podbay.kube.kubeconfig import load_kubeconfig
 from podbay.testing import Environment
 from podbay.testing.requests import Requests
@@ -222,6 +223,21 @@ async def test_a_plugin_that_fails_is_named(
     assert str(caught.value).startswith("kubeconfig f: ")
     assert "hunter2" not in str(caught.value)
     assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("args", "shown"),
+    [
+        (("get-token", "--oidc-client-secret=hunter2"), "login get-token --oidc-client-secret=***"),
+        (("--token", "hunter2", "get-token"), "login --token *** …"),
+        (("-p=hunter2", "get-token"), "login -p=*** get-token"),
+        (("eks", "get-token", "--password", "hunter2"), "login eks get-token …"),
+    ],
+)
+def test_values_of_a_plugins_options_are_not_shown(args: tuple[str, ...], shown: str) -> None:
+    plugin = ExecPlugin("login", args=args)
+    assert describe(plugin) == shown
+    assert "hunter2" not in repr(plugin)
 
 
 async def test_a_missing_plugin_says_how_to_install_it() -> None:

@@ -77,7 +77,7 @@ class ExecPlugin:
     """A program that prints an ExecCredential (client.authentication.k8s.io)."""
 
     command: str
-    args: tuple[str, ...] = ()
+    args: tuple[str, ...] = field(default=(), repr=False)
     env: tuple[tuple[str, SecretText], ...] = ()
     api_version: str = "client.authentication.k8s.io/v1"
     install_hint: str = ""

@@ -29,7 +29,17 @@ _TOKEN_LIKE = re.compile(r"(eyJ[\w-]+\.[\w-]+\.[\w-]*|k8s-aws-v1\.[\w-]+|ya29\.[
 
 def describe(plugin: ExecPlugin) -> str:
     """The plugin as a person knows it: its command line's first words, without values that may be secret."""
-    words = [plugin.command, *plugin.args[:2]]
+    words, hide = [plugin.command], False
+    for word in plugin.args[:2]:
+        name, equals, _ = word.partition("=")
+        is_option = word.startswith("-")
+        if is_option and equals:
+            word = f"{name}=***"
+        elif hide and not is_option:
+            # Whether the option before it takes a value is for the plugin to know.
+            word = "***"
+        words.append(word)
+        hide = is_option and not equals
     return " ".join(words) + (" …" if len(plugin.args) > 2 else "")
 
 
