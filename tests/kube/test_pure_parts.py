@@ -35,6 +35,12 @@ def test_overload_halves_the_window_once_for_one_complaint() -> None:
     assert throttle.window == 1
 
 
+def test_nobody_is_kept_waiting_for_an_hour() -> None:
+    throttle = Throttle()
+    assert throttle.overloaded(100.0, retry_after=3600.0, jitter=0.0) == 60.0
+    assert throttle.paused_until == 160.0
+
+
 async def test_turns_are_taken_in_order() -> None:
     clock = VirtualClock()
     gate = Gate(clock, random.Random(1), window=2)
@@ -80,6 +86,7 @@ def test_what_is_repeated() -> None:
         assert decide(refusal(code)) == 0.2
     assert decide(refusal(500), failures=6) is None
     assert decide(refusal(504, retry_after=7)) == 7.0
+    assert decide(refusal(504, retry_after=3600)) == 60.0
     assert decide(refusal(429), repeatable=False) == 0.2
     assert decide(refusal(504), repeatable=False) is None
     broken = UnreachableError("broken", "x", maybe_sent=True)

@@ -16,10 +16,12 @@ from contextlib import asynccontextmanager
 from podbay.aio.backoff import Backoff
 from podbay.aio.clock import Clock
 
-__all__ = ["Gate", "Throttle"]
+__all__ = ["MOST_RETRY_AFTER", "Gate", "Throttle"]
 
 WINDOW = 32
 """Requests under way at once. API Priority and Fairness gives one user's flow a handful of seats; 32 keeps them busy."""
+MOST_RETRY_AFTER = 60.0
+"""Seconds. Clusters ask for one or a few; an hour is said by a load balancer's page, and nobody may wait for that."""
 _PAUSES = Backoff(initial=0.25, maximum=30.0)
 
 
@@ -47,7 +49,7 @@ class Throttle:
             # Answers to requests that were under way when the pause began are one complaint, not many.
             self._window = max(1.0, self._window / 2)
             self._overloads += 1
-        pause = retry_after if retry_after else _PAUSES.delay(self._overloads - 1)
+        pause = min(retry_after, MOST_RETRY_AFTER) if retry_after else _PAUSES.delay(self._overloads - 1)
         pause *= 1.0 + 0.25 * jitter
         self.paused_until = max(self.paused_until, now + pause)
         return self.paused_until - now

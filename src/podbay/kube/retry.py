@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 from podbay.aio.backoff import Backoff
 from podbay.errors import ApiError, PodbayError, UnreachableError
+from podbay.kube.limits import MOST_RETRY_AFTER
 from podbay.objects.api import PatchType
 from podbay.objects.meta import Object, annotations_of
 
@@ -87,7 +88,7 @@ def delay_before_retry(
         if error.code == 500 and failures >= _INTERNAL_ERRORS:
             return None
         if not is_overload(error):
-            seconds = max(seconds, float(error.retry_after_seconds or 0))
+            seconds = max(seconds, min(float(error.retry_after_seconds or 0), MOST_RETRY_AFTER))
     elif not answered_before:
         most = min(most, patience.before_first_answer)
     return seconds if elapsed + seconds <= most else None
