@@ -153,10 +153,8 @@ def test_never_more_than_is_available() -> None:
 
 # Users
 
-PASSWD = (
-    "root:x:0:0:root:/root:/bin/sh\napp:x:1000:100::/home/app:/bin/sh\n# comment\nbroken\n12:x:77:78::/:\n"
-)
-GROUP = "root:x:0:\nusers:x:100:\nwheel:x:10:root,app\nadm:x:4:app\n"
+PASSWD = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:100::/home/app:/bin/sh\n# comment\nbroken\n12:x:0:0::/:\n"
+GROUP = "root:x:0:\nusers:x:100:\nwheel:x:10:root,app\nadm:x:4:app\n13:x:0:\n"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +165,11 @@ GROUP = "root:x:0:\nusers:x:100:\nwheel:x:10:root,app\nadm:x:4:app\n"
         (User(), "app:wheel", ResolvedUser(1000, 10, (4, 10))),
         (User(), "1000", ResolvedUser(1000, 100, (4, 10, 100))),
         (User(), "555:666", ResolvedUser(555, 666, (666,))),
-        (User(), "12", ResolvedUser(77, 78, (78,))),
+        # A number is never a name: an image could give itself root where a number was promised.
+        (User(), "12", ResolvedUser(12, 0, (0,))),
+        (User(uid=12, gid=12), "", ResolvedUser(12, 12, (12,))),
+        (User(), "12:13", ResolvedUser(12, 13, (13,))),
+        (User(), "01000", ResolvedUser(1000, 100, (4, 10, 100))),
         (User(uid=1000), "ghost", ResolvedUser(1000, 100, (4, 10, 100))),
         (User(uid=1000, gid=5), "", ResolvedUser(1000, 5, (4, 5, 10))),
         (User(uid=1000, groups=(9, 10), merge_image_groups=False), "", ResolvedUser(1000, 100, (9, 10, 100))),
@@ -178,10 +180,13 @@ def test_users(user: User, image_user: str, expected: ResolvedUser) -> None:
     assert resolve_user(user, image_user, PASSWD, GROUP) == expected
 
 
-@pytest.mark.parametrize("image_user", ["ghost", "app:ghosts", "-1", "99999999999"])
+@pytest.mark.parametrize(
+    "image_user", ["ghost", "app:ghosts", "-1", "99999999999", "app:99999999999", "9" * 5000]
+)
 def test_users_that_are_not_there(image_user: str) -> None:
+    passwd, group = PASSWD + "99999999999:x:0:0::/:\n", GROUP + "99999999999:x:0:\n"
     with pytest.raises(StartError, match="no matching entries"):
-        resolve_user(User(), image_user, PASSWD, GROUP)
+        resolve_user(User(), image_user, passwd, group)
 
 
 def test_homes() -> None:

@@ -45,9 +45,11 @@ def check_non_root(pod: Object, container: Object, image_user: str) -> None:
             raise _refused(f"container's runAsUser breaks non-root policy {where}")
         return
     name = image_user.partition(":")[0]
-    if not name or (name.isdigit() and int(name) == 0):
+    # ASCII alone: what is no number to the runtime is looked up as a name, which may be root's.
+    numeric = name.isascii() and name.isdigit()
+    if not name or (numeric and not name.strip("0")):
         raise _refused(f"container has runAsNonRoot and image will run as root {where}")
-    if not name.isdigit():
+    if not numeric:
         raise _refused(
             f"container has runAsNonRoot and image has non-numeric user ({name}), "
             f"cannot verify user is non-root {where}"

@@ -232,7 +232,9 @@ def test_credentials_fit_by_host_and_path(repository: str, users: list[str]) -> 
     [
         ("", "image will run as root"),
         ("0", "image will run as root"),
+        ("00", "image will run as root"),
         ("app", "image has non-numeric user (app), cannot verify user is non-root"),
+        ("\u0661", "image has non-numeric user (\u0661), cannot verify user is non-root"),
         ("1000:50", None),
     ],
 )

@@ -12,6 +12,7 @@ from podbay.node.specs import User
 __all__ = ["home_of", "resolve_user"]
 
 _ID_MAX = 2**31 - 1
+_DIGITS_MAX = 32
 
 
 def resolve_user(wanted: User, image_user: str, passwd: str, group: str) -> ResolvedUser:
@@ -21,8 +22,10 @@ def resolve_user(wanted: User, image_user: str, passwd: str, group: str) -> Reso
         user_text, group_text = str(wanted.uid), ""
     else:
         user_text, _, group_text = (wanted.name or image_user or "0").partition(":")
+    uid = _number(user_text)
     account = _find_account(accounts, user_text)
-    uid = _number(account[2]) if account else _number(user_text)
+    if uid is None and account is not None:
+        uid = _number(account[2])
     if uid is None:
         raise StartError(
             "CreateContainerError", f"unable to find user {user_text}: no matching entries in passwd file"
@@ -47,21 +50,24 @@ def _group_id(wanted: User, text: str, group: str, of_account: int | None) -> in
         return wanted.gid
     if not text:
         return of_account or 0
-    for row in _rows(group, 3):
-        if row[0] == text:
-            return _number(row[2]) or 0
     number = _number(text)
-    if number is None:
-        raise StartError(
-            "CreateContainerError", f"unable to find group {text}: no matching entries in group file"
-        )
-    return number
+    if number is not None:
+        return number
+    for row in _rows(group, 3):
+        if row[0] == text and not _is_number(text):
+            return _number(row[2]) or 0
+    raise StartError(
+        "CreateContainerError", f"unable to find group {text}: no matching entries in group file"
+    )
 
 
 def _find_account(accounts: list[list[str]], text: str) -> list[str] | None:
-    # A name that consists of digits is matched as a name first, as useradd(8) allows such names.
-    by_name = next((row for row in accounts if row[0] == text), None)
-    return by_name or next((row for row in accounts if row[2] == text), None)
+    # A number is never a name, although useradd(8) allows such names: the image could have a pod that was promised
+    # to run as user 1000 run as root (CVE-2016-3697).
+    if _is_number(text):
+        uid = _number(text)
+        return next((row for row in accounts if uid is not None and _number(row[2]) == uid), None)
+    return next((row for row in accounts if row[0] == text), None)
 
 
 def _groups_with(name: str, group: str) -> set[int]:
@@ -80,8 +86,13 @@ def _rows(text: str, columns: int) -> list[list[str]]:
     return [row for row in rows if len(row) >= columns]
 
 
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
 def _number(text: str) -> int | None:
-    if not text.isascii() or not text.isdigit():
+    # Python refuses to read thousands of digits.
+    if not _is_number(text) or len(text) > _DIGITS_MAX:
         return None
     value = int(text)
     return value if value <= _ID_MAX else None
