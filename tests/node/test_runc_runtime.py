@@ -141,6 +141,22 @@ async def test_a_failed_sandbox_leaves_nothing(
     assert await pods.shell("cat /proc/sys/net/ipv4/ip_local_port_range", sandbox=sandbox) == "1024\t2000\n"
 
 
+async def test_pods_set_nothing_that_the_machine_has_once(pods: PodMaker) -> None:
+    now = Path("/proc/sys/vm/swappiness").read_text().strip()
+    ours = {"net.ipv4.tcp_syncookies": "0"}
+    for uid, more in (
+        ("a", {"sysctls": {"vm.swappiness": now}}),
+        ("b", {"sysctls": {"vm/swappiness": now}}),
+        ("c", {"sysctls": {"fs.mqueue.msg_max": "10"}, "host_ipc": True}),
+        ("d", {"sysctls": ours, "host_network": True}),
+    ):
+        with pytest.raises(StartError, match="not in a separate kernel namespace"):
+            await pods.sandbox(pod_uid=uid, **more)
+    sandbox = await pods.sandbox(sysctls=ours | {"kernel.shm_rmid_forced": "1", "fs.mqueue.msg_max": "11"})
+    files = "/proc/sys/net/ipv4/tcp_syncookies /proc/sys/kernel/shm_rmid_forced /proc/sys/fs/mqueue/msg_max"
+    assert await pods.shell(f"cat {files}", sandbox=sandbox) == "0\n1\n11\n"
+
+
 async def test_a_failed_start_leaves_nothing_running(
     runtime: RuncRuntime, pods: PodMaker, base: Path
 ) -> None:

@@ -35,6 +35,11 @@ __all__ = ["Sandbox", "Sandboxes"]
 
 _SHM_BYTES = 64 << 20
 """Size of /dev/shm, as Docker and containerd set it."""
+_IPC_SYSCTLS = frozenset(
+    f"kernel.{name}"
+    for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
+)
+"""Those of an IPC namespace (ipc_namespaces(7))."""
 _RESOLVED = Path("/run/systemd/resolve/resolv.conf")
 """The real name servers where /etc/resolv.conf names systemd-resolved's local one."""
 
@@ -166,6 +171,7 @@ class Sandboxes:
                 # As containerd and Docker set it: any user may serve port 80.
                 _set_sysctl("net.ipv4.ip_unprivileged_port_start", "0")
             for name, value in spec.sysctls.items():
+                _check_sysctl(name, spec)
                 _set_sysctl(name, value)
 
         return work
@@ -334,6 +340,15 @@ def _from_record(record: Mapping[str, Any]) -> Sandbox:
         record["cgroup"],
         record["pause_pid"],
     )
+
+
+def _check_sysctl(name: str, spec: SandboxSpec) -> None:
+    # The kernel keeps all others once for the whole machine, whoever sets them from whichever namespace.
+    dotted = name.replace("/", ".")
+    of_network = dotted.startswith("net.") and not spec.host_network
+    of_ipc = (dotted in _IPC_SYSCTLS or dotted.startswith("fs.mqueue.")) and not spec.host_ipc
+    if not (of_network or of_ipc):
+        raise StartError("CreatePodSandboxError", f'sysctl "{name}" is not in a separate kernel namespace')
 
 
 def _set_sysctl(name: str, value: str) -> None:
