@@ -22,6 +22,8 @@ __all__ = ["PodSandbox"]
 
 _RETRY_SECONDS = 10.0
 """After a sandbox that could not be made."""
+_NO_USER_NAMESPACES = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
+"""The kubelet's words (pkg/kubelet/userns)."""
 
 
 class PodSandbox:
@@ -47,6 +49,9 @@ class PodSandbox:
 
     async def _make(self) -> bool:
         parts, record = self._parts, self._record
+        if record.pod["spec"].get("hostUsers") is False:
+            # Its pod was let in with rights that only a user namespace makes harmless.
+            return self._fail(_NO_USER_NAMESPACES)
         lost = record.sandbox
         spec = sandbox_spec(
             record.pod,
@@ -60,9 +65,7 @@ class PodSandbox:
         if isinstance(mounted, BaseException) and not isinstance(mounted, StartError):
             raise mounted
         if isinstance(sandbox, StartError):
-            self._event("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {sandbox}")
-            self._retry_at = parts.clock.monotonic() + _RETRY_SECONDS
-            return False
+            return self._fail(str(sandbox))
         if isinstance(sandbox, BaseException):
             raise sandbox
         if lost is not None:
@@ -70,6 +73,11 @@ class PodSandbox:
         record.sandbox = sandbox
         await self.open_ways_in()
         return True
+
+    def _fail(self, problem: str) -> bool:
+        self._event("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {problem}")
+        self._retry_at = self._parts.clock.monotonic() + _RETRY_SECONDS
+        return False
 
     async def open_ways_in(self) -> None:
         """What listens for the pod in this process; after a restart of the agent nobody does yet."""

@@ -6,7 +6,7 @@ Source: pkg/securitycontext/util.go, pkg/kubelet/kuberuntime/security_context.go
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from podbay.errors import StartError
 from podbay.node.podspec import pod_text
@@ -77,7 +77,10 @@ def user_of(pod: Object, container: Object, image_user: str) -> User:
 
 
 def security_of(pod: Object, container: Object, read_profile: ReadProfile) -> Security:
-    """The container's confinement. Without a seccomp profile the runtime's default one applies, as with RuntimeDefault."""
+    """The container's confinement. Without a seccomp profile the runtime's default one applies, as with RuntimeDefault.
+
+    procMount is not looked at: only a user namespace makes "Unmasked" harmless, and no runtime here has them.
+    """
     context = effective(pod, container)
     capabilities = context.get("capabilities") or {}
     privileged = bool(context.get("privileged"))
@@ -91,7 +94,6 @@ def security_of(pod: Object, container: Object, read_profile: ReadProfile) -> Se
         no_new_privileges=context.get("allowPrivilegeEscalation") is False,
         seccomp="unconfined" if privileged else _seccomp(context.get("seccompProfile"), read_profile),
         apparmor=_apparmor(context.get("appArmorProfile")),
-        proc_mount=cast(Literal["Default", "Unmasked"], context.get("procMount") or "Default"),
     )
 
 

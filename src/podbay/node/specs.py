@@ -215,7 +215,6 @@ class Security:
     """A mapping is a profile in Docker's JSON form (a Localhost profile, already read)."""
     apparmor: str = ""
     """A loaded profile's name; empty: the runtime's default where the machine has AppArmor."""
-    proc_mount: Literal["Default", "Unmasked"] = "Default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,6 +38,27 @@ def test_a_wrong_node_selector_is_turned_away(node: AgentCluster) -> None:
     assert found["status"]["reason"] == "NodeAffinity"
 
 
+def test_kernel_settings_of_the_machine_are_turned_away(node: AgentCluster) -> None:
+    now = Path("/proc/sys/vm/swappiness").read_text().strip()
+    sysctls = [{"name": "net/ipv4/tcp_syncookies", "value": "0"}, {"name": "vm.swappiness", "value": now}]
+    status = node.run(pod("true", securityContext={"sysctls": sysctls}))["status"]
+    assert status["reason"] == "SysctlForbidden"
+    assert status["message"] == 'Pod was rejected: forbidden sysctl: "vm.swappiness" not allowlisted'
+    script = "echo now $(cat /proc/sys/net/ipv4/tcp_syncookies)"
+    node.run(pod(script, name="safe", securityContext={"sysctls": sysctls[:1]}))
+    assert node.log("safe") == "now 0\n"
+
+
+def test_a_pod_that_asks_for_its_own_users_is_not_run_without_them(node: AgentCluster) -> None:
+    """Pod Security lets it have more than others, on the strength of that."""
+    node.create(pod(shell("true", securityContext={"procMount": "Unmasked"}), hostUsers=False))
+    words = "can't set `spec.hostUsers: false`, runtime does not support user namespaces"
+    node.wait_event("FailedCreatePodSandBox", f"Failed to create pod sandbox: {words}")
+    assert node.get()["status"]["phase"] == "Pending"
+    node.delete()
+    node.gone()
+
+
 def test_a_port_of_the_machine_leads_into_the_pod(node: AgentCluster) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

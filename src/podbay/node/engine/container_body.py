@@ -156,16 +156,13 @@ def _security(security: Security, seccomp: str) -> dict[str, Any]:
         options.append(f"seccomp={seccomp}")
     if security.apparmor:
         options.append(f"apparmor={security.apparmor}")
-    host: dict[str, Any] = {
+    return {
         "Privileged": security.privileged,
         "ReadonlyRootfs": security.read_only_root,
         "CapAdd": list(security.capabilities.add),
         "CapDrop": list(security.capabilities.drop),
         "SecurityOpt": options,
     }
-    if security.proc_mount == "Unmasked":
-        host |= {"MaskedPaths": [], "ReadonlyPaths": []}
-    return host
 
 
 def user_text(user: User, image_user: str) -> str:

@@ -176,7 +176,7 @@ def _linux(spec: ContainerSpec, around: Surroundings, machine: Machine) -> dict[
     if not machine.rootless:
         linux["cgroupsPath"] = around.cgroup
         linux["resources"] = _resources(spec, around, machine)
-    if not security.privileged and security.proc_mount == "Default":
+    if not security.privileged:
         linux["maskedPaths"] = list(_MASKED)
         linux["readonlyPaths"] = list(_READ_ONLY)
     if not machine.seccomp or security.privileged or security.seccomp == "unconfined":
