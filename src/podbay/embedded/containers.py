@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from podbay.aio.clock import Clock
 from podbay.errors import StateError
+from podbay.node.trees import remove_tree
 
 if TYPE_CHECKING:
     from podbay.node.agent import NodeAgent
@@ -146,7 +147,7 @@ async def _remove_as_root_of_namespace(storage: Path) -> None:
 
 def _empty(storage: Path) -> None:
     asyncio.run(remove_containers(storage))
-    shutil.rmtree(storage / "runtime")
+    remove_tree(storage / "runtime")
 
 
 if __name__ == "__main__":

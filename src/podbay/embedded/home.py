@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import IO
 
 from podbay.embedded.process_home import ProcessHome
 from podbay.errors import InvalidInputError, StateError
+from podbay.node.trees import remove_tree
 
 __all__ = ["ClusterHome", "cluster_home", "cluster_names", "podbay_home", "unusable"]
 
@@ -125,7 +125,7 @@ class ClusterHome(ProcessHome):
     def remove(self) -> None:
         """Delete everything of a stopped cluster."""
         try:
-            shutil.rmtree(self.directory)
+            remove_tree(self.directory)
         except FileNotFoundError:
             return
         except OSError as err:

@@ -45,7 +45,7 @@ class DiskWatch:
                 continue
             try:
                 await self._look(limited)
-            except PodbayError as error:
+            except (PodbayError, OSError) as error:
                 log.warning("disk usage of pods: %s", error)
 
     async def _look(self, workers: list[PodWorker]) -> None:

@@ -7,11 +7,9 @@ block and may be called from any thread; one process at a time uses a store. Not
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
@@ -23,6 +21,7 @@ from podbay.node.images.layers import unpack_layer
 from podbay.node.images.manifest import diff_ids, digest_of, image_config, parse_json, platform_of
 from podbay.node.images.reference import Reference
 from podbay.node.observed import Image
+from podbay.node.trees import remove_tree
 
 __all__ = ["ImageStore", "LayerOpener", "StoredImage"]
 
@@ -242,10 +241,10 @@ class ImageStore:
                     )
                 temporary.replace(target)
             except OSError as error:
-                shutil.rmtree(temporary, ignore_errors=True)
+                _discard(temporary)
                 raise StateError(f"failed to unpack layer {identity}: {error.strerror or error}") from error
             except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
+                _discard(temporary)
                 raise
 
     def _register(
@@ -287,12 +286,12 @@ class ImageStore:
             path.replace(doomed)
         except FileNotFoundError:
             return
-        _force_remove(doomed)
+        remove_tree(doomed)
 
     def _sweep(self) -> None:
         for path in list(self.layers.iterdir()):
             if path.name.startswith("."):
-                _force_remove(path)
+                remove_tree(path)
             elif path.name not in self._layers:
                 self._delete(path)
         for path in list(self.downloads.iterdir()):
@@ -325,9 +324,7 @@ def _layer_name(identity: str) -> str:
     return identity.removeprefix("sha256:")[:20]
 
 
-def _force_remove(path: Path) -> None:
-    def unlock(function: Callable[..., Any], name: str, _: object) -> None:
-        os.chmod(Path(name).parent, 0o700)  # noqa: PTH101
-        function(name)
-
-    shutil.rmtree(path, onerror=unlock)
+def _discard(path: Path) -> None:
+    # What cannot be removed now is swept when the store opens.
+    with suppress(OSError):
+        remove_tree(path)

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from podbay.node.runc.spec import BoundMount, Machine, Surroundings, build_confi
 from podbay.node.runc.users import home_of, resolve_user
 from podbay.node.runc.volumes import Volumes
 from podbay.node.specs import ContainerSpec
+from podbay.node.trees import remove_tree
 
 __all__ = ["Containers"]
 
@@ -342,7 +344,9 @@ class Containers:
             self._cgroups.remove(container.cgroup)
         shutil.rmtree(self._layout.runc / container.id, ignore_errors=True)
         self._layout.exit(container.id).unlink(missing_ok=True)
-        shutil.rmtree(files.upper, ignore_errors=True)
+        # What is left of it goes with the container.
+        with suppress(OSError):
+            remove_tree(files.upper)
 
     def remove(self, identity: str, cgroup: str) -> None:
         """Remove whatever there is of it. Raises OSError when something cannot be removed; call it again then."""
@@ -358,7 +362,7 @@ class Containers:
             self._cgroups.remove(cgroup)
         shutil.rmtree(self._layout.runc / identity, ignore_errors=True)
         self._layout.exit(identity).unlink(missing_ok=True)
-        shutil.rmtree(files.path)
+        remove_tree(files.path)
 
     def read_message(self, identity: str, limit: int) -> bytes:
         """The end of the termination message file."""

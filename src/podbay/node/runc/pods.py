@@ -6,6 +6,7 @@ one piece after the other, pods do not wait for each other. The event loop's hal
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -20,10 +21,12 @@ from podbay.node.runc.layout import Layout, container_id
 from podbay.node.runc.logs import log_size
 from podbay.node.runc.network import PodNetwork
 from podbay.node.runc.sandboxes import Sandbox, Sandboxes
-from podbay.node.runc.volumes import disk_usage
 from podbay.node.specs import ContainerSpec, SandboxSpec
+from podbay.node.trees import disk_usage
 
 __all__ = ["PodTable"]
+
+log = logging.getLogger(__name__)
 
 _FINAL = (ContainerState.EXITED, ContainerState.UNKNOWN)
 
@@ -74,7 +77,11 @@ class PodTable:
             else:
                 self._containers[container.id] = self._run.adopt(container)
         for identity in half_made:
-            self._run.remove(identity, self._group_of(identity))
+            try:
+                self._run.remove(identity, self._group_of(identity))
+            except OSError as error:
+                # It is tried again at the next start; the other pods need the node now.
+                log.warning("what is left of container %s cannot be removed: %s", identity, error)
         for path in list(self._layout.sandboxes.iterdir()):
             if path.name not in self._sandboxes:
                 self._make.remove(path.name, ())

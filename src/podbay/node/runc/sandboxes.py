@@ -30,6 +30,7 @@ from podbay.node.runc.network import PodNetwork
 from podbay.node.runc.pause import pause_program
 from podbay.node.runc.spec import Machine
 from podbay.node.specs import Limits, SandboxSpec
+from podbay.node.trees import remove_tree
 
 __all__ = ["Sandbox", "Sandboxes"]
 
@@ -246,7 +247,7 @@ class Sandboxes:
             return
         files.record.unlink(missing_ok=True)
         self._dismantle(identity, files)
-        shutil.rmtree(files.path)
+        remove_tree(files.path)
         for address in addresses:
             self._network.release(address)
 

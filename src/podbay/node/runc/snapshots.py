@@ -14,6 +14,7 @@ from pathlib import Path
 from podbay.errors import StartError
 from podbay.node import kernel
 from podbay.node.runc.namespaces import on_own_thread
+from podbay.node.trees import remove_tree
 
 __all__ = ["Snapshots"]
 
@@ -158,6 +159,6 @@ def _is_opaque(path: str) -> bool:
 
 def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        remove_tree(path)
     else:
         path.unlink(missing_ok=True)

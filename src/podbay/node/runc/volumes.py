@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -16,8 +15,9 @@ from pathlib import Path, PurePosixPath
 from podbay.errors import InvalidInputError
 from podbay.node import kernel
 from podbay.node.specs import VolumeFile, VolumeSpec
+from podbay.node.trees import disk_usage, remove_tree
 
-__all__ = ["Volumes", "disk_usage"]
+__all__ = ["Volumes"]
 
 _DATA = "..data"
 
@@ -95,31 +95,7 @@ class Volumes:
 
     def _delete(self, path: Path) -> None:
         if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-
-
-def disk_usage(path: Path) -> int:
-    """Bytes that files below path take on disk; a file linked twice counts once."""
-    total, seen = 0, set()
-    stack = [path]
-    while stack:
-        try:
-            entries = list(os.scandir(stack.pop()))
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        for entry in entries:
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-                if status.st_ino in seen:
-                    continue
-                seen.add(status.st_ino)
-            total += status.st_blocks * 512
-            if entry.is_dir(follow_symlinks=False):
-                stack.append(Path(entry.path))
-    return total
+            remove_tree(path)
 
 
 def _own(path: Path, spec: VolumeSpec) -> None:
