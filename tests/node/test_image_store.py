@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import resource
 import shutil
 import stat
 import tarfile
@@ -26,6 +27,7 @@ from podbay.node.images.layers import unpack_layer
 from podbay.node.images.manifest import Platform
 from podbay.node.images.reference import parse_reference
 from podbay.node.images.store import ImageStore, LayerOpener, StoredImage
+from podbay.node.trees import remove_tree
 from registries import index
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(os.geteuid() != 0, reason="layers keep their owners")]
@@ -165,6 +167,38 @@ def test_damaged_layers(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "l").mkdir()
     with pytest.raises(InvalidInputError, match="damaged"):
         unpack_layer(io.BytesIO(data), tmp_path / "l", digest(b"something else"))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Layer().add("x", pax_headers={"path": "a\0b"}),
+        Layer().add("x", uid=2**40),
+        Layer().add("x", pax_headers={"mtime": "1e30"}),
+        Layer().directory("d", pax_headers={"mtime": "inf"}),
+    ],
+    ids=["name", "owner", "time", "no number"],
+)
+def test_layers_with_what_no_file_can_have(tmp_path: Path, layer: Layer) -> None:
+    with pytest.raises(InvalidInputError, match="damaged"):
+        unpack(layer, tmp_path / "l")
+
+
+def test_a_layer_as_deep_as_paths_go(tmp_path: Path) -> None:
+    root = unpack(Layer().add("a/" * 1900 + "x", "deep"), tmp_path / "l")
+    assert (root / ("a/" * 1900) / "x").read_text() == "deep"
+    remove_tree(root)
+
+
+def test_a_file_that_does_not_fit_is_no_layer(tmp_path: Path) -> None:
+    """The first chunk fits in part, and nothing is written after it."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            unpack(Layer().add("big", "x" * 500_000), tmp_path / "l")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def test_zstd(tmp_path: Path) -> None:

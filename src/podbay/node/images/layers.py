@@ -66,7 +66,8 @@ def unpack_layer(source: BinaryIO, target: Path, diff_id: str, *, user_namespace
                 for entry in tar:
                     unpacker.add(tar, entry)
             hashing.drain()
-        except (tarfile.TarError, EOFError, zlib.error) as error:
+        except (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError, RecursionError) as error:
+            # The last three: names, owners, times and depths that no file can have.
             raise InvalidInputError(f"layer {diff_id} is damaged: {error}") from error
     found = f"sha256:{hashing.digest.hexdigest()}"
     if found != diff_id:
@@ -96,8 +97,10 @@ class _Unpacker:
                 descriptor = kernel.open_in_root(self._root, path, os.O_RDONLY | os.O_DIRECTORY)
             except OSError:
                 continue
-            os.utime(descriptor, ns=(when, when))
-            os.close(descriptor)
+            try:
+                os.utime(descriptor, ns=(when, when))
+            finally:
+                os.close(descriptor)
 
     def add(self, tar: tarfile.TarFile, entry: tarfile.TarInfo) -> None:
         path = posixpath.normpath("/" + entry.name.lstrip("/"))
@@ -119,18 +122,24 @@ class _Unpacker:
         if self._parent is not None and self._parent[0] == path:
             return self._parent[1]
         self._forget_parent()
-        try:
-            descriptor = kernel.open_in_root(self._root, path, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR) or path == "/":
-                raise
-            above, name = posixpath.split(path)
-            outer = self._open_parent(above)
-            _clear(outer, name, keep_directory=True)
-            os.mkdir(name, 0o755, dir_fd=outer)
+        there, missing = path, list[str]()
+        while True:
+            try:
+                descriptor = kernel.open_in_root(self._root, there, os.O_RDONLY | os.O_DIRECTORY)
+                break
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTDIR) or there == "/":
+                    raise
+                there, name = posixpath.split(there)
+                missing.append(name)
+        self._parent = (there, descriptor)
+        for name in reversed(missing):
+            _clear(descriptor, name, keep_directory=True)
+            os.mkdir(name, 0o755, dir_fd=descriptor)
             self._forget_parent()
-            descriptor = kernel.open_in_root(self._root, path, os.O_RDONLY | os.O_DIRECTORY)
-        self._parent = (path, descriptor)
+            there = posixpath.join(there, name)
+            descriptor = kernel.open_in_root(self._root, there, os.O_RDONLY | os.O_DIRECTORY)
+            self._parent = (there, descriptor)
         return descriptor
 
     def _forget_parent(self) -> None:
@@ -199,7 +208,8 @@ def _regular(tar: tarfile.TarFile, entry: tarfile.TarInfo, parent: int, name: st
     content = tar.extractfile(entry)
     assert content is not None
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(name, flags, 0o600, dir_fd=parent), "wb", buffering=0) as file:
+    # Buffered: a raw file writes less than it is given when the disk fills up, and says so in its result alone.
+    with os.fdopen(os.open(name, flags, 0o600, dir_fd=parent), "wb") as file:
         while chunk := content.read(_CHUNK):
             file.write(chunk)
 
