@@ -59,6 +59,8 @@ log = logging.getLogger(__name__)
 
 _SERVICES = GVR("", "v1", "services")
 _RETRY_SECONDS = 1.0
+_RETRY_MAXIMUM_SECONDS = 60.0
+"""How far the pause grows before a worker that fails again and again is replaced; a deletion waits that long, too."""
 
 OpenRuntime = Callable[[Path, Clock], AbstractAsyncContextManager[Runtime]]
 
@@ -316,7 +318,10 @@ class NodeAgent:
         else:
             self._start(running, new, RuntimeState((), ()))
 
-    def _start(self, running: _Running, pod: Object, state: RuntimeState) -> None:
+    def _start(
+        self, running: _Running, pod: Object, state: RuntimeState, pause: float = _RETRY_SECONDS
+    ) -> None:
+        """pause is how long its worker waits to be replaced when it fails."""
         uid = uid_of(pod)
         sandboxes = sorted((s for s in state.sandboxes if s.pod_uid == uid), key=lambda s: s.attempt)
         ids = {s.id for s in sandboxes}
@@ -328,21 +333,35 @@ class NodeAgent:
             old_sandboxes=[s.id for s in sandboxes[:-1]],
         )
         running.workers[uid] = worker
-        running.group.start(f"pod/{namespace_of(pod)}/{name_of(pod)}", self._supervise(running, uid, worker))
+        running.group.start(
+            f"pod/{namespace_of(pod)}/{name_of(pod)}", self._supervise(running, uid, worker, pause)
+        )
 
-    async def _supervise(self, running: _Running, uid: str, worker: PodWorker) -> None:
+    async def _supervise(self, running: _Running, uid: str, worker: PodWorker, pause: float) -> None:
         """Run a worker; one that fails for a reason nobody foresaw is replaced by one that starts from what exists."""
+        clock, began = running.parts.clock, running.parts.clock.monotonic()
         try:
             await worker.run()
         except Exception:
             log.exception(
                 "pod %s/%s: its worker failed", namespace_of(worker.record.pod), name_of(worker.record.pod)
             )
-            await running.parts.clock.sleep(_RETRY_SECONDS)
-            self._start(running, worker.record.pod, await running.parts.runtime.list())
+            if clock.monotonic() - began > 2 * _RETRY_MAXIMUM_SECONDS:
+                pause = _RETRY_SECONDS
+            state = await self._state_after(running, pause)
+            # The pod comes last: until here the old worker was told of its changes.
+            self._start(running, worker.record.pod, state, min(2 * pause, _RETRY_MAXIMUM_SECONDS))
             return
         if running.workers.get(uid) is worker:
             del running.workers[uid]
+
+    async def _state_after(self, running: _Running, pause: float) -> RuntimeState:
+        while True:
+            await running.parts.clock.sleep(pause)
+            try:
+                return await running.parts.runtime.list()
+            except (PodbayError, OSError) as error:
+                log.warning("node %s: %s", self._options.name, error)
 
     # --- what pods name, what containers do -----------------------------------------------------------------------
 
@@ -375,7 +394,7 @@ class NodeAgent:
                     await events.aclose()
             except RuntimeUnavailableError as error:
                 log.warning("node %s: %s", self._options.name, error)
-            except PodbayError:
+            except (PodbayError, OSError):
                 log.exception("node %s: following the runtime", self._options.name)
             await clock.sleep(_RETRY_SECONDS)
 

@@ -171,18 +171,18 @@ class PodWorker:
                 await self._end()
             elif not self.record.ended:
                 await self._sync_interruptibly()
-        except (ApiError, PodbayError) as error:
+        except (ApiError, PodbayError, OSError) as error:
             log.warning("pod %s: %s", pod_text(self.record.pod), error)
             self._retry_at = self._parts.clock.monotonic() + _RETRY_SECONDS
 
     async def _sync_interruptibly(self) -> None:
         """A look that a deletion cuts short, whatever it is waiting for."""
-        failed: list[PodbayError] = []
+        failed: list[PodbayError | OSError] = []
 
         async def look() -> None:
             try:
                 await self._sync()
-            except PodbayError as error:
+            except (PodbayError, OSError) as error:
                 failed.append(error)
 
         service = self._group.start("sync", look())
