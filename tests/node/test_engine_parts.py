@@ -297,14 +297,14 @@ def test_limits_add_no_swap() -> None:
 
 def test_confinement() -> None:
     security = Security(
-        capabilities=Capabilities(add=["NET_ADMIN"], drop=["ALL"]),
+        capabilities=Capabilities(add=["NET_ADMIN", "SYS_ADMIN", "ALL"], drop=["ALL", "SYS_ADMIN"]),
         no_new_privileges=True,
         seccomp="unconfined",
         apparmor="mine",
     )
     host = body(spec(security=security))["HostConfig"]
     assert host["SecurityOpt"] == ["no-new-privileges", "seccomp=unconfined", "apparmor=mine"]
-    assert (host["CapAdd"], host["CapDrop"]) == (["NET_ADMIN"], ["ALL"])
+    assert (host["CapAdd"], host["CapDrop"]) == (["NET_ADMIN"], ["ALL", "SYS_ADMIN"])
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,8 @@ def test_profile_conditions() -> None:
         ((), ("CHOWN",), [], ["CAP_CHOWN"]),
         ((), ("ALL",), [], ["CAP_CHOWN", "CAP_KILL"]),
         (("KILL",), ("ALL",), ["CAP_KILL"], ["CAP_CHOWN"]),
+        (("SYS_ADMIN",), ("SYS_ADMIN",), ["CAP_CHOWN"], ["CAP_SYS_ADMIN"]),
+        (("KILL", "CHOWN"), ("ALL", "CHOWN"), ["CAP_KILL"], ["CAP_CHOWN"]),
         (("ALL",), ("SYS_ADMIN",), ["CAP_CHOWN", "CAP_BPF"], ["CAP_SYS_ADMIN"]),
     ],
 )

@@ -159,7 +159,8 @@ def _security(security: Security, seccomp: str) -> dict[str, Any]:
     return {
         "Privileged": security.privileged,
         "ReadonlyRootfs": security.read_only_root,
-        "CapAdd": list(security.capabilities.add),
+        # Of what is in both lists engines keep it, CRI runtimes do not.
+        "CapAdd": [name for name in security.capabilities.add if name not in security.capabilities.drop],
         "CapDrop": list(security.capabilities.drop),
         "SecurityOpt": options,
     }

@@ -88,7 +88,7 @@ def bounding_set(status: str) -> frozenset[str]:
 
 
 def capabilities_for(security: Security, available: frozenset[str]) -> list[str]:
-    """The container's set: Docker's default, then drop, then add; never more than is available. StartError."""
+    """The container's set: Docker's default, then add, then drop, but what is added beside "drop ALL" stays; never more than is available. StartError."""
     if security.privileged:
         return [name for name in ALL_CAPABILITIES if name in available]
     added, dropped = _names(security.capabilities.add), _names(security.capabilities.drop)
@@ -97,7 +97,7 @@ def capabilities_for(security: Security, available: frozenset[str]) -> list[str]
     kept = set() if "CAP_ALL" in dropped else kept - dropped
     if "CAP_ALL" in added and "CAP_ALL" not in dropped:
         kept = everything - dropped
-    kept |= added - {"CAP_ALL"}
+    kept |= added - {"CAP_ALL"} - dropped
     return [name for name in ALL_CAPABILITIES if name in kept and name in available]
 
 
