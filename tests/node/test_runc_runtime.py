@@ -12,8 +12,10 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import images
 import pytest
@@ -21,14 +23,17 @@ from patience import PATIENCE
 from runtimes import KINDS, RuntimeKind
 
 from podbay.aio.virtual import VirtualClock
-from podbay.errors import RuntimeUnavailableError, StartError, StateError
+from podbay.errors import ConflictError, RuntimeUnavailableError, StartError, StateError
 from podbay.node import kernel
 from podbay.node.images.layers import unpack_layer
 from podbay.node.observed import ContainerState, LogLine
+from podbay.node.runc import connections
+from podbay.node.runc import runtime as runc_runtime
+from podbay.node.runc.exec import ExecProcess, start_exec
 from podbay.node.runc.netlink import Netlink
 from podbay.node.runc.runtime import RuncRuntime
 from podbay.node.runc.snapshots import Snapshots
-from podbay.node.specs import Limits, LogQuery, Mount, Security, VolumeSource, VolumeSpec
+from podbay.node.specs import ExecSpec, Limits, LogQuery, Mount, Security, VolumeSource, VolumeSpec
 from pods import PodMaker
 
 MIB = 1 << 20
@@ -407,3 +412,56 @@ async def test_a_state_directory_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises((StateError, RuntimeUnavailableError)):
         async with RuncRuntime(tmp_path / "file" / "state"):
             pass
+
+
+# What others leave waiting
+
+
+async def test_a_program_that_does_not_accept(
+    runtime: RuncRuntime, pods: PodMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Connections to it keep no thread that other pods need, and come to an end."""
+    monkeypatch.setattr(connections, "_CONNECT_SECONDS", 3.0)
+    sandbox = await pods.sandbox(host_network=True)
+
+    async def connect(port: int) -> str:
+        try:
+            await (await runtime.connect(sandbox.id, port)).aclose()
+        except ConflictError as error:
+            return str(error)
+        return ""
+
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(connect(port)) for _ in range(40)]
+            await asyncio.sleep(0.5)
+            async with asyncio.timeout(2.0):
+                await runtime.list()
+    text = f"failed to connect to localhost:{port} inside the pod: connection timed out"
+    assert sum(task.result() == text for task in tasks) > 32
+
+
+async def test_an_exec_that_nobody_waits_for_any_more(
+    runtime: RuncRuntime, pods: PodMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe's time-out comes while the command is being started."""
+    made: list[ExecProcess] = []
+
+    def slowly(*arguments: Any) -> ExecProcess:
+        process = start_exec(*arguments)
+        time.sleep(0.5)
+        made.append(process)
+        return process
+
+    monkeypatch.setattr(runc_runtime, "start_exec", slowly)
+    started = await pods.start("sleep", "100")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await runtime.exec(started.id, ExecSpec(command=["sleep", "5555"], stdin=True))
+    deadline = time.monotonic() + PATIENCE
+    files = Path("/proc/self/fd")
+    while not made or made[0].runc.returncode is None or len(list(files.iterdir())) > before:
+        assert time.monotonic() < deadline, made
+        await asyncio.sleep(0.05)

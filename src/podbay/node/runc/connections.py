@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from podbay.errors import ConflictError
 from podbay.node.runc.namespaces import in_namespace
 from podbay.node.runc.netlink import Netlink
 
-__all__ = ["PodConnection", "connect_in_pod", "listen_in_pod"]
+__all__ = ["PodConnection", "connect_in_pod", "listen_in_pod", "socket_in_pod"]
 
 _CHUNK = 64 << 10
+_CONNECT_SECONDS = 5.0
+"""On a loopback device only a full queue of the program's takes longer than an instant."""
 
 
 class PodConnection:
@@ -46,25 +49,40 @@ class PodConnection:
         self._socket.close()
 
 
-def connect_in_pod(namespace: Path | None, port: int) -> socket.socket:
-    """Connect to a port on the pod's loopback, IPv4 first as the kubelet does. ConflictError. Blocks."""
+def socket_in_pod(namespace: Path | None, family: int) -> socket.socket:
+    """A non-blocking TCP socket of the pod's network: it stays there, whoever connects it. OSError. Blocks shortly."""
 
-    def connect() -> socket.socket:
-        problem: OSError | None = None
-        for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
-            connection = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-            try:
-                connection.connect((address, port))
-                connection.setblocking(False)
-                return connection
-            except OSError as error:
-                connection.close()
-                problem = problem or error
-        detail = problem.strerror if problem else ""
-        message = f"failed to connect to localhost:{port} inside the pod: {(detail or 'no route').lower()}"
-        raise ConflictError(message)
+    def make() -> socket.socket:
+        return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
 
-    return connect() if namespace is None else in_namespace(namespace, "net", connect)
+    return make() if namespace is None else in_namespace(namespace, "net", make)
+
+
+async def connect_in_pod(make: Callable[[int], Awaitable[socket.socket]], port: int) -> socket.socket:
+    """Connect to a port on the pod's loopback, IPv4 first as the kubelet does. ConflictError.
+
+    make gives a socket of the pod's for an address family. No thread waits for a program that does not accept.
+    """
+    detail = ""
+    for family, address in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        try:
+            return await _connected(await make(family), address, port)
+        except TimeoutError:
+            detail = detail or "connection timed out"
+            break
+        except OSError as error:
+            detail = detail or (error.strerror or "no route").lower()
+    raise ConflictError(f"failed to connect to localhost:{port} inside the pod: {detail}")
+
+
+async def _connected(connection: socket.socket, address: str, port: int) -> socket.socket:
+    try:
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            await asyncio.get_running_loop().sock_connect(connection, (address, port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def listen_in_pod(namespace: Path, address: str, port: int) -> socket.socket:

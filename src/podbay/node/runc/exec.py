@@ -14,7 +14,8 @@ import subprocess
 import tempfile
 import termios
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from podbay.node.runc.pipes import PipeReader, Stream, write_all
 from podbay.node.runc.process import start_ticks
 from podbay.node.specs import ExecSpec
 
-__all__ = ["ExecProcess", "RuncExecSession", "set_window", "start_exec"]
+__all__ = ["ExecProcess", "RuncExecSession", "abandon", "set_window", "start_exec"]
 
 _START_SECONDS = 30.0
 _PREFIX = "failed to exec in container: failed to start exec: OCI runtime exec failed: "
@@ -191,9 +192,8 @@ class RuncExecSession:
         return self._code
 
     async def aclose(self) -> None:
-        if not self._ended.is_set() and start_ticks(self._process.pid) is not None:
-            # Ending runc alone would leave the command behind in the container.
-            _quietly(lambda: os.kill(self._process.pid, signal.SIGKILL))
+        if not self._ended.is_set():
+            _kill(self._process)
         if self._process.terminal < 0 and self._stdin >= 0:
             os.close(self._stdin)
         self._stdin = -1
@@ -201,8 +201,17 @@ class RuncExecSession:
         await self._ended.wait()
 
 
-def _quietly(act: Callable[[], None]) -> None:
-    try:
-        act()
-    except ProcessLookupError:
-        pass
+def abandon(process: ExecProcess) -> None:
+    """End a command that nobody waits for any more, and free what was opened for it. Blocks until it is gone."""
+    _kill(process)
+    for descriptor in {process.stdin, process.stdout, process.stderr, process.terminal} - {-1}:
+        os.close(descriptor)
+    process.runc.wait()
+    os.close(process.pidfd)
+
+
+def _kill(process: ExecProcess) -> None:
+    # Ending runc alone would leave the command behind in the container.
+    if start_ticks(process.pid) is not None:
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)

@@ -34,8 +34,8 @@ from podbay.node.observed import (
     Usage,
 )
 from podbay.node.runc.attach import AttachSession, open_attach, order
-from podbay.node.runc.connections import PodConnection, connect_in_pod, listen_in_pod
-from podbay.node.runc.exec import RuncExecSession, start_exec
+from podbay.node.runc.connections import PodConnection, connect_in_pod, listen_in_pod, socket_in_pod
+from podbay.node.runc.exec import ExecProcess, RuncExecSession, abandon, start_exec
 from podbay.node.runc.hub import EventHub, Subscription
 from podbay.node.runc.inotify import FileWatch
 from podbay.node.runc.logs import follow_log, rotate_log
@@ -300,7 +300,26 @@ class RuncRuntime:
     async def exec(self, container_id: str, spec: ExecSpec) -> ExecSession:
         await self._must_run(container_id, "ExecError")
         files = self._parts.layout.container(container_id)
-        return RuncExecSession(await self._run(start_exec, self._parts.launcher, container_id, files, spec))
+        starting = self._threads.submit(start_exec, self._parts.launcher, container_id, files, spec)
+        try:
+            process = await asyncio.wrap_future(starting)
+        except asyncio.CancelledError:
+            # A probe's time is up, or the client has left; the thread goes on, and nobody else would end the command.
+            starting.add_done_callback(self._abandon)
+            raise
+        except OSError as error:
+            raise StartError("ExecError", f"failed to exec in container: {error}") from error
+        return RuncExecSession(process)
+
+    def _abandon(self, starting: Future[ExecProcess]) -> None:
+        if starting.cancelled() or starting.exception() is not None:
+            return
+        process = starting.result()
+        try:
+            # Not here: this may be the event loop.
+            self._threads.submit(abandon, process)
+        except RuntimeError:
+            abandon(process)
 
     async def attach(self, container_id: str, spec: ExecSpec) -> ExecSession:
         await self._must_run(container_id, "AttachError")
@@ -333,7 +352,11 @@ class RuncRuntime:
             raise ConflictError(f'sandbox "{sandbox_id}" does not exist')
         host = sandbox.spec.host_network
         namespace = None if host else self._parts.layout.sandbox(sandbox_id).namespace("net")
-        return PodConnection(await self._run(connect_in_pod, namespace, port))
+
+        async def make(family: int) -> socket.socket:
+            return await self._run(socket_in_pod, namespace, family)
+
+        return PodConnection(await connect_in_pod(make, port))
 
     async def listen(self, sandbox_id: str, address: str, port: int) -> socket.socket | None:
         sandbox = self._parts.pods.sandbox(sandbox_id)
