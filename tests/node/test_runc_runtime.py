@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import hashlib
 import os
@@ -15,7 +16,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import images
 import pytest
@@ -465,3 +466,50 @@ async def test_an_exec_that_nobody_waits_for_any_more(
     while not made or made[0].runc.returncode is None or len(list(files.iterdir())) > before:
         assert time.monotonic() < deadline, made
         await asyncio.sleep(0.05)
+
+
+async def test_a_full_disk_ends_nothing(
+    small_logs: tuple[RuncRuntime, VirtualClock], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be written down is tried again; the runtime goes on."""
+    runtime, clock = small_logs
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def fail(*_: Any, **__: Any) -> NoReturn:
+        raise full
+
+    table = runtime._parts.pods
+    async with PodMaker.open(runtime) as pods:
+        started = await pods.start("sh", "-c", "head -c 100000 /dev/zero | tr '\\0' 'x\\n'; sleep 100")
+        with monkeypatch.context() as patch:
+            patch.setattr(runc_runtime, "rotate_log", fail)
+            patch.setattr(table._run, "observe", fail)
+            patch.setattr(runtime._parts.volumes, "create", fail)
+            for _ in range(3):
+                await clock.advance(10.0)
+                await asyncio.sleep(0.1)
+            with pytest.raises(StartError, match='volume "v" : No space left') as caught:
+                await runtime.create_volume(VolumeSpec(name="u/v"))
+            assert caught.value.reason == "FailedMount"
+        status = next(c for c in (await runtime.list()).containers if c.id == started.id)
+        assert status.state is ContainerState.RUNNING
+
+
+async def test_what_cannot_be_removed_keeps_no_node_from_opening(
+    kind: RuntimeKind, base: Path, monkeypatch: pytest.MonkeyPatch, nothing_left: None
+) -> None:
+    half = base / "containers" / ("a" * 64)
+
+    def fail(path: Path) -> NoReturn:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("podbay.node.runc.containers.remove_tree", fail)
+        async with kind.open(base) as runtime:
+            half.mkdir()
+        async with kind.open(base) as runtime:
+            assert (await runtime.list()).containers == []
+            assert half.exists()
+    async with kind.open(base) as runtime:
+        assert not half.exists()
+        await runtime.reset()

@@ -101,7 +101,7 @@ class Handlers:
     async def _exec(self, target: Target, command: list[str]) -> Answer:
         try:
             session = await self._streams.exec(target.container_id, ExecSpec(command=command))
-        except PodbayError as error:
+        except (PodbayError, OSError) as error:
             return Answer(False, str(error), errored=True)
         kept = bytearray()
         try:

@@ -241,7 +241,11 @@ class PodTable:
     def check_all(self) -> None:
         """Look at every container that has not ended; a net under the exit files."""
         for identity in list(self._containers):
-            self.observe(identity)
+            try:
+                self.observe(identity)
+            except OSError as error:
+                # Its end could not be written down: a full disk, mostly. The next check comes to it again.
+                log.warning("looking at container %s: %s", identity, error)
 
     def state(self) -> RuntimeState:
         """All of it."""

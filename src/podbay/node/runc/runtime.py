@@ -6,11 +6,12 @@ Open it with `async with`; leaving the block stops no container, and the next on
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
@@ -18,7 +19,7 @@ from typing import Self, TypeVar
 from podbay.aio.clock import Clock, SystemClock
 from podbay.aio.tasks import TaskGroup
 from podbay.apiserver.streams import ExecSession, PortStream
-from podbay.errors import ClosedError, ConflictError, StartError
+from podbay.errors import ClosedError, ConflictError, PodbayError, StartError
 from podbay.node.images.archive import load_archive
 from podbay.node.images.puller import ImagePuller
 from podbay.node.images.reference import parse_reference
@@ -52,6 +53,8 @@ from podbay.node.specs import (
 )
 
 __all__ = ["RuncRuntime"]
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -153,13 +156,19 @@ class RuncRuntime:
     async def _check_forever(self) -> None:
         while True:
             await self._clock.sleep(_CHECK_SECONDS)
-            await self._run(self._parts.pods.check_all)
+            try:
+                await self._run(self._parts.pods.check_all)
+            except (PodbayError, OSError) as error:
+                log.warning("looking at containers: %s", error)
 
     async def _rotate_forever(self) -> None:
         while True:
             await self._clock.sleep(_ROTATE_SECONDS)
             stamp = self._clock.now().strftime("%Y%m%d-%H%M%S")
-            await self._run(self._rotate_all, stamp)
+            try:
+                await self._run(self._rotate_all, stamp)
+            except (PodbayError, OSError) as error:
+                log.warning("rotating logs: %s", error)
 
     def _rotate_all(self, stamp: str) -> None:
         size, keep = self._log_limits
@@ -170,6 +179,9 @@ class RuncRuntime:
                     rotate_log(files.log, stamp=stamp, keep=keep, reopen=partial(order, files, "reopen"))
             except FileNotFoundError:
                 continue
+            except (PodbayError, OSError) as error:
+                # A full disk, mostly. The others' logs must not wait for this one's.
+                log.warning("rotating the log of container %s: %s", container.id, error)
 
     # Runtime
 
@@ -209,10 +221,12 @@ class RuncRuntime:
     # Volumes
 
     async def create_volume(self, spec: VolumeSpec) -> None:
-        await self._run(self._parts.volumes.create, spec)
+        with _mount_failures(spec.name):
+            await self._run(self._parts.volumes.create, spec)
 
     async def write_volume(self, name: str, files: Mapping[str, VolumeFile]) -> None:
-        await self._run(self._parts.volumes.write, name, dict(files))
+        with _mount_failures(name):
+            await self._run(self._parts.volumes.write, name, dict(files))
 
     async def volume_usage(self, name: str) -> int:
         return await self._run(self._parts.volumes.usage, name)
@@ -369,3 +383,14 @@ class RuncRuntime:
 
     async def read_message(self, container_id: str, limit: int) -> bytes:
         return await self._run(self._parts.pods.read_message, container_id, limit)
+
+
+@contextmanager
+def _mount_failures(volume: str) -> Iterator[None]:
+    """A full disk and the like, as what keeps a pod from starting."""
+    try:
+        yield
+    except OSError as error:
+        name = volume.rpartition("/")[2]
+        message = f'MountVolume.SetUp failed for volume "{name}" : {error.strerror or error}'
+        raise StartError("FailedMount", message) from error
