@@ -43,8 +43,9 @@ def test_tasks_have_what_they_requested_while_it_was_kept_for_them(home: Path, a
         "twice": 2,
         "never": 1,
     }
-    assert found["steady"]["seconds"] >= 3.9
-    assert found["never"]["seconds"] >= 1.9
+    # Four and two, of which a pod's stamps may lose almost one: they are of whole seconds.
+    assert found["steady"]["seconds"] > 3
+    assert found["never"]["seconds"] > 1
     steady = found["steady"]
     assert (steady["measuredPods"], steady["peakMemoryBytes"]) == (1, 64 << 20)
     assert steady["usedCpuHours"] == pytest.approx(steady["cpuHours"] / 5, rel=0.01, abs=2e-6)
