@@ -176,6 +176,8 @@ class World:
     def event(self, event: s.Event) -> None:
         self.state, actions = step(self.rules, self.state, event)
         for action in actions:
+            # A wake that is due already comes again in the next turn of the loop, and again, and starves all other runs.
+            assert not isinstance(action, s.Wake) or action.at > event.now, (action, event, self.state)
             self._take(action)
         self.most_running = max(self.most_running, sum(pod.running for pod in self.pods.values()))
 

@@ -314,3 +314,35 @@ def test_a_pod_that_the_watch_does_not_have_yet_is_not_left_behind(checkpoint: b
     settle(world)
     assert world.outcome is not None and world.outcome.kind == "killed"
     assert not world.pods
+
+
+def test_a_log_that_is_slow_after_the_end_wakes_nobody_for_what_is_due() -> None:
+    """Whoever waits for a log of minutes is not kept awake by the time that a result would have had."""
+    world = started()
+    settle(world, until=3)
+    pod = next(iter(world.pods.values()))
+    while pod.step < 5:
+        world.go_on(pod)
+    while world.watched:
+        world.tell()
+    only(world, s.WaitForLogs)
+    for _ in range(5):
+        world.pass_time(world.now + 20)
+    due = [at for at in world.wakes if at > world.now]
+    assert not due
+    settle(world)
+    assert world.outcome is not None and world.outcome.kind == "succeeded"
+
+
+def test_a_deadline_that_waits_for_an_answer_does_not_hide_a_later_one() -> None:
+    world = started(deadlines=Deadlines(schedule=30.0, run=100.0))
+    settle(world, until=0)
+    while not any(isinstance(action, s.ReadEvents) and action.needed for action in world.todo):
+        world.todo = [action for action in world.todo if not isinstance(action, s.ReadEvents)]
+        world.event(s.Explained(world.now, (), ()))
+        world.pass_time(min(at for at in world.wakes if at > world.now))
+    assert world.now == 30.0
+    # The events are still being read.
+    world.pass_time(min(at for at in world.wakes if at > world.now))
+    assert world.now == 100.0
+    assert any(isinstance(action, s.Kill) for action in world.todo)

@@ -177,12 +177,13 @@ def _result_end(state: State) -> float:
 def next_ending(rules: Rules, state: State) -> list[float]:
     """Times at which waiting ends."""
     times: list[float] = []
+    known = state.result is not None or state.reading_result
     if state.verdict is None:
         if state.deleting_at is not None:
             times.append(_kill_end(rules, state))
         elif _is_being_deleted(state):
             times.append(_lost_end(state))
-    elif state.verdict.kind == "succeeded" and state.result is None and not state.reading_result:
+    elif state.verdict.kind == "succeeded" and rules.result != "none" and not known:
         times.append(_result_end(state))
     return times
 

@@ -42,7 +42,7 @@ def step(rules: Rules, state: State, event: Event) -> Step:
     actions = [*first, *then]
     if (known.phase, known.text) != (state.phase, state.text):
         actions.append(s.Tell(known.phase, known.text))
-    wake = next_wake(rules, known)
+    wake = next_wake(rules, known, event.now)
     if wake is not None:
         actions.append(s.Wake(wake))
     return known, tuple(actions)
@@ -327,14 +327,18 @@ def _is_kept(rules: Rules, outcome: Outcome) -> bool:
     return not outcome.ok and not is_fine
 
 
-def next_wake(rules: Rules, state: State) -> float | None:
-    """The earliest time at which something follows without any news."""
+def next_wake(rules: Rules, state: State, now: float) -> float | None:
+    """The earliest time to come at which something follows without any news.
+
+    What is due already has just been decided, or waits for an answer that is news itself: to be woken for it would be to be
+    woken again at once, for as long as the answer takes.
+    """
     if state.outcome is not None or state.phase in ("new", "done", "replacing"):
         return None
     times: list[float] = []
     if rules.deadlines.run is not None and not state.wanted_dead and state.verdict is None:
         times.append(state.begun_at + rules.deadlines.run)
-    if state.create_at is not None:
+    if state.create_at is not None and not state.finding:
         times.append(state.create_at)
     if state.verdict is not None and state.ended_at is not None and not state.end_saved:
         times.append(state.ended_at + SAVE_SECONDS)
@@ -342,4 +346,4 @@ def next_wake(rules: Rules, state: State) -> float | None:
     if moves is not None:
         times.append(moves)
     times += next_deadline(rules, state) + next_ending(rules, state)
-    return min(times, default=None)
+    return min((at for at in times if at > now), default=None)

@@ -180,7 +180,9 @@ def room_spent(state: State) -> float:
 
 def next_deadline(rules: Rules, state: State) -> list[float]:
     """Times at which something is due."""
-    at = _clock_end(rules.deadlines, state) if state.verdict is None and state.deleting_at is None else None
+    if state.verdict is not None:
+        return []
+    at = _clock_end(rules.deadlines, state) if state.deleting_at is None else None
     times = [at] if at is not None else []
     if state.explain_at is not None and not state.explaining:
         times.append(state.explain_at)
