@@ -141,6 +141,8 @@ class World:
     graceful: bool = False
     busy: bool = False
     """Events that nobody needs are not read."""
+    full: bool = False
+    """Quota has room for one pod; as in a real API server, it is looked at before the name."""
     secretive: bool = False
     """Events are not for us to read."""
     now: float = 0.0
@@ -277,13 +279,13 @@ class World:
         if trouble == "lost before":
             self.event(self._refused(UnreachableError("broken", "reset", maybe_sent=True), doubt=True))
             return
-        if trouble == "quota":
-            error = ApiError(
-                403,
-                "Forbidden",
-                'pods "x" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1',
-            )
-            self.event(self._refused(error))
+        quota = ApiError(
+            403,
+            "Forbidden",
+            'pods "x" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1',
+        )
+        if trouble == "quota" or (there is not None and self.full):
+            self.event(self._refused(quota, doubt=trouble == "lost after"))
             return
         if there is not None:
             if trouble == "lost after":
@@ -295,7 +297,10 @@ class World:
         pod = Pod(uid=f"uid-{len(self.all_pods)}", incarnation=number, exit_code=code, graceful=self.graceful)
         self.pods[name] = pod
         self.all_pods.append(pod)
-        if trouble == "lost after":
+        if trouble == "lost after" and self.full:
+            # The client has repeated it, and the pod itself stood in the way.
+            self.event(self._refused(quota, doubt=True))
+        elif trouble == "lost after":
             self.event(self._refused(UnreachableError("broken", "reset", maybe_sent=True), doubt=True))
         else:
             self.event(s.Created(self.now, pod.manifest()))

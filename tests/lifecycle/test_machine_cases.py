@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from machine_world import World
 
+from podbay.errors import UnreachableError
 from podbay.lifecycle import state as s
 from podbay.lifecycle.judge import judge_end
 from podbay.lifecycle.plan import Deadlines, Rules
@@ -99,6 +100,11 @@ def test_quota_is_waited_for_on_its_own_clock() -> None:
     for _ in range(20):
         world.answer(only(world, s.Create), "quota")
         assert world.state.phase == "queued" and "Quota" in world.state.text
+        looks = [index for index, action in enumerate(world.todo) if isinstance(action, s.Find)]
+        if looks:
+            # Once: the watch may not have shown the pod of an earlier life.
+            assert world.now == 0
+            world.answer(looks[0])
         world.pass_time(min(at for at in world.wakes if at > world.now))
     settle(world)
     assert world.outcome is not None and world.outcome.kind == "succeeded"
@@ -346,3 +352,40 @@ def test_a_deadline_that_waits_for_an_answer_does_not_hide_a_later_one() -> None
     world.pass_time(min(at for at in world.wakes if at > world.now))
     assert world.now == 100.0
     assert any(isinstance(action, s.Kill) for action in world.todo)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_pod_that_fills_the_quota_itself_is_not_left_behind(again: bool) -> None:
+    """Its create is refused when it is repeated, for want of the room that it takes itself."""
+    world = started()
+    world.full = True
+    world.answer(only(world, s.Create), "lost before" if again else "lost after")
+    if again:
+        world.pass_time(min(at for at in world.wakes if at > world.now))
+        world.answer(only(world, s.Create), "lost after")
+    only(world, s.Find)
+    world.ask()
+    settle(world)
+    assert world.outcome is not None and world.outcome.kind == "killed"
+    assert world.all_pods and not world.pods
+
+
+def test_a_refusal_without_doubt_does_not_end_an_earlier_doubt() -> None:
+    world = started()
+    pending = UnreachableError("broken", "reset", maybe_sent=True)
+    world.todo.clear()
+    world.event(s.Refused(0.0, pending, None, doubt=True))
+    world.event(s.Tick(10.0))
+    world.todo.clear()
+    world.event(s.Refused(10.0, UnreachableError("refused", "connect", maybe_sent=False), None))
+    assert world.state.doubtful
+    world.ask()
+    only(world, s.Find)
+
+
+def test_a_cluster_that_is_away_does_not_keep_a_run_that_has_asked_for_nothing() -> None:
+    world = started()
+    world.todo.clear()
+    world.event(s.Refused(0.0, UnreachableError("refused", "connect", maybe_sent=False), None))
+    world.ask()
+    assert world.state.verdict is not None and world.state.verdict.kind == "killed"

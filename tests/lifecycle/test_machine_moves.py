@@ -117,6 +117,20 @@ def test_a_pod_that_may_have_been_made_is_looked_for_first() -> None:
     assert ends(world) == "succeeded"
 
 
+def test_a_pod_that_fills_the_quota_itself_is_found_before_the_task_moves() -> None:
+    world = full()
+    world.full = True
+    for _ in range(50):
+        if world.state.uid or world.outcome is not None:
+            break
+        if world.todo:
+            world.answer(0, "lost after" if isinstance(world.todo[0], s.Create) else "")
+        else:
+            world.pass_time(min(at for at in world.wakes if at > world.now))
+    assert len(world.all_pods) == 1
+    assert ends(world) == "succeeded"
+
+
 def test_without_the_parameter_nothing_is_given_up() -> None:
     world = World(Rules(deadlines=Deadlines(schedule=100.0)), exit_codes=[0])
     world.begin(with_checkpoint=True)
@@ -193,6 +207,7 @@ def test_one_pod_runs_at_most_in_both_clusters(data: st.DataObject) -> None:
 
 
 def _lives(world: World, data: st.DataObject, *, room: bool) -> None:
+    world.full = data.draw(st.booleans())
     world.begin(with_checkpoint=True)
     troubles = data.draw(st.lists(st.tuples(st.integers(0, 6), st.sampled_from(MISFORTUNES)), max_size=5))
     for pause, what in troubles:

@@ -62,6 +62,7 @@ def test_no_order_of_events_gives_a_wrong_outcome(data: st.DataObject) -> None:
     )
     world.graceful = data.draw(st.booleans())
     world.busy = data.draw(st.booleans())
+    world.full = data.draw(st.booleans())
     world.begin(with_checkpoint=True)
     troubles = data.draw(st.lists(st.tuples(st.integers(0, 6), st.sampled_from(MISFORTUNES)), max_size=6))
     for pause, what in troubles:

@@ -18,7 +18,7 @@ from podbay.lifecycle import state as s
 from podbay.lifecycle.ending import conclude, gather, judge, may_replace, next_ending
 from podbay.lifecycle.moving import absorb_withdrawn, look_for_node, move_on, moves_at, without_intent
 from podbay.lifecycle.outcome import Outcome
-from podbay.lifecycle.pending import absorb_refusal, go_on, next_deadline, passed
+from podbay.lifecycle.pending import absorb_refusal, go_on, is_answer, next_deadline, passed
 from podbay.lifecycle.plan import Rules
 from podbay.lifecycle.state import Action, Event, State
 from podbay.lifecycle.view import view_of
@@ -70,7 +70,7 @@ def _absorb(rules: Rules, state: State, event: Event) -> tuple[State, list[Actio
                 # A pod that this one has replaced, and that took its time to go.
                 return state, []
             if not state.uid:
-                return replace(state, doubtful=False, finding=False), []
+                return replace(state, doubtful=False, behind=False, finding=False), []
             last = event.last or state.pod or state.remembered
             return replace(state, gone=True, pod=last), []
         case s.Explained():
@@ -123,7 +123,7 @@ def _begin(rules: Rules, state: State, event: s.Found) -> tuple[State, list[Acti
         return found, [s.Find(event.known_name, event.known_uid)]
     # A watch may be behind, and an earlier life's create not in it yet: a create of ours would meet that pod, but who ends
     # the run before one must look for it.
-    return replace(begun, create_at=event.now, doubtful=True), []
+    return replace(begun, create_at=event.now, behind=True), []
 
 
 def _counted(state: State, incarnation: int) -> State:
@@ -143,7 +143,8 @@ def _named(state: State, pod: Object) -> State:
 
 
 def _adopt(state: State, pod: Object, now: float, rules: Rules) -> tuple[State, list[Action]]:
-    named = replace(_named(state, pod), create_at=None, create_error=None, doubtful=False, finding=False)
+    named = replace(_named(state, pod), create_at=None, create_error=None)
+    named = replace(named, doubtful=False, behind=False, finding=False)
     return _seen(rules, named, pod, now), [s.Adopt(pod), s.Save()]
 
 
@@ -217,8 +218,7 @@ def _decide(rules: Rules, state: State, now: float) -> tuple[State, list[Action]
         return state, []
     state = _passed_run_deadline(rules, state, now)
     state = _gave_up_creating(rules, state, now)
-    if state.doubtful and (state.wanted_dead or state.hopeless) and not state.creating and not state.uid:
-        # A create whose answer nobody knows may have made a pod; the run must not end before that is known.
+    if _must_look(state):
         return (state, []) if state.finding else (replace(state, finding=True), [s.Find("", "")])
     waiting = look_for_node(state)
     if waiting is not None:
@@ -239,6 +239,14 @@ def _decide(rules: Rules, state: State, now: float) -> tuple[State, list[Action]
         return _kill(rules, state, now)
     state, more = move_on(rules, state, now)
     return state, [*actions, *more]
+
+
+def _must_look(state: State) -> bool:
+    """A pod may be there that nobody has heard of: the run must not end before that is known, and another create only tells
+    it unless it is refused for other reasons than the name."""
+    if not (state.doubtful or state.behind) or state.creating or state.uid:
+        return False
+    return state.wanted_dead or state.hopeless or is_answer(state.create_error)
 
 
 def _passed_run_deadline(rules: Rules, state: State, now: float) -> State:

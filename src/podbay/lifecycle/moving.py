@@ -47,7 +47,13 @@ def moves_at(rules: Rules, state: State) -> float | None:
         or state.deletion_at is not None
     ):
         return None
-    if state.clock not in ("queue", "schedule") or state.withdrawing or state.gone or state.doubtful:
+    if (
+        state.clock not in ("queue", "schedule")
+        or state.withdrawing
+        or state.gone
+        or state.doubtful
+        or state.behind
+    ):
         return None
     if state.uid:
         if state.pod is None or has_node(state) or state.withdrawn_at == _version(state):

@@ -11,6 +11,7 @@ import zlib
 from dataclasses import replace
 from typing import Final
 
+from podbay.errors import ApiError, PodbayError
 from podbay.lifecycle import state as s
 from podbay.lifecycle.diagnosis.diagnose import diagnose
 from podbay.lifecycle.diagnosis.model import Diagnosis, Facts
@@ -20,7 +21,16 @@ from podbay.lifecycle.view import PodView, Stage, view_of
 from podbay.objects.meta import name_of, namespace_of, uid_of
 from podbay.pods.identity import identity_of
 
-__all__ = ["absorb_refusal", "facts_of", "go_on", "next_deadline", "passed", "room_spent", "run_clock"]
+__all__ = [
+    "absorb_refusal",
+    "facts_of",
+    "go_on",
+    "is_answer",
+    "next_deadline",
+    "passed",
+    "room_spent",
+    "run_clock",
+]
 
 _CLOCKS: Final[dict[Stage, Clock]] = {
     "queued": "queue",
@@ -62,7 +72,10 @@ def absorb_refusal(rules: Rules, state: State, event: s.Refused | s.Taken) -> St
     """The pod was not created; whether to ask again depends on what the refusal says."""
     refused = replace(state, creating=False, create_failures=state.create_failures + 1)
     if isinstance(event, s.Refused):
-        refused = replace(refused, doubtful=event.doubt)
+        answered = is_answer(event.error)
+        refused = replace(
+            refused, doubtful=state.doubtful or event.doubt, behind=state.behind and (answered or event.doubt)
+        )
     if isinstance(event, s.Taken):
         return replace(refused, hopeless=True, refusal=_name_taken(event))
     found = event.diagnosis
@@ -76,6 +89,11 @@ def absorb_refusal(rules: Rules, state: State, event: s.Refused | s.Taken) -> St
         return replace(refused, hopeless=True)
     text = found.cause if found is not None else str(event.error)
     return replace(refused, create_at=event.now + _retry_delay(refused), phase="queued", text=text)
+
+
+def is_answer(error: PodbayError | None) -> bool:
+    """The API server has looked at the request. One that is away or busy is not asked for more, or no run could end."""
+    return isinstance(error, ApiError) and 400 <= error.code < 500 and error.code not in (408, 429)
 
 
 def _name_taken(event: s.Taken) -> Diagnosis:

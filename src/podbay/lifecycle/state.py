@@ -87,7 +87,10 @@ class State:
     create_error: PodbayError | None = None
     refusal: Diagnosis | None = None
     doubtful: bool = False
-    """A create whose answer was lost may have made a pod."""
+    """A create whose answer was lost may have made a pod. A later create that is refused says nothing about it: quota, above
+    all, is looked at before the name is, and it may be that very pod that fills it."""
+    behind: bool = False
+    """The watch with which this life began may not know the pod of an earlier one yet."""
     finding: bool = False
     hopeless: bool = False
     """It cannot be created, or has not been for too long."""
