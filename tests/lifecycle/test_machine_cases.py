@@ -389,3 +389,30 @@ def test_a_cluster_that_is_away_does_not_keep_a_run_that_has_asked_for_nothing()
     world.event(s.Refused(0.0, UnreachableError("refused", "connect", maybe_sent=False), None))
     world.ask()
     assert world.state.verdict is not None and world.state.verdict.kind == "killed"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_replaced_pod_that_lingers_is_not_taken_for_its_follower(known: bool) -> None:
+    """The first one hangs on its way out; the second has ended, and is removed before the next life looks."""
+    world = started()
+    settle(world, until=1)
+    first = next(iter(world.pods.values()))
+    world.evict(first)
+    while world.state.phase != "creating":
+        world.tell() if world.watched else world.answer(0)
+    world.pass_time(min(at for at in world.wakes if at > world.now))
+    world.answer(only(world, s.Create))
+    second = world.all_pods[1]
+    while second.step < 5:
+        world.go_on(second)
+    while world.watched:
+        world.tell()
+    assert world.state.verdict is not None and world.state.verdict.kind == "succeeded"
+    world.remove(second)
+    world.begin(with_checkpoint=True, told=known)
+    assert list(world.pods.values()) == [first]
+    assert not any(isinstance(action, s.Create) for action in world.todo)
+    while world.outcome is None:
+        world.tell() if world.watched else world.answer(0)
+    assert world.outcome.kind == ("succeeded" if known else "deleted")
+    assert len(world.all_pods) == 2

@@ -112,13 +112,14 @@ def _begin(rules: Rules, state: State, event: s.Found) -> tuple[State, list[Acti
     if event.withdrawing:
         begun = replace(begun, withdrawal="meant")
     newest = _newest(event.pods)
-    if newest is not None:
+    if newest is not None and not (event.known_uid and _number(newest) < event.incarnation):
         identity = identity_of(newest)
         begun = _counted(begun, identity.incarnation if identity is not None else event.incarnation)
         if uid_of(newest) != event.known_uid:
             begun = replace(begun, deletion_at=None, withdrawal="no")
         return _adopt(begun, newest, event.now, rules)
     if event.known_uid:
+        # At most one is there that this one has replaced, and that takes its time to go.
         found = replace(begun, uid=event.known_uid, name=event.known_name, remembered=event.last)
         return found, [s.Find(event.known_name, event.known_uid)]
     # A watch may be behind, and an earlier life's create not in it yet: a create of ours would meet that pod, but who ends
@@ -131,11 +132,13 @@ def _counted(state: State, incarnation: int) -> State:
 
 
 def _newest(pods: Sequence[Object]) -> Object | None:
-    def age(pod: Object) -> int:
-        identity = identity_of(pod)
-        return identity.incarnation if identity is not None else 0
+    return max(pods, key=_number, default=None)
 
-    return max(pods, key=age, default=None)
+
+def _number(pod: Object) -> int:
+    """Of its incarnation."""
+    identity = identity_of(pod)
+    return identity.incarnation if identity is not None else 0
 
 
 def _named(state: State, pod: Object) -> State:
