@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,11 @@ from podbay.embedded.cluster import ClusterOptions
 from podbay.embedded.home import cluster_home
 from podbay.embedded.nodes import NodeFactory
 from podbay.embedded.scripted import Script, ScriptedNode, ScriptedNodes
+from podbay.kube.kubeconfig import load_kubeconfig
+from podbay.lifecycle import ending, first_answer, requests
+from podbay.lifecycle import engine as engine_module
 from podbay.lifecycle.checkpoint import Checkpoint
-from podbay.lifecycle.plan import PodPlan
+from podbay.lifecycle.plan import Deadlines, PodPlan
 from podbay.testing import Environment
 from podbay.testing.requests import Requests
 
@@ -203,6 +207,74 @@ async def test_clocks_go_on_after_a_restart(scripted: Environment, cluster: Clus
     late = Checkpoint.from_json({**checkpoint.to_json(), "elapsed": 601.0})
     outcome, _ = await engine_run(scripted, plan, late)
     assert outcome.kind == "timed_out"
+
+
+# -- the cluster, when the next life begins
+
+
+async def left_running(scripted: Environment, plan: PodPlan) -> Checkpoint:
+    """By a process that is lost."""
+    async with engine(scripted.kubeconfig) as found:
+        life = found.start(plan)
+        await life.until("running")
+        return await life.crash()
+
+
+async def test_an_api_server_that_does_not_know_us_yet_does_not_end_a_run(
+    scripted: Environment, cluster: Cluster
+) -> None:
+    plan = task(cluster.namespace, run=2)
+    checkpoint = await left_running(scripted, plan)
+    await cluster.fault(do="refuse", status=401)
+    async with engine(scripted.kubeconfig) as found:
+        life = found.start(plan, checkpoint=checkpoint)
+        await eventually(lambda: life.notes.has_phase("new"), tell=lambda: life.notes.phases)
+        await cluster.lift_faults()
+        outcome = await life.outcome()
+    assert (outcome.kind, outcome.uid) == ("succeeded", checkpoint.uid)
+    await cluster.gone(outcome.pod)
+
+
+async def test_a_run_that_must_not_watch_any_more_asks_for_its_pod(
+    scripted: Environment, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "REFUSED_SECONDS", 1.0)
+    plan = task(cluster.namespace, run="forever")
+    checkpoint = await left_running(scripted, plan)
+    for verb in ("list", "watch"):
+        await cluster.fault(do="refuse", status=403, match={"verb": verb})
+    async with engine(scripted.kubeconfig) as found:
+        life = found.start(plan, checkpoint=checkpoint)
+        await life.until("running")
+        await cluster.lift_faults()
+        life.run.kill("Ada")
+        outcome = await life.outcome()
+    assert (outcome.kind, outcome.uid) == ("killed", checkpoint.uid)
+    await cluster.gone(outcome.pod)
+
+
+@pytest.mark.parametrize("by", ["Ada", ""])
+async def test_a_cluster_that_is_away_at_the_beginning_hides_neither_kill_nor_deadline(
+    scripted: Environment, cluster: Cluster, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    monkeypatch.setattr(first_answer, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(ending, "KILL_PATIENCE", 0.2)
+    monkeypatch.setattr(requests, "CLEANUP_SECONDS", 0.5)
+    plan = replace(task(cluster.namespace, run="forever"), kill_grace=0.0)
+    checkpoint = await left_running(scripted, plan)
+    away = replace(load_kubeconfig(scripted.kubeconfig), server="https://127.0.0.1:1")
+    deadlines = Deadlines() if by else Deadlines(run=checkpoint.elapsed + 1.0)
+    async with engine(away, patience=0.5) as found:
+        life = found.start(replace(plan, deadlines=deadlines), checkpoint=checkpoint)
+        await asyncio.sleep(0.5)
+        assert life.run.state.phase == "new"
+        if by:
+            life.run.kill(by)
+            await eventually(lambda: life.notes.saved and life.notes.saved[0].killed_by == by)
+        outcome = await life.outcome()
+    assert (outcome.kind, outcome.uid) == ("killed" if by else "timed_out", checkpoint.uid)
+    assert "may still be there" in outcome.message
+    await cluster.delete(checkpoint.pod)
 
 
 # -- the API server

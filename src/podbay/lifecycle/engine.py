@@ -20,7 +20,7 @@ from typing import Any
 from podbay.aio.alarm import Alarm
 from podbay.aio.clock import Clock, SystemClock
 from podbay.aio.tasks import TaskGroup
-from podbay.errors import ApiError, PodbayError
+from podbay.errors import ApiError, InvalidInputError, PodbayError
 from podbay.kube.lease import LeasedCluster
 from podbay.kube.log_reader import LogLine, LogSource
 from podbay.kube.logs import LogBatch, PodLogFollower
@@ -42,6 +42,9 @@ from podbay.pods.sidecar import SIDECAR_NAME
 
 __all__ = ["Driver", "PodRun"]
 
+REFUSED_SECONDS = 60.0
+"""How long a run that has a pod bears to be refused at its beginning: an API server that starts knows nobody yet, and whoever
+gives credentials may have gone down with it."""
 ATTACH_SECONDS = 2.0
 """How long a kill waits for the log streams of a pod that has just begun."""
 LAST_LINES, LAST_LINE = 10, 500
@@ -124,7 +127,8 @@ class PodRun:
         if state.phase == "new":
             # What an earlier life knew is not forgotten because this one has not looked yet.
             elapsed = self._now() - state.begun_at if state.begun_at else self._start.elapsed
-            return replace(self._start, elapsed=elapsed)
+            killed_by = self._start.killed_by or state.killed_by
+            return replace(self._start, elapsed=elapsed, killed_by=killed_by)
         positions = self._follower.positions if self._follower is not None else self._start.positions
         spent = dict(state.spent)
         if state.clock is not None:
@@ -257,17 +261,32 @@ class PodRun:
             if self._trouble is not None:
                 raise self._trouble
             async with self._cluster.watch(scope_of(self._manifest)) as store:
-                await first_answer(store, self._clock, is_enough=self._is_enough, tell=self._tell_new)
+                await first_answer(
+                    store,
+                    self._clock,
+                    is_enough=self._is_enough,
+                    tell=self._tell_new,
+                    bears=REFUSED_SECONDS if start.uid else 0.0,
+                )
                 pods = [pod for pod in store.objects() if is_same_task_try(self._manifest, pod)]
         except PodbayError as err:
+            if start.uid and not isinstance(err, InvalidInputError):
+                # The pod may run on, so this is no end; it is asked for by name, and a kill and the deadline count meanwhile.
+                self._outage.begins(err)
+                self._post(beginning(start, self._now(), ()))
+                return
             found = diagnose(Facts(pod=self._manifest, container=self.plan.container, error=err))
             self._post(s.Refused(self._now(), err, found, final=True))
             return
         self._post(beginning(start, self._now(), pods))
 
     def _is_enough(self, waited: float) -> bool:
-        """A run that has a pod already waits until its own deadline."""
-        return not self._start.uid and waited >= patience(answered=self._cluster.client.answered)
+        """A run that has a pod already waits until its own deadline, or until somebody wants its end."""
+        if self._start.uid:
+            limit, state = self._rules.deadlines.run, self._state
+            is_late = limit is not None and self._now() >= state.begun_at + limit
+            return is_late or bool(state.killed_by or self._start.killed_by)
+        return waited >= patience(answered=self._cluster.client.answered)
 
     async def _look(self, action: s.Find) -> None:
         name = action.name or name_of(self._manifest)
@@ -357,7 +376,8 @@ class PodRun:
         """What a container wrote before it is killed can be read only while the pod is there."""
         if self._follower is not None:
             await self._follower.attached(ATTACH_SECONDS)
-        namespace, name = self._state.namespace, self._state.name
+        # Of a pod that was not looked at yet only the name is known.
+        namespace, name = self._namespace(), self._state.name
         self._post(await self._requests.delete(namespace, name, uid, grace=grace))
 
     async def _drain(self, ended: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from podbay.aio.clock import Clock
+from podbay.errors import PodbayError
 from podbay.kube.store import SharedStore
 
 __all__ = ["FIRST_ANSWER_SECONDS", "first_answer", "patience"]
@@ -17,6 +18,7 @@ OUTAGE_SECONDS: Final = 120.0
 """A control plane that is updated is away for a minute or two."""
 LOOK_SECONDS: Final = 15.0
 """Between two looks at what stands in the way."""
+REFUSED_LOOK_SECONDS: Final = 1.0
 
 
 def patience(*, answered: bool, never: float | None = None) -> float:
@@ -32,17 +34,26 @@ async def first_answer(
     *,
     is_enough: Callable[[float], bool],
     tell: Callable[[str], Awaitable[None]],
+    bears: float = 0.0,
 ) -> None:
     """Wait until the store knows the cluster's state. `is_enough` judges the seconds waited; `tell` hears what is new.
 
-    Raises what stands in the way when it is enough, and at once what waiting does not help.
+    Raises what stands in the way when it is enough, and what waiting does not help (no access, no credential) once it has
+    lasted for `bears` seconds.
     """
     began, told = clock.monotonic(), ""
+    refused: float | None = None
     while True:
         try:
             return await asyncio.wait_for(store.wait_synced(), LOOK_SECONDS)
         except TimeoutError:
-            trouble = store.trouble_now
+            trouble, refused = store.trouble_now, None
+        except PodbayError as error:
+            refused = clock.monotonic() if refused is None else refused
+            if clock.monotonic() - refused >= bears:
+                raise
+            trouble = error
+            await clock.sleep(REFUSED_LOOK_SECONDS)
         if trouble is None:
             continue
         if is_enough(clock.monotonic() - began):

@@ -30,6 +30,11 @@ class Outage:
         self._clock = clock
         self._tell = tell
         self._store: SharedStore | None = None
+        self._first: PodbayError | None = None
+
+    def begins(self, trouble: PodbayError) -> None:
+        """There has been no watch yet that could tell of it."""
+        self._first = trouble
 
     async def watch(self, store: SharedStore) -> None:
         """For good; the run ends it."""
@@ -51,7 +56,7 @@ class Outage:
 
     def at_end(self, outcome: Outcome) -> Outcome:
         """The outcome, with a sentence where the pod's end could not be brought about."""
-        trouble = self._store.trouble_now if self._store is not None else None
+        trouble = self._store.trouble_now if self._store is not None else self._first
         if trouble is None or outcome.kind not in _ENDED_BLINDLY:
             return outcome
         message = f"{outcome.message.rstrip('.')}. {_why(trouble)} The pod may still be there, and go on."
