@@ -15,7 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,8 +78,10 @@ def check(request: UpRequest) -> None:
     running = status(home)
     if running:
         _same(request, running)
-    else:
-        _settings(home, request)
+        return
+    kept = _kept(home)
+    with _port(request.port, kept.get("port", 0)) as port:
+        _settings(home, request, kept, port)
 
 
 async def start(request: UpRequest, config: ClusterConfig, *, version: str) -> dict[str, Any]:
@@ -94,7 +96,14 @@ async def start(request: UpRequest, config: ClusterConfig, *, version: str) -> d
     if running:
         _same(request, running)
         return running
-    settings = _settings(home, request)
+    kept = _kept(home)
+    with _port(request.port, kept.get("port", 0)) as port:
+        return await _started(home, request, config, _settings(home, request, kept, port), version)
+
+
+async def _started(
+    home: AirflowHome, request: UpRequest, config: ClusterConfig, settings: dict[str, Any], version: str
+) -> dict[str, Any]:
     home.write(SETTINGS, orjson.dumps(settings).decode())
     embedded = request.embedded
     facts = {
@@ -130,12 +139,17 @@ def _same(request: UpRequest, running: dict[str, Any]) -> None:
         )
 
 
-def _settings(home: AirflowHome, request: UpRequest) -> dict[str, Any]:
+def _kept(home: AirflowHome) -> dict[str, Any]:
+    """Settings of the last time."""
+    try:
+        found: dict[str, Any] = orjson.loads((home.directory / SETTINGS).read_bytes())
+        return found
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        return {}
+
+
+def _settings(home: AirflowHome, request: UpRequest, kept: dict[str, Any], port: int) -> dict[str, Any]:
     """Those of the last time, changed by what is asked for now."""
-    path = home.directory / SETTINGS
-    kept: dict[str, Any] = {}
-    with contextlib.suppress(FileNotFoundError, orjson.JSONDecodeError):
-        kept = orjson.loads(path.read_bytes())
     keys = kept.get("keys") or asdict(new_keys())
     dags = str(request.dags.absolute()) if request.dags is not None else kept.get("dags")
     if dags is None:
@@ -145,18 +159,29 @@ def _settings(home: AirflowHome, request: UpRequest) -> dict[str, Any]:
     return {
         "keys": keys,
         "dags": dags,
-        "port": _port(request.port, kept.get("port", 0)),
+        "port": port,
         "database": request.database or kept.get("database") or f"sqlite:///{home.database}",
         "deployment": kept.get("deployment") or f"up-{secrets.token_hex(3)}",
     }
 
 
-def _port(asked: int, last: int) -> int:
-    if asked:
-        if not _is_free(asked):
-            raise ConflictError(f"--port {asked}: somebody else listens there. Choose another one.")
-        return asked
-    return next((port for port in (last, USUAL_PORT) if port and _is_free(port)), 0) or free_port()
+@contextlib.contextmanager
+def _port(asked: int, last: int) -> Iterator[int]:
+    """A port that nobody else takes until the end of the block, when Airflow listens there itself. Raises ConflictError."""
+    candidates = [asked] if asked else [last, USUAL_PORT, *(free_port() for _ in range(3))]
+    for port in filter(None, candidates):
+        with socket.socket(socket.AF_UNIX) as mark:
+            try:
+                # A name and no file: it goes with this process, however that ends. Linux.
+                mark.bind(f"\0podbay-up-{port}")
+            except OSError:
+                continue
+            if _is_free(port):
+                yield port
+                return
+    if not asked:
+        raise ConflictError("no port is free for Airflow's UI. Name one: podbay up --port PORT")
+    raise ConflictError(f"--port {asked}: somebody else listens there. Choose another one.")
 
 
 def _is_free(port: int) -> bool:
