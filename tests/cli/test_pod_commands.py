@@ -387,7 +387,7 @@ def test_a_pod_that_is_gone_is_not_blamed_on_anybody(played: Shell) -> None:
     played("pod", "run", "bb", "--name", "fine", "-q")
     said = played("explain", "fine").out
     assert said.startswith("default/fine: not there any more\n")
-    assert "category: PodGone" in said
+    assert "category: PodNotThere" in said
     assert "Podbay deletes the pods of finished tasks; how it ended is in the task's log." in said
     assert "podbay pod run --keep on_failure" in said
     assert "event Scheduled" in said

@@ -5,6 +5,7 @@ The cases next door quote what kubelets and registries say; these show that what
 
 from __future__ import annotations
 
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -165,6 +166,7 @@ PENDING = {
     "ImageNeverPull": pod({**sh("true"), "image": "localhost/none:1", "imagePullPolicy": "Never"}),
     "InvalidImageName": pod({**sh("true"), "image": "Not A/valid::image"}),
     "RegistryNotHere": pod({**sh("true"), "image": "127.0.0.1:1/app:1"}),
+    "RegistryNameUnknown": pod({**sh("true"), "image": "registry.invalid/app:1"}),
     "TooBigForAnyNode": pod(sh("true", resources={"requests": {"memory": "900Ti"}})),
     "NodeSelectorMismatch": pod(sh("true"), nodeSelector={"pool": "big"}),
     "SchedulingGated": pod(sh("true"), schedulingGates=[{"name": "example.com/wait"}]),
@@ -180,6 +182,17 @@ def test_pods_that_fail_or_do_not_start(live: Live, category: str) -> None:
     found = live.diagnosed({**FAILING, **PENDING}[category], category)
     assert found.evidence
     assert f"{live.namespace}/p" in found.cause
+
+
+def test_a_registry_that_does_not_answer(live: Live) -> None:
+    """At an address of this machine that others could ask, too: what is at 127.0.0.1 has a category of its own."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sends_nothing:
+        try:
+            sends_nothing.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but that of loopback")
+        address = sends_nothing.getsockname()[0]
+    live.diagnosed(pod({**sh("true"), "image": f"{address}:1/app:1"}), "RegistryUnreachable")
 
 
 @pytest.mark.parametrize("command", [("nope",), ("/nope",), ("sh", "-c", "nope")])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
-from podbay.lifecycle.diagnosis import admission_rules, image_rules
+from podbay.lifecycle.diagnosis import image_rules
 from podbay.lifecycle.diagnosis.category import Category
 from podbay.lifecycle.diagnosis.exits import Exit, explain, how_stopped
 from podbay.lifecycle.diagnosis.images import architecture_line
@@ -84,13 +84,31 @@ DELETED: Final = Category(
     heals="never",
 )
 
-CATEGORIES: Final = (LIVENESS, STARTUP, POST_START, INIT, CRASHES, SIDECAR, HUNG, REQUESTED, DELETED)
-
 KEEP_THE_NEXT: Final = (
     "Podbay deletes the pods of finished tasks; how it ended is in the task's log. Keep the next one: "
     'on_finish_action="keep_pod", hold_on_failure=timedelta(…), or podbay pod run --keep on_failure.'
 )
 """What to say of a pod that is looked for after its end."""
+VANISHED: Final = Category(
+    word="PodNotThere",
+    meaning="The pod that is looked at was there, and is not any more; nobody saw a task suffer from it.",
+    fix=KEEP_THE_NEXT,
+    blame="user",
+    heals="never",
+)
+
+CATEGORIES: Final = (
+    LIVENESS,
+    STARTUP,
+    POST_START,
+    INIT,
+    CRASHES,
+    SIDECAR,
+    HUNG,
+    REQUESTED,
+    DELETED,
+    VANISHED,
+)
 _EVENTS_OF_THE_GONE: Final = 5
 _ELF: Final = "exec format error"
 _PROBES: Final = {
@@ -210,7 +228,7 @@ def find_deletion(sight: Sight) -> Iterator[Diagnosis]:
     if context.get("vanished") is True:
         said = [told.line() for told in sight.events[-_EVENTS_OF_THE_GONE:]]
         cause = f"{_upper(sight.name)} is not there any more"
-        yield admission_rules.GONE.found(cause, fix=KEEP_THE_NEXT, evidence=said)
+        yield VANISHED.found(cause, evidence=said)
         return
     gone = context.get("gone") is True
     if not gone and (asked is None or sight.ended_before(asked) or sight.over):
