@@ -150,10 +150,12 @@ def component(name: str) -> None:
 
         serve_own_version_only()
         if name == "triggerer":
-            from podbay.airflow.running import lively_triggerer
+            from podbay.airflow.running import lively_triggerer, thrifty_triggerer
 
             lively_triggerer.look_often()
             lively_triggerer.send_only_useful_callbacks()
+            thrifty_triggerer.share_dags()
+            thrifty_triggerer.store_directly()
         else:
             threading.Thread(target=_warm, daemon=True).start()
     sys.argv = ["airflow", *COMPONENTS[name]]

@@ -1,0 +1,198 @@
+"""The triggerer of a private Airflow makes a DAG once and stores XComs without requests, and else does what Airflow's does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.jobs import triggerer_job_runner as module
+from airflow.models.dagbag import DBDagBag
+from airflow.sdk import DAG
+from airflow.sdk.execution_time.comms import SetXCom
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.utils import session as sessions
+
+from podbay import KubernetesPodOperator
+from podbay.airflow.running.thrifty_triggerer import KEPT_DAGS, share_dags, store_directly
+
+# Of a library of the task API's, when it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx`")
+
+
+def stored(dag_id: str) -> dict[str, Any]:
+    """As it comes out of a database: equal, and never the same object."""
+    with DAG(dag_id, schedule=None) as dag:
+        KubernetesPodOperator(task_id="one", image="a:1")
+        KubernetesPodOperator.partial(task_id="many", image="a:1").expand(arguments=[["1"], ["2"]])
+    found: dict[str, Any] = json.loads(json.dumps(DagSerialization.to_dict(dag)))
+    return found
+
+
+@pytest.fixture
+def sharing(monkeypatch: pytest.MonkeyPatch) -> None:
+    # So that they are as they were afterwards.
+    monkeypatch.setattr(DagSerialization, "from_dict", DagSerialization.from_dict)
+    monkeypatch.setattr(DBDagBag, "get_serialized_dag_model", DBDagBag.get_serialized_dag_model)
+    monkeypatch.setattr(
+        module.TriggerRunner, "create_runtime_ti", vars(module.TriggerRunner)["create_runtime_ti"]
+    )
+    assert share_dags()
+
+
+def test_a_dag_is_made_once(sharing: None) -> None:
+    form = stored("birds")
+    dag = DagSerialization.from_dict(form)
+    assert dag.dag_id == "birds"
+    assert DagSerialization.from_dict(json.loads(json.dumps(form))) is dag
+
+
+def test_a_changed_dag_is_another_one(sharing: None) -> None:
+    form = stored("birds")
+    dag = DagSerialization.from_dict(json.loads(json.dumps(form)))
+    form["dag"]["max_active_tasks"] = 3
+    assert (DagSerialization.from_dict(form).max_active_tasks, dag.max_active_tasks) == (3, 16)
+
+
+def test_few_dags_are_kept(sharing: None) -> None:
+    forms = [stored(f"birds{number}") for number in range(KEPT_DAGS + 1)]
+    dags = [DagSerialization.from_dict(form) for form in forms]
+    assert DagSerialization.from_dict(forms[-1]) is dags[-1]
+    assert DagSerialization.from_dict(forms[0]) is not dags[0]
+
+
+@pytest.mark.parametrize("task_id", ["one", "many"])
+def test_what_is_set_on_a_task_is_for_one_instance(sharing: None, task_id: str) -> None:
+    class Instance(SimpleNamespace):
+        def model_dump(self, **_: Any) -> dict[str, Any]:
+            return dict(vars(self))
+
+    form = stored("birds")
+    facts = Instance(task_id=task_id, dag_id="birds", run_id="one", map_index=-1, try_number=1)
+    unknown = ("logical_date", "data_interval_start", "data_interval_end", "end_date", "partition_key")
+    run = dict.fromkeys(unknown) | {
+        "dag_id": "birds",
+        "run_id": "one",
+        "run_after": "2026-01-01T00:00:00Z",
+        "start_date": "2026-01-01T00:00:00Z",
+        "run_type": "manual",
+        "state": "running",
+        "consumed_asset_events": [],
+    }
+    first, second = (module.TriggerRunner.create_runtime_ti(facts, form, run) for _ in range(2))
+    assert first.task is not second.task
+    assert first.task.dag is second.task.dag
+    first.task.params = {"a": 1}
+    assert second.task.params != {"a": 1}
+
+
+def test_a_stored_dag_is_read_once_for_a_session(sharing: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Session:
+        asked = 0
+
+        def get(self, *_: Any, **__: Any) -> Any:
+            self.asked += 1
+            return SimpleNamespace(serialized_dag=SimpleNamespace())
+
+    bag, session = DBDagBag(), Session()
+    first = bag.get_serialized_dag_model(version_id="v1", session=session)
+    assert bag.get_serialized_dag_model(version_id="v1", session=session) is first
+    assert bag.get_serialized_dag_model(version_id="v2", session=session) is not first
+    assert session.asked == 2
+    assert bag.get_serialized_dag_model(version_id="v1", session=Session()) is not first
+
+
+# -- XComs
+
+MESSAGE = SetXCom(
+    key="k", value={"a": [1]}, dag_id="d", run_id="r", task_id="t", map_index=3, mapped_length=1
+)
+
+
+class Stores:
+    """What stood in for Airflow's two ways has heard."""
+
+    def __init__(self) -> None:
+        self.directly: list[dict[str, Any]] = []
+        self.by_request: list[SetXCom] = []
+        self.refuses = False
+
+    def set_xcom(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        key: str,
+        session: Any,
+        value: Any = None,
+        map_index: int = -1,
+        dag_result: bool = False,
+        mapped_length: int | None = None,
+    ) -> None:
+        if self.refuses:
+            raise OSError("database is locked")
+        self.directly.append(
+            {name: value for name, value in locals().items() if name not in ("self", "session")}
+        )
+
+    def handle(self, client: Any, message: SetXCom) -> tuple[None, dict[str, bool]]:
+        self.by_request.append(message)
+        return None, {}
+
+
+@pytest.fixture
+def stores(monkeypatch: pytest.MonkeyPatch) -> Stores:
+    from airflow.api_fastapi.execution_api.routes import xcoms
+
+    found = Stores()
+    monkeypatch.setattr(xcoms, "set_xcom", found.set_xcom)
+    monkeypatch.setattr(module, "handle_set_xcom", found.handle)
+    monkeypatch.setattr(sessions, "create_session", contextlib.nullcontext)
+    assert store_directly()
+    return found
+
+
+def test_an_xcom_is_stored_without_a_request(stores: Stores) -> None:
+    assert module.handle_set_xcom(None, MESSAGE) == (None, {})
+    assert stores.by_request == []
+    assert stores.directly == [MESSAGE.model_dump(exclude={"type"})]
+
+
+def test_of_a_task_that_is_not_mapped(stores: Stores) -> None:
+    module.handle_set_xcom(None, MESSAGE.model_copy(update={"map_index": None}))
+    assert stores.directly[0]["map_index"] == -1
+
+
+def test_what_cannot_be_stored_is_asked_for_as_airflow_does(stores: Stores) -> None:
+    stores.refuses = True
+    module.handle_set_xcom(None, MESSAGE)
+    assert stores.by_request == [MESSAGE]
+
+
+def test_what_is_no_json_is_refused_as_airflow_does(stores: Stores) -> None:
+    message = MESSAGE.model_copy(update={"value": float("nan")})
+    module.handle_set_xcom(None, message)
+    assert (stores.by_request, stores.directly) == ([message], [])
+
+
+# -- an Airflow that is built otherwise
+
+
+def test_an_unexpected_airflow_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(module, "TriggerRunner")
+    monkeypatch.delattr(module, "handle_set_xcom")
+    before = DagSerialization.from_dict
+    assert not share_dags()
+    assert not store_directly()
+    assert DagSerialization.from_dict == before
+
+
+def test_another_way_of_storing_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from airflow.api_fastapi.execution_api.routes import xcoms
+
+    monkeypatch.setattr(xcoms, "set_xcom", lambda dag_id, everything_else: None)
+    before = module.handle_set_xcom
+    assert not store_directly()
+    assert module.handle_set_xcom is before
