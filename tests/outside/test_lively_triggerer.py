@@ -11,6 +11,8 @@ from airflow.utils.state import TaskInstanceState
 
 from podbay.airflow.running import lively_triggerer
 from podbay.airflow.running.lively_triggerer import (
+    AIRFLOWS_SECONDS,
+    CLEAN_SECONDS,
     LOOK_SECONDS,
     look_often,
     send_only_useful_callbacks,
@@ -60,29 +62,59 @@ def test_the_task_api_is_made_before_the_loop(patched: None) -> None:
     assert done == ["health/ping", "loop"]
 
 
+class Looks:
+    """A supervisor's looks into the database, by a clock that moves when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seen: list[str] = []
+        self.now = 1000.0
+        self.takes = 0.0
+        monkeypatch.setattr(module, "anyio", module.anyio)
+        monkeypatch.setattr(module.TriggerRunnerSupervisor, "run", module.TriggerRunnerSupervisor.run)
+        for name in ("load_triggers", "clean_unused"):
+            monkeypatch.setattr(module.TriggerRunnerSupervisor, name, lambda _, name=name: self._look(name))
+        monkeypatch.setattr(lively_triggerer.time, "monotonic", lambda: self.now)
+        assert look_often()
+
+        class Supervisor(module.TriggerRunnerSupervisor):  # type: ignore[misc]
+            def __init__(self) -> None:
+                pass
+
+        self._supervisor = Supervisor()
+
+    def _look(self, name: str) -> None:
+        self.seen.append(name)
+        self.now += self.takes
+
+    def go_round(self) -> list[str]:
+        """Once round the supervisor's loop: which looks it took."""
+        self.seen.clear()
+        self._supervisor.load_triggers()
+        self._supervisor.clean_unused()
+        return list(self.seen)
+
+
 def test_the_database_is_not_asked_again_after_each_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[str] = []
-    monkeypatch.setattr(module, "anyio", module.anyio)
-    monkeypatch.setattr(module.TriggerRunnerSupervisor, "run", module.TriggerRunnerSupervisor.run)
-    for name in ("load_triggers", "clean_unused"):
-        monkeypatch.setattr(module.TriggerRunnerSupervisor, name, lambda _, name=name: looks.append(name))
-    # Nobody waits for the clock here: it stands still, then it goes on.
-    now = 1000.0
-    monkeypatch.setattr(lively_triggerer.time, "monotonic", lambda: now)
-    assert look_often()
+    looks = Looks(monkeypatch)
+    assert looks.go_round() == ["load_triggers", "clean_unused"]
+    assert [looks.go_round() for _ in range(10)] == [[]] * 10
+    looks.now += LOOK_SECONDS
+    assert looks.go_round() == ["load_triggers"]
+    looks.now += CLEAN_SECONDS - LOOK_SECONDS
+    assert looks.go_round() == ["load_triggers", "clean_unused"]
 
-    class Supervisor(module.TriggerRunnerSupervisor):  # type: ignore[misc]
-        def __init__(self) -> None:
-            pass
 
-    supervisor = Supervisor()
-    for _ in range(10):
-        supervisor.load_triggers()
-        supervisor.clean_unused()
-    assert looks == ["load_triggers", "clean_unused"]
-    now += LOOK_SECONDS
-    supervisor.load_triggers()
-    assert looks == ["load_triggers", "clean_unused", "load_triggers"]
+def test_looks_that_take_long_leave_time_for_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = Looks(monkeypatch)
+    looks.takes = 0.05
+    looks.go_round()
+    looks.now += LOOK_SECONDS
+    assert looks.go_round() == []
+    looks.now += LOOK_SECONDS + 0.11
+    looks.takes = 60
+    assert looks.go_round() == ["load_triggers", "clean_unused"]
+    looks.now += AIRFLOWS_SECONDS
+    assert looks.go_round() == ["load_triggers", "clean_unused"]
 
 
 def test_an_unexpected_airflow_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG
+from airflow.sdk.definitions._internal.templater import create_template_env
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType, TaskDeferred
 from airflow.sdk.execution_time.comms import ErrorResponse
 from kubernetes.client import models as k8s
 
 from podbay import KubernetesPodOperator
+from podbay.airflow import rendering
 from podbay.airflow.calls import TaskKey
 from podbay.airflow.carried import Carried
 from podbay.airflow.mapping import mapped_description
@@ -281,3 +283,21 @@ async def test_params_of_a_dag_without_any() -> None:
         task = KubernetesPodOperator(task_id="t", image="{{ params.tag }}")
     with pytest.raises(InvalidInputError, match=r"'tag'\. The DAG has no params\.$"):
         await rendered(task, carried(task), params={})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "plain", "a {b} }} %} #}", "{", "{ {x} }", "{{", "{% x", "{#", "{{ ds }}", "a\n", "a\r\nb", "é {"],
+)
+def test_only_texts_that_jinja_leaves_alone_are_left_to_themselves(text: str) -> None:
+    if not rendering._PLAIN.fullmatch(text):
+        return
+    assert create_template_env(native=False).from_string(text).render() == text
+    assert not text.startswith(("{{", "{%", "{#"))
+
+
+async def test_texts_without_templates_stay_and_become_objects_where_the_dag_says_so() -> None:
+    for native, expected in ((False, ["1", "a\n b", "x"]), (True, [1, "a\n b", "x"])):
+        with DAG("d", schedule=None, render_template_as_native_obj=native):
+            task = KubernetesPodOperator(task_id="t", image="a:1", arguments=["1", "a\n b\n", "x"])
+        assert (await rendered(task, carried(task)))["arguments"] == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,7 @@ class Builder:
         wishes = choice.sidecar
         self._sidecar = wishes if wishes.image or image is None else replace(wishes, image=image)
         self._defaults: PodDefaults | None = None
+        self._made: dict[int, Object] = {}
         text = job.carried.template_text
         path = str(job.given.get("pod_template_file") or "pod_template_file")
         self._template = None if text is None else load_template(text, path)
@@ -126,7 +128,12 @@ class Builder:
         return found is not None and replace(found, incarnation=0) == self.identity
 
     def build(self, incarnation: int) -> Object:
-        """Same number, same manifest. Raises InvalidInputError with every problem."""
+        """Same number, same manifest, a copy of its own. Raises InvalidInputError with every problem."""
+        if incarnation not in self._made:
+            self._made[incarnation] = self._make(incarnation)
+        return copy.deepcopy(self._made[incarnation])
+
+    def _make(self, incarnation: int) -> Object:
         identity = replace(self.identity, incarnation=incarnation)
         if self._defaults is None:
             self._defaults = self._chosen_defaults(self._built(identity, None))

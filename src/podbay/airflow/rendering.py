@@ -9,6 +9,7 @@ DAG, a task state store, …) was sent to a worker at parse (placement.py).
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -26,6 +27,8 @@ from podbay.errors import InvalidInputError
 __all__ = ["Shape", "render_parameters", "shape_of"]
 
 _CALL: Final = ("op_args", "op_kwargs")
+_PLAIN: Final = re.compile(r"(?:[^{\r\n]|\{(?![{%#]))*")
+"""A text in which Jinja finds nothing to do; it also normalises line ends."""
 RENDER_SECONDS: Final = 60.0
 """A template may ask the supervisor for many things; one that takes longer waits for something that never comes."""
 
@@ -125,6 +128,9 @@ class _Fields(Templater):
         if not isinstance(content, str):
             return super().render_template(content, context, jinja_env, seen_oids)
         context["ti"].missed.clear()
+        if not self.render_template_as_native_obj and _PLAIN.fullmatch(content):
+            # Jinja would compile it, for milliseconds, to say the same.
+            return content
         try:
             return super().render_template(content, context, jinja_env, seen_oids)
         except Exception:

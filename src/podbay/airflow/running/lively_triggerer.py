@@ -19,6 +19,12 @@ __all__ = ["LOOK_SECONDS", "look_often", "send_only_useful_callbacks"]
 
 LOOK_SECONDS = 0.2
 """Five looks a second cost 5 % of a core while nothing happens, one costs 1 %."""
+CLEAN_SECONDS = 1.0
+"""Nobody waits for triggers to be forgotten."""
+BUSY_SHARE = 0.1
+"""So much of its time a supervisor spends on looks that take long; in the rest tasks have their answers."""
+AIRFLOWS_SECONDS = 1.0
+"""Between two looks of Airflow's own triggerer: it is never longer."""
 
 
 class _Timing:
@@ -53,20 +59,24 @@ def look_often() -> bool:
 
     supervisor.run = ready_run
     # Airflow does both again after each question of any trigger, which costs more than the answer.
-    supervisor.load_triggers, supervisor.clean_unused = _seldom(load), _seldom(clean)
+    supervisor.load_triggers = _seldom(load, LOOK_SECONDS)
+    supervisor.clean_unused = _seldom(clean, CLEAN_SECONDS)
     module.anyio = _Timing(module.anyio)
     return True
 
 
-def _seldom(look: Callable[[Any], None]) -> Callable[[Any], None]:
-    """At most so often as the loop of triggers asks; there is one supervisor in a process."""
+def _seldom(look: Callable[[Any], None], seconds: float) -> Callable[[Any], None]:
+    """At most so often, and at most once a second if it takes long; there is one supervisor in a process."""
     due = 0.0
 
     def seldom(self: Any) -> None:
         nonlocal due
-        if time.monotonic() >= due:
-            look(self)
-            due = time.monotonic() + LOOK_SECONDS
+        began = time.monotonic()
+        if began < due:
+            return
+        look(self)
+        over = time.monotonic()
+        due = over + max(seconds, min((over - began) / BUSY_SHARE, AIRFLOWS_SECONDS))
 
     return seldom
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import importlib
 import inspect
 import json
 import logging
@@ -35,6 +36,7 @@ def share_dags() -> bool:
         read = DBDagBag.get_serialized_dag_model
         begin = TriggerRunner.create_runtime_ti
         DagSerialization._load_operator_extra_links  # noqa: B018 - makes another DAG of the same form
+        encode = importlib.import_module("msgspec.msgpack").encode
         inspect.signature(make).bind({})
         inspect.signature(read).bind(None, version_id=None, session=None)
         inspect.signature(begin).bind(None, {}, {})
@@ -49,20 +51,28 @@ def share_dags() -> bool:
         return found
 
     DagSerialization.from_dict = staticmethod(
-        _remembering(make, lambda: bool(DagSerialization._load_operator_extra_links))
+        _remembering(make, encode, lambda: bool(DagSerialization._load_operator_extra_links))
     )
     DBDagBag.get_serialized_dag_model = _reading_once(read)
     TriggerRunner.create_runtime_ti = classmethod(begin_with_own_task)
     return True
 
 
-def _remembering(make: Callable[[Any], Any], with_links: Callable[[], bool]) -> Callable[[Any], Any]:
+def _remembering(
+    make: Callable[[Any], Any], encode: Callable[[Any], bytes], with_links: Callable[[], bool]
+) -> Callable[[Any], Any]:
     """By what the stored form says: it is another object each time that it comes out of a database or a channel."""
     made: OrderedDict[tuple[bytes, bool], Any] = OrderedDict()
+    # Tasks that begin together share the form, too.
+    last: tuple[Any, bool, Any] | None = None
 
     def remembering(stored: Any) -> Any:
+        nonlocal last
+        linked, latest = with_links(), last
+        if latest is not None and latest[0] is stored and latest[1] == linked:
+            return latest[2]
         try:
-            key = hashlib.blake2b(json.dumps(stored).encode()).digest(), with_links()
+            key = hashlib.blake2b(encode(stored)).digest(), linked
         except (TypeError, ValueError):
             return make(stored)
         # The task API in another thread asks, too: what was found is held before anything is forgotten.
@@ -72,6 +82,7 @@ def _remembering(make: Callable[[Any], Any], with_links: Callable[[], bool]) -> 
         made[key] = dag
         if len(made) > KEPT_DAGS:
             made.popitem(last=False)
+        last = stored, linked, dag
         return dag
 
     return remembering
