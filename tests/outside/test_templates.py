@@ -285,15 +285,17 @@ async def test_params_of_a_dag_without_any() -> None:
         await rendered(task, carried(task), params={})
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "plain", "a {b} }} %} #}", "{", "{ {x} }", "{{", "{% x", "{#", "{{ ds }}", "a\n", "a\r\nb", "é {"],
-)
-def test_only_texts_that_jinja_leaves_alone_are_left_to_themselves(text: str) -> None:
-    if not rendering._PLAIN.fullmatch(text):
-        return
+@pytest.mark.parametrize("text", ["", "plain", "a {b} }} %} #}", "{", "{ {x} }", "é {", '{"a": {"b": 1}}'])
+def test_texts_that_jinja_leaves_alone_are_left_to_themselves(text: str) -> None:
+    assert rendering._PLAIN.fullmatch(text)
     assert create_template_env(native=False).from_string(text).render() == text
-    assert not text.startswith(("{{", "{%", "{#"))
+
+
+@pytest.mark.parametrize(
+    "text", ["{{", "a {% x", "b {# c", "{{ ds }}", "{{{ ds }}}", "a\n", "a\r\nb", "a\rb"]
+)
+def test_texts_with_something_for_jinja_are_not(text: str) -> None:
+    assert not rendering._PLAIN.fullmatch(text)
 
 
 async def test_texts_without_templates_stay_and_become_objects_where_the_dag_says_so() -> None:

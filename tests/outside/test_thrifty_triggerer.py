@@ -11,12 +11,12 @@ import pytest
 from airflow.jobs import triggerer_job_runner as module
 from airflow.models.dagbag import DBDagBag
 from airflow.sdk import DAG
-from airflow.sdk.execution_time.comms import SetXCom
+from airflow.sdk.execution_time.comms import GetXCom, SetXCom
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils import session as sessions
 
 from podbay import KubernetesPodOperator
-from podbay.airflow.running.thrifty_triggerer import KEPT_DAGS, share_dags, store_directly
+from podbay.airflow.running.thrifty_triggerer import KEPT_DAGS, answer_directly, share_dags
 
 # Of a library of the task API's, when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx`")
@@ -106,18 +106,18 @@ def test_a_stored_dag_is_read_once_for_a_session(sharing: None, monkeypatch: pyt
 
 # -- XComs
 
-MESSAGE = SetXCom(
-    key="k", value={"a": [1]}, dag_id="d", run_id="r", task_id="t", map_index=3, mapped_length=1
-)
+NAMES = {"key": "k", "dag_id": "d", "run_id": "r", "task_id": "t"}
+STORE = SetXCom(**NAMES, value={"a": [1]}, map_index=3, mapped_length=1)
+READ = GetXCom(**NAMES, map_index=3)
 
 
-class Stores:
+class Asked:
     """What stood in for Airflow's two ways has heard."""
 
     def __init__(self) -> None:
         self.directly: list[dict[str, Any]] = []
-        self.by_request: list[SetXCom] = []
-        self.refuses = False
+        self.by_request: list[Any] = []
+        self.trouble: Exception | None = None
 
     def set_xcom(
         self,
@@ -131,50 +131,85 @@ class Stores:
         dag_result: bool = False,
         mapped_length: int | None = None,
     ) -> None:
-        if self.refuses:
-            raise OSError("database is locked")
-        self.directly.append(
-            {name: value for name, value in locals().items() if name not in ("self", "session")}
-        )
+        if self.trouble is not None:
+            raise self.trouble
+        heard = dict(locals())
+        self.directly.append({name: heard[name] for name in heard if name not in ("self", "session")})
 
-    def handle(self, client: Any, message: SetXCom) -> tuple[None, dict[str, bool]]:
+    def get_xcom(
+        self, dag_id: str, run_id: str, task_id: str, key: str, session: Any, params: Any
+    ) -> SimpleNamespace:
+        if self.trouble is not None:
+            raise self.trouble
+        return SimpleNamespace(key=key, value={"of": params.map_index, "prior": params.include_prior_dates})
+
+    def handle(self, client: Any, message: Any) -> tuple[str, dict[str, bool]]:
         self.by_request.append(message)
-        return None, {}
+        return "by request", {}
 
 
 @pytest.fixture
-def stores(monkeypatch: pytest.MonkeyPatch) -> Stores:
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
     from airflow.api_fastapi.execution_api.routes import xcoms
 
-    found = Stores()
+    found = Asked()
     monkeypatch.setattr(xcoms, "set_xcom", found.set_xcom)
+    monkeypatch.setattr(xcoms, "get_xcom", found.get_xcom)
     monkeypatch.setattr(module, "handle_set_xcom", found.handle)
+    monkeypatch.setattr(module, "handle_get_xcom", found.handle)
     monkeypatch.setattr(sessions, "create_session", contextlib.nullcontext)
-    assert store_directly()
+    assert answer_directly()
     return found
 
 
-def test_an_xcom_is_stored_without_a_request(stores: Stores) -> None:
-    assert module.handle_set_xcom(None, MESSAGE) == (None, {})
-    assert stores.by_request == []
-    assert stores.directly == [MESSAGE.model_dump(exclude={"type"})]
+def test_an_xcom_is_stored_without_a_request(asked: Asked) -> None:
+    assert module.handle_set_xcom(None, STORE) == (None, {})
+    assert asked.by_request == []
+    assert asked.directly == [STORE.model_dump(exclude={"type"})]
 
 
-def test_of_a_task_that_is_not_mapped(stores: Stores) -> None:
-    module.handle_set_xcom(None, MESSAGE.model_copy(update={"map_index": None}))
-    assert stores.directly[0]["map_index"] == -1
+def test_an_xcom_is_read_without_a_request(asked: Asked) -> None:
+    result, options = module.handle_get_xcom(None, READ)
+    assert result.model_dump(**options) == {
+        "key": "k",
+        "value": {"of": 3, "prior": False},
+        "type": "XComResult",
+    }
+    assert asked.by_request == []
 
 
-def test_what_cannot_be_stored_is_asked_for_as_airflow_does(stores: Stores) -> None:
-    stores.refuses = True
-    module.handle_set_xcom(None, MESSAGE)
-    assert stores.by_request == [MESSAGE]
+def test_of_a_task_that_is_not_mapped(asked: Asked) -> None:
+    module.handle_set_xcom(None, STORE.model_copy(update={"map_index": None}))
+    assert asked.directly[0]["map_index"] == -1
+    result, _ = module.handle_get_xcom(None, READ.model_copy(update={"map_index": None}))
+    assert result.value["of"] == -1
 
 
-def test_what_is_no_json_is_refused_as_airflow_does(stores: Stores) -> None:
-    message = MESSAGE.model_copy(update={"value": float("nan")})
+def test_one_that_is_not_there_is_none(asked: Asked) -> None:
+    from fastapi import HTTPException
+
+    asked.trouble = HTTPException(404)
+    result, options = module.handle_get_xcom(None, READ)
+    assert result.model_dump(**options) == {"key": "k", "value": None, "type": "XComResult"}
+    assert asked.by_request == []
+
+
+def test_what_cannot_be_done_is_asked_for_as_airflow_does(asked: Asked) -> None:
+    asked.trouble = OSError("database is locked")
+    assert module.handle_set_xcom(None, STORE)[0] == "by request"
+    assert module.handle_get_xcom(None, READ)[0] == "by request"
+    assert asked.by_request == [STORE, READ]
+
+
+def test_what_is_no_json_is_refused_as_airflow_does(asked: Asked) -> None:
+    message = STORE.model_copy(update={"value": float("nan")})
     module.handle_set_xcom(None, message)
-    assert (stores.by_request, stores.directly) == ([message], [])
+    assert (asked.by_request, asked.directly) == ([message], [])
+
+
+def test_earlier_runs_are_looked_through_by_airflow(asked: Asked) -> None:
+    message = READ.model_copy(update={"include_prior_dates": True})
+    assert module.handle_get_xcom(None, message)[0] == "by request"
 
 
 # -- an Airflow that is built otherwise
@@ -185,14 +220,15 @@ def test_an_unexpected_airflow_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delattr(module, "handle_set_xcom")
     before = DagSerialization.from_dict
     assert not share_dags()
-    assert not store_directly()
+    assert not answer_directly()
     assert DagSerialization.from_dict == before
 
 
-def test_another_way_of_storing_is_not_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["set_xcom", "get_xcom"])
+def test_another_way_of_storing_is_not_guessed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     from airflow.api_fastapi.execution_api.routes import xcoms
 
-    monkeypatch.setattr(xcoms, "set_xcom", lambda dag_id, everything_else: None)
+    monkeypatch.setattr(xcoms, name, lambda dag_id, everything_else: None)
     before = module.handle_set_xcom
-    assert not store_directly()
+    assert not answer_directly()
     assert module.handle_set_xcom is before

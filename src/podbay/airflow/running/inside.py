@@ -155,7 +155,7 @@ def component(name: str) -> None:
             lively_triggerer.look_often()
             lively_triggerer.send_only_useful_callbacks()
             thrifty_triggerer.share_dags()
-            thrifty_triggerer.store_directly()
+            thrifty_triggerer.answer_directly()
         else:
             threading.Thread(target=_warm, daemon=True).start()
     sys.argv = ["airflow", *COMPONENTS[name]]
