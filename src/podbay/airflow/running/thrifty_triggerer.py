@@ -105,11 +105,15 @@ def _reading_once(read: Callable[..., Any]) -> Callable[..., Any]:
 def answer_directly() -> bool:
     """Have XComs stored and read by the functions that answer requests for it, without requests; whether it worked."""
     try:
-        from airflow.api_fastapi.execution_api.routes.xcoms import GetXcomFilterParams, get_xcom, set_xcom
+        from airflow.api_fastapi.execution_api.routes.xcoms import (
+            GetXcomFilterParams,
+            HTTPException,
+            get_xcom,
+            set_xcom,
+        )
         from airflow.jobs import triggerer_job_runner as module
         from airflow.sdk.execution_time.comms import XComResult
         from airflow.utils.session import create_session
-        from fastapi import HTTPException
 
         names = dict.fromkeys(("dag_id", "run_id", "task_id", "key", "session"))
         inspect.signature(get_xcom).bind(**names, params=GetXcomFilterParams(map_index=-1))
