@@ -143,6 +143,9 @@ def component(name: str) -> None:
     from airflow.__main__ import main
 
     if name == "scheduler":
+        from podbay.airflow.running.considerate_scheduler import rest_between_looks
+
+        rest_between_looks()
         # Its workers and their tasks. What a task forks is the task's own business.
         end_with_parent(2)
     if name in _SERVING:
