@@ -118,7 +118,7 @@ class Builder:
         wishes = choice.sidecar
         self._sidecar = wishes if wishes.image or image is None else replace(wishes, image=image)
         self._defaults: PodDefaults | None = None
-        self._made: dict[int, Object] = {}
+        self._made: dict[TaskIdentity, Object] = {}
         text = job.carried.template_text
         path = str(job.given.get("pod_template_file") or "pod_template_file")
         self._template = None if text is None else load_template(text, path)
@@ -129,12 +129,13 @@ class Builder:
 
     def build(self, incarnation: int) -> Object:
         """Same number, same manifest, a copy of its own. Raises InvalidInputError with every problem."""
-        if incarnation not in self._made:
-            self._made[incarnation] = self._make(incarnation)
-        return copy.deepcopy(self._made[incarnation])
-
-    def _make(self, incarnation: int) -> Object:
+        # Of which try it is may change: an earlier one's pod is taken over.
         identity = replace(self.identity, incarnation=incarnation)
+        if identity not in self._made:
+            self._made[identity] = self._make(identity)
+        return copy.deepcopy(self._made[identity])
+
+    def _make(self, identity: TaskIdentity) -> Object:
         if self._defaults is None:
             self._defaults = self._chosen_defaults(self._built(identity, None))
             given = self._defaults.sidecar.resources
