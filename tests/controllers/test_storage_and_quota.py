@@ -51,6 +51,14 @@ def claim(name: str, **spec: object) -> Object:
     }
 
 
+async def volume_of_new_claim(plane: Plane, name: str) -> str:
+    await plane.api.create(CLAIMS, claim(name), namespace="default")
+    await plane.clock.advance(1)
+    bound = await plane.api.get(CLAIMS, name, namespace="default")
+    volume: str = bound["spec"]["volumeName"]
+    return volume
+
+
 USES_CLAIM = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
 
 
@@ -92,10 +100,7 @@ async def test_claims_of_other_classes_stay_pending() -> None:
 
 async def test_a_claim_gets_no_volume_of_somebody_else() -> None:
     async with control_plane(provisioner=LocalStorage("/srv/claims")) as plane:
-        await plane.api.create(CLAIMS, claim("victim"), namespace="default")
-        await plane.clock.advance(1)
-        victim = await plane.api.get(CLAIMS, "victim", namespace="default")
-        volume = victim["spec"]["volumeName"]
+        volume = await volume_of_new_claim(plane, "victim")
         await plane.api.create(NAMESPACES, {"metadata": {"name": "eve"}})
         await plane.api.create(CLAIMS, claim("c", volumeName=volume), namespace="eve")
         await plane.clock.advance(1)
@@ -106,12 +111,7 @@ async def test_a_claim_gets_no_volume_of_somebody_else() -> None:
 
 async def test_the_volume_of_a_claim_that_is_gone_follows_its_policy() -> None:
     async with control_plane(provisioner=LocalStorage("/srv/claims")) as plane:
-        volumes = {}
-        for name in ("deleted", "retained", "kept"):
-            await plane.api.create(CLAIMS, claim(name), namespace="default")
-            await plane.clock.advance(1)
-            bound = await plane.api.get(CLAIMS, name, namespace="default")
-            volumes[name] = bound["spec"]["volumeName"]
+        volumes = {name: await volume_of_new_claim(plane, name) for name in ("deleted", "retained", "kept")}
         retain = {"spec": {"persistentVolumeReclaimPolicy": "Retain"}}
         await plane.api.patch(VOLUMES, volumes["retained"], retain)
         for name in ("deleted", "retained"):
@@ -139,10 +139,7 @@ async def test_volumes_left_by_an_earlier_life_are_found() -> None:
 
 async def test_a_volume_outlives_its_deletion_until_its_claim_is_gone() -> None:
     async with control_plane(provisioner=LocalStorage("/srv/claims")) as plane:
-        await plane.api.create(CLAIMS, claim("c"), namespace="default")
-        await plane.clock.advance(1)
-        bound = await plane.api.get(CLAIMS, "c", namespace="default")
-        volume = bound["spec"]["volumeName"]
+        volume = await volume_of_new_claim(plane, "c")
         await plane.api.delete(VOLUMES, volume)
         await plane.clock.advance(5)
         assert await plane.find(VOLUMES, volume, None)
