@@ -134,21 +134,6 @@ def wanted(**changes: object) -> Wanted:
     return Wanted(**(given | changes))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("database", "written"),
-    [
-        ("sqlite:////a/b.db", "sqlite:////a/b.db?timeout=120"),
-        ("sqlite+pysqlite:////a/b.db?mode=rwc", "sqlite+pysqlite:////a/b.db?mode=rwc&timeout=120"),
-        ("sqlite:////a/b.db?timeout=9", "sqlite:////a/b.db?timeout=9"),
-        ("postgresql://u@h/timeout", "postgresql://u@h/timeout"),
-    ],
-)
-def test_writers_of_one_sqlite_file_wait_for_each_other(database: str, written: str) -> None:
-    found = configparser.ConfigParser()
-    found.read_string(airflow_cfg(wanted(database=database)))
-    assert found["database"]["sql_alchemy_conn"] == written
-
-
 @pytest.mark.parametrize("lasting", [True, False])
 def test_airflow_cfg_reads_back(lasting: bool) -> None:
     found = configparser.ConfigParser()

@@ -57,6 +57,8 @@ _WHOLE = (
 )
 _SERVING = frozenset({"api-server", "task-api", "triggerer"})
 """They answer the questions of tasks or triggers."""
+_WAITING = frozenset({"scheduler", "triggerer", "dag-processor"})
+"""They do one thing after the other, so who waits there for the database holds up nobody who has it."""
 WARM_SECONDS = 120.0
 _SIGNS = {
     "task-api": (b"airflow.providers", b"airflow.operators", b"@task"),
@@ -142,6 +144,10 @@ def component(name: str) -> None:
         return
     from airflow.__main__ import main
 
+    if name in _WAITING:
+        from podbay.airflow.running.patient_sqlite import wait_for_writers
+
+        wait_for_writers()
     if name == "scheduler":
         from podbay.airflow.running.considerate_scheduler import rest_between_looks
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import orjson
 
@@ -27,7 +26,6 @@ _KEPT = ("AIRFLOW_CONN_", "AIRFLOW_VAR_", "AIRFLOW__SECRETS__", "AIRFLOW__PODBAY
 _NAMES = tuple(f"AIRFLOW__PODBAY__DEPLOYMENT{way}" for way in ("", "_CMD", "_SECRET"))
 """But not another Airflow's name, in each way that Airflow reads it. On the same cluster this one's pods would have no owner
 for the other's healer, nor the other's for this one's."""
-LOCK_SECONDS: Final = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +67,6 @@ def airflow_cfg(wanted: Wanted) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _patient(database: str) -> str:
-    """A URL with which those who write to one SQLite file wait for each other: the scheduler writes 10,000 mapped tasks in one
-    transaction, and after the 5 s as delivered triggerers ended with "database is locked"."""
-    scheme, _, rest = database.partition("://")
-    if scheme.split("+")[0] != "sqlite" or "timeout=" in rest.partition("?")[2]:
-        return database
-    return f"{database}{'&' if '?' in rest else '?'}timeout={LOCK_SECONDS}"
-
-
 def _shared(wanted: Wanted) -> dict[str, dict[str, str]]:
     url = f"http://127.0.0.1:{wanted.port}"
     bundle = {
@@ -97,7 +86,7 @@ def _shared(wanted: Wanted) -> dict[str, dict[str, str]]:
             "dagbag_import_error_traceback_depth": "1000",
         },
         "database": {
-            "sql_alchemy_conn": _patient(wanted.database),
+            "sql_alchemy_conn": wanted.database,
             "load_default_connections": "False",
             # The host has seen to that before anything starts.
             "check_migrations": "False",
