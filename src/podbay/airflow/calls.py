@@ -21,8 +21,9 @@ __all__ = ["AirflowCalls", "TaskKey", "TriggererCalls", "WorkerCalls", "key_of"]
 
 CONNECTION_SECONDS: Final = 60.0
 """How long a connection's fields are kept; a changed one counts after that."""
-ANSWER_SECONDS: Final = 120.0
-"""A supervisor that has not answered by then never will."""
+ANSWER_SECONDS: Final = 600.0
+"""A supervisor that has not answered by then never will. It may have hundreds of questions to answer before this one, and
+wait two minutes for a SQLite file that another process writes to; a task that only waits has not failed."""
 STATE_SECONDS: Final = 20.0
 """Asked while a task is ended, for which Airflow gives half a minute."""
 
