@@ -90,12 +90,19 @@ def _run_once(home: AirflowHome, env: dict[str, str], *words: str) -> None:
         )
 
 
-def start_component(home: AirflowHome, env: dict[str, str], name: str) -> subprocess.Popen[bytes]:
-    """One component in a process group of its own."""
+def start_component(
+    home: AirflowHome, env: dict[str, str], name: str, command: list[str] | None = None
+) -> subprocess.Popen[bytes]:
+    """One component in a process group of its own; `command` in the place of Airflow's."""
     with home.log(name).open("ab") as log:
         # A group of its own: the signals of a terminal reach only the tests, and the group can be ended whole.
         return subprocess.Popen(
-            _command(*COMPONENTS[name]), env=env, cwd=home.directory, stdout=log, stderr=log, process_group=0
+            command or _command(*COMPONENTS[name]),
+            env=env,
+            cwd=home.directory,
+            stdout=log,
+            stderr=log,
+            process_group=0,
         )
 
 

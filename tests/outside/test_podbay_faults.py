@@ -15,6 +15,7 @@ import pytest
 from airflow_api import Run
 from airflow_deployment import environment, free_port, running_airflow, start_component
 from airflow_home import AirflowHome
+from podbay_programs import PROGRAM
 from pods_of_tasks import lines_of, pods_of, wait_for_pod
 
 from conftest import PYTHON, SIDECAR
@@ -60,7 +61,7 @@ def home(cluster: Environment, tmp_path_factory: pytest.TempPathFactory) -> Airf
 
 @pytest.fixture(scope="module")
 def run(home: AirflowHome, kube: Requests) -> Iterator[Run]:
-    """A run whose triggerer was killed in the middle of two pods' logs; another one went on."""
+    """A run whose triggerer was killed in the middle of two pods' logs; another one, Podbay's, went on."""
     processes: dict[str, subprocess.Popen[bytes]] = {}
     with running_airflow(home, processes) as api:
         run = api.trigger("handed_over")
@@ -72,7 +73,9 @@ def run(home: AirflowHome, kube: Requests) -> Iterator[Run]:
         )
         os.killpg(processes["triggerer"].pid, signal.SIGKILL)
         processes["triggerer"].wait()
-        processes["triggerer"] = start_component(home, environment(home), "triggerer")
+        processes["triggerer"] = start_component(
+            home, environment(home), "triggerer", [str(PROGRAM), "triggerer", "--skip-serve-logs"]
+        )
         yield run
 
 
@@ -93,6 +96,19 @@ def test_another_triggerer_goes_on_with_the_pod(run: Run, kube: Requests, task_i
     assert len(lines) < 400 + 60
     assert run.xcom(task_id, "pod_name") == _PODS[task_id]
     assert pods_of(kube, NAMESPACE, run, task_id) == []
+
+
+def test_the_other_one_was_podbays(run: Run, home: AirflowHome) -> None:
+    log = home.log("triggerer").read_text()
+    assert log.count("Podbay's triggerer: looks five times a second") == 1
+    # Of what it changes in Airflow, nothing was built otherwise than expected.
+    for told in (
+        "DAGs are read once",
+        "XComs are stored and read",
+        "looks once a second",
+        "keeps all its versions",
+    ):
+        assert told not in log
 
 
 def test_adopted_mapped_tasks_get_their_arguments(run: Run) -> None:

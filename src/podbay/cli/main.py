@@ -19,6 +19,7 @@ from podbay.cli import (
     pods,
     registry,
     registry_policy,
+    triggerer,
     up,
     usage,
 )
@@ -52,6 +53,7 @@ deploy_check.register(app)
 deploy_doctor.register(app)
 heal.register(app)
 app.command()(usage.usage)
+app.command(context_settings={"ignore_unknown_options": True})(triggerer.triggerer)
 
 
 @app.callback(invoke_without_command=True)

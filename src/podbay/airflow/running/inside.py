@@ -55,10 +55,6 @@ _WHOLE = (
     "airflow.cli.commands.dag_processor_command",
     "uvicorn",
 )
-_SERVING = frozenset({"api-server", "task-api", "triggerer"})
-"""They answer the questions of tasks or triggers."""
-_WAITING = frozenset({"scheduler", "triggerer", "dag-processor"})
-"""They do one thing after the other, so who waits there for the database holds up nobody who has it."""
 WARM_SECONDS = 120.0
 _SIGNS = {
     "task-api": (b"airflow.providers", b"airflow.operators", b"@task"),
@@ -144,29 +140,25 @@ def component(name: str) -> None:
         return
     from airflow.__main__ import main
 
-    if name in _WAITING:
-        from podbay.airflow.running.patient_sqlite import wait_for_writers
-
-        wait_for_writers()
     if name == "scheduler":
         from podbay.airflow.running.considerate_scheduler import rest_between_looks
 
         rest_between_looks()
         # Its workers and their tasks. What a task forks is the task's own business.
         end_with_parent(2)
-    if name in _SERVING:
+    if name in ("scheduler", "dag-processor"):
+        from podbay.airflow.running.patient_sqlite import wait_for_writers
+
+        wait_for_writers()
+    elif name == "triggerer":
+        from podbay.airflow.running.tuning import tune_triggerer
+
+        tune_triggerer()
+    else:
         from podbay.airflow.running.lean_api import serve_own_version_only
 
         serve_own_version_only()
-        if name == "triggerer":
-            from podbay.airflow.running import lively_triggerer, thrifty_triggerer
-
-            lively_triggerer.look_often()
-            lively_triggerer.send_only_useful_callbacks()
-            thrifty_triggerer.share_dags()
-            thrifty_triggerer.answer_directly()
-        else:
-            threading.Thread(target=_warm, daemon=True).start()
+        threading.Thread(target=_warm, daemon=True).start()
     sys.argv = ["airflow", *COMPONENTS[name]]
     main()
 
