@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gzip
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -209,6 +210,26 @@ async def test_what_was_half_made_is_cleared_away(
         assert list((base / "exits").iterdir()) == []
         assert [path.name for path in (base / "runc").iterdir()] == [kept.id]
         assert not any(name.endswith("stray000") for _, name in socket.if_nameindex())
+        await runtime.reset()
+
+
+async def test_a_container_that_was_let_go_is_not_waited_for(
+    kind: RuntimeKind, base: Path, archive: Path, nothing_left: None
+) -> None:
+    """Its node was killed in the moment between the container's first command and the deletion of what it waited at."""
+    async with kind.open(base) as runtime:
+        await runtime.load_images(archive)
+        async with PodMaker.open(runtime) as pods:
+            started = await pods.start("sleep", "300")
+    os.mkfifo(base / "runc" / started.id / "exec.fifo")
+    record = base / "containers" / started.id / "container.json"
+    facts = json.loads(record.read_bytes())
+    record.write_text(json.dumps({**facts, "process": None}))
+    async with asyncio.timeout(PATIENCE), kind.open(base) as runtime:
+        (found,) = (await runtime.list()).containers
+        assert found.state is ContainerState.RUNNING
+        assert json.loads(record.read_bytes())["process"] == facts["process"] is not None
+        assert not (base / "runc" / started.id / "exec.fifo").exists()
         await runtime.reset()
 
 

@@ -19,7 +19,7 @@ import orjson
 
 from podbay.errors import RuntimeUnavailableError, StartError
 from podbay.node.runc.layout import ContainerFiles, Layout
-from podbay.node.runc.process import start_ticks
+from podbay.node.runc.process import has_executed, start_ticks
 
 __all__ = ["Launched", "Launcher", "Programs", "find_programs", "runtime_message"]
 
@@ -178,7 +178,8 @@ class Launcher:
             poller = select.poll()
             poller.register(descriptor, select.POLLIN)
             while not poller.poll(100):
-                if start_ticks(launched.pid) != launched.ticks:
+                # It has ended; or it was let go by a node that was killed before it could say so, and writes no more.
+                if start_ticks(launched.pid) != launched.ticks or has_executed(launched.pid):
                     break
         finally:
             os.close(descriptor)

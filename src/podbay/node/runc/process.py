@@ -11,7 +11,7 @@ import signal
 import time
 from pathlib import Path
 
-__all__ = ["is_running", "send", "start_ticks", "wait_executed", "wait_gone"]
+__all__ = ["has_executed", "is_running", "send", "start_ticks", "wait_executed", "wait_gone"]
 
 
 def start_ticks(process: int) -> int | None:
@@ -47,15 +47,18 @@ def send(process: int, ticks: int, number: int) -> bool:
         os.close(descriptor)
 
 
+def has_executed(process: int) -> bool:
+    """Whether a container's first process is its command and no longer runc, or has ended."""
+    try:
+        return not Path(f"/proc/{process}/comm").read_text().startswith("runc:[")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
 def wait_executed(process: int, seconds: float) -> None:
-    """Wait until a container's first process is its command and no longer runc, which would take signals for its own."""
+    """Wait until a container's first process is its command: runc would take signals for its own."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            if not Path(f"/proc/{process}/comm").read_text().startswith("runc:["):
-                return
-        except (FileNotFoundError, ProcessLookupError):
-            return
+    while time.monotonic() < deadline and not has_executed(process):
         time.sleep(0.0005)
 
 
