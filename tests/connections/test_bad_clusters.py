@@ -7,6 +7,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -128,33 +129,42 @@ def test_files_that_cannot_be_read(east: External, tmp_path: Path) -> None:
 def proxy(answer: bytes = b"", *, to: int = 0) -> Iterator[str]:
     """A proxy that answers each CONNECT so, or that connects to a port of this machine."""
 
+    writers: list[asyncio.StreamWriter] = []
+    serving: set[asyncio.Task[None]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers = [writer]
-        try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                await reader.readuntil(b"\r\n\r\n")
-                if not to:
-                    writer.write(answer)
-                    await writer.drain()
-                    return
-                far, far_writer = await asyncio.open_connection("127.0.0.1", to)
-                writers.append(far_writer)
-                writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                await asyncio.gather(_pipe(reader, far_writer), _pipe(far, writer))
-        finally:
-            # Those that are still open when the proxy ends are not left to the garbage collector.
-            for each in writers:
-                each.close()
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await reader.readuntil(b"\r\n\r\n")
+            if not to:
+                writer.write(answer)
+                await writer.drain()
+                writer.close()
+                return
+            far, far_writer = await asyncio.open_connection("127.0.0.1", to)
+            writers.append(far_writer)
+            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            await asyncio.gather(_pipe(reader, far_writer), _pipe(far, writer))
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        serving.add(asyncio.create_task(serve(reader, writer)))
 
     started, holder = threading.Event(), {}
 
     async def live() -> None:
         holder["loop"], holder["stop"] = asyncio.get_running_loop(), asyncio.Event()
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
         holder["port"] = server.sockets[0].getsockname()[1]
         started.set()
         await holder["stop"].wait()
         server.close()
+        # Those that are still open, also one that was accepted just now, are not left to the garbage collector.
+        for each in serving:
+            each.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+        for writer in writers:
+            writer.close()
+        await asyncio.sleep(0)
 
     thread = threading.Thread(target=lambda: asyncio.run(live()), daemon=True)
     thread.start()
@@ -222,19 +232,40 @@ def expired(directory: Path) -> tuple[Path, Path, str]:
     return cert, secret, text
 
 
+@contextmanager
+def shaking_hands(context: ssl.SSLContext) -> Iterator[int]:
+    """A port where somebody begins TLS and then has nothing to say."""
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                found, _ = listener.accept()
+                with (
+                    found,
+                    contextlib.suppress(OSError),
+                    context.wrap_socket(found, server_side=True) as secured,
+                ):
+                    secured.recv(1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
 async def test_an_expired_certificate_of_the_cluster(east: External, tmp_path: Path) -> None:
     cert, key, text = expired(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
-    port = server.sockets[0].getsockname()[1]
     authority = base64.b64encode(text.encode()).decode()
-    try:
+    with shaking_hands(context) as port:
         step = await last(
             east.kubeconfig(server=f"https://127.0.0.1:{port}", **{"certificate-authority-data": authority})
         )
-    finally:
-        server.close()
     assert (step.name, step.verdict) == ("tls", "failed")
     assert "certificate has expired" in step.message
 
