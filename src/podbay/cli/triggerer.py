@@ -20,7 +20,7 @@ def triggerer(
     """Be Airflow's triggerer, in the place of `airflow triggerer`: it looks for news five times a second, and does once
     what Airflow's does again for each task.
 
-    Tasks begin and end a second or two earlier, and twice as many get through. Runs in Airflow's own environment.
+    Tasks begin and end a second or two earlier. Runs in Airflow's own environment.
     """
     with errors_as_sentences():
         from podbay.airflow.running.requirement import require_airflow
