@@ -120,9 +120,9 @@ def built(namespace: str, **given: Any) -> Object:
         deployment=current_deployment(),
     )
     choice = ClusterChoice(config=ClusterConfig(server="https://k"), in_cluster=True, namespace=namespace)
-    builder = Builder(job, choice)
-    assert builder.build(0) == builder.build(0)
-    return builder.build(0)
+    made = Builder(job, choice).build(0)
+    assert Builder(job, choice).build(0) == made, "also in another life"
+    return made
 
 
 def test_our_operators_pods_are_built_on_the_deployment(deployment: Path) -> None:

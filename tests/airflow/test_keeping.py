@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,8 +70,29 @@ def built(wanted: Job, namespace: str = "team-a-1234") -> tuple[Object, str]:
     choice = ClusterChoice(config=ClusterConfig(server="https://k"), in_cluster=True, namespace=namespace)
     builder = Builder(wanted, choice)
     pod = builder.build(0)
-    assert builder.build(0) == pod, "same number, same manifest"
+    assert Builder(wanted, choice).build(0) == pod, "same number, same manifest, also in another life"
     return pod, builder.note
+
+
+def test_each_pod_is_made_once_and_given_away_as_a_copy() -> None:
+    """A hook that counts, or makes a name by chance, must not make two manifests of one pod."""
+    hooked: list[str] = []
+
+    def mutate(pod: Object) -> Object:
+        hooked.append(pod["metadata"]["name"])
+        pod["metadata"]["labels"]["times"] = str(len(hooked))
+        return pod
+
+    choice = ClusterChoice(config=ClusterConfig(server="https://k"), in_cluster=True, namespace="team-a-1234")
+    builder = Builder(replace(job(), mutate=mutate), choice)
+    first = builder.build(0)
+    first["metadata"]["labels"]["times"] = "changed by who got it"
+    assert builder.build(0)["metadata"]["labels"]["times"] == "1"
+    assert builder.build(1)["metadata"]["labels"]["times"] == "2"
+    # One of an earlier try that is taken over.
+    builder.identity = replace(builder.identity, try_number=7)
+    assert builder.build(0)["metadata"]["labels"]["times"] == "3"
+    assert len(set(hooked)) == 3
 
 
 def memory(pod: Object) -> Any:
