@@ -1,4 +1,4 @@
-"""The triggerer of a private Airflow, and `podbay triggerer`: looks for news five times a second, and is ready to answer when it starts.
+"""A triggerer that is awake, for a private Airflow and `podbay triggerer`: five looks a second, ready when it starts.
 
 Airflow's looks once a second, twice in a row before a task begins and once more after its end; no setting changes that.
 And it makes its task API when the first question comes, while tasks wait, and has the DAG processor read the task's file
