@@ -28,7 +28,7 @@ from podbay.aio.virtual import VirtualClock
 from podbay.errors import ConflictError, RuntimeUnavailableError, StartError, StateError
 from podbay.node import kernel
 from podbay.node.images.layers import unpack_layer
-from podbay.node.observed import ContainerState, LogLine
+from podbay.node.observed import ContainerState, ContainerStatus, LogLine
 from podbay.node.runc import connections
 from podbay.node.runc import runtime as runc_runtime
 from podbay.node.runc.exec import ExecProcess, start_exec
@@ -175,14 +175,18 @@ async def test_a_failed_start_leaves_nothing_running(
     assert list((base / "exits").iterdir()) == []
 
 
-async def test_what_was_half_made_is_cleared_away(
-    kind: RuntimeKind, base: Path, archive: Path, nothing_left: None
-) -> None:
+async def left_running(kind: RuntimeKind, base: Path, archive: Path, count: int) -> list[ContainerStatus]:
+    """Containers that outlive the node which has started them."""
     async with kind.open(base) as runtime:
         await runtime.load_images(archive)
         async with PodMaker.open(runtime) as pods:
-            kept = await pods.start("sleep", "100")
-            lost = await pods.start("sleep", "100")
+            return [await pods.start("sleep", "300") for _ in range(count)]
+
+
+async def test_what_was_half_made_is_cleared_away(
+    kind: RuntimeKind, base: Path, archive: Path, nothing_left: None
+) -> None:
+    kept, lost = await left_running(kind, base, archive, 2)
     lost_files = base / "containers" / lost.id
     (lost_files / "container.json").write_bytes(b'{"id":')  # the machine died while this was being written
     half = base / "containers" / ("a" * 64)
@@ -217,10 +221,7 @@ async def test_a_container_that_was_let_go_is_not_waited_for(
     kind: RuntimeKind, base: Path, archive: Path, nothing_left: None
 ) -> None:
     """Its node was killed in the moment between the container's first command and the deletion of what it waited at."""
-    async with kind.open(base) as runtime:
-        await runtime.load_images(archive)
-        async with PodMaker.open(runtime) as pods:
-            started = await pods.start("sleep", "300")
+    (started,) = await left_running(kind, base, archive, 1)
     os.mkfifo(base / "runc" / started.id / "exec.fifo")
     record = base / "containers" / started.id / "container.json"
     facts = json.loads(record.read_bytes())
