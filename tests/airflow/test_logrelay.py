@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -28,7 +31,7 @@ def ends() -> Iterator[tuple[socket.socket, int]]:
 
 def read(reader: socket.socket, count: int) -> bytes:
     found = b""
-    while len(found) < count and (part := reader.recv(1 << 20)):
+    while len(found) < count and (part := reader.recv(count - len(found))):
         found += part
     return found
 
@@ -46,20 +49,71 @@ async def test_a_full_log_does_not_stop_the_loop(ends: tuple[socket.socket, int]
     await relay.passed_on()
 
 
-async def test_what_was_written_is_passed_on_before_that_is_said(ends: tuple[socket.socket, int]) -> None:
+async def test_it_is_said_as_soon_as_all_that_was_written_before_is_read(
+    ends: tuple[socket.socket, int],
+) -> None:
+    """The supervisor that has not read it would not know whose it is once the task has ended."""
     reader, descriptor = ends
     relay = LogRelay(descriptor)
     os.write(descriptor, b"line\n" * 200_000)
     waiting = asyncio.create_task(relay.passed_on())
+    await asyncio.sleep(0.05)
+    # Of other tasks, which goes on as if nothing were asked.
+    os.write(descriptor, b"more\n" * 200_000)
+    later = asyncio.create_task(relay.passed_on())
+    assert len(await asyncio.to_thread(read, reader, 999_000)) == 999_000
     await asyncio.sleep(0.2)
-    # The socket does not hold a megabyte.
     assert not waiting.done()
-    assert len(await asyncio.to_thread(read, reader, 1_000_000)) == 1_000_000
+    assert len(await asyncio.to_thread(read, reader, 1000)) == 1000
     await asyncio.wait_for(waiting, 5)
+    assert len(await asyncio.to_thread(read, reader, 999_000)) == 999_000
+    await asyncio.sleep(0.2)
+    assert not later.done()
+    assert len(await asyncio.to_thread(read, reader, 1000)) == 1000
+    await asyncio.wait_for(later, 5)
     os.write(descriptor, b"last\n")
-    await relay.passed_on()
-    reader.setblocking(False)
+    last = asyncio.create_task(relay.passed_on())
+    await asyncio.sleep(0.2)
+    assert not last.done()
     assert reader.recv(100) == b"last\n"
+    await asyncio.wait_for(last, 5)
+
+
+async def test_many_ask_at_once(ends: tuple[socket.socket, int]) -> None:
+    """A reader of 4 KiB at a time, as Airflow's; nobody is told too early, and what comes after is not held up."""
+    reader, descriptor = ends
+    relay = LogRelay(descriptor)
+    found = bytearray()
+    wanted = 0
+    ended = threading.Event()
+
+    reader.setblocking(False)
+    lock = threading.Lock()
+
+    def slowly() -> None:
+        while not ended.is_set() or len(found) < wanted:
+            with lock, contextlib.suppress(BlockingIOError):
+                found.extend(reader.recv(4096))
+            time.sleep(0.001)
+
+    async def task(number: int) -> None:
+        nonlocal wanted
+        for turn in range(20):
+            text = f"{number} {turn} ".encode() + b"x" * 900 + b"\n"
+            os.write(descriptor, text)
+            wanted += len(text)
+            await asyncio.sleep(0)
+        await asyncio.wait_for(relay.passed_on(), 30)
+        with lock:
+            assert text in found
+
+    reading = asyncio.create_task(asyncio.to_thread(slowly))
+    try:
+        await asyncio.gather(*(task(number) for number in range(100)))
+    finally:
+        ended.set()
+        await asyncio.wait_for(reading, 30)
+    assert len(found.splitlines()) == 2000
 
 
 async def test_lines_wait_while_too_much_is_kept(ends: tuple[socket.socket, int]) -> None:
@@ -79,7 +133,7 @@ async def test_lines_wait_while_too_much_is_kept(ends: tuple[socket.socket, int]
     await asyncio.to_thread(read, reader, size)
     await asyncio.wait_for(waiting, 5)
     await asyncio.to_thread(read, reader, size)
-    await log.passed_on()
+    await asyncio.wait_for(log.passed_on(), 5)
 
 
 async def test_nobody_waits_for_a_supervisor_that_is_gone(ends: tuple[socket.socket, int]) -> None:

@@ -4,6 +4,9 @@ Airflow's process of triggers writes its records into a socket that its supervis
 supervisor in turn waits for that process to take what it sends, which is much: a whole DAG for each task that starts in the
 triggerer. If both wait at once, the triggerer stands still for ever, alive and without a word; and while the supervisor is
 merely busy, no task of the triggerer goes on. Here a thread reads what is written and keeps it until the supervisor comes.
+
+The supervisor reads 4 KiB of it at a time, between other things; when it hears that a task has ended, what it has not read
+of that task's lines goes to its own log instead. So a task ends only when they have been read.
 """
 
 from __future__ import annotations
@@ -26,8 +29,8 @@ from typing import Any, Final
 
 __all__ = ["LogRelay", "log_relay"]
 
-MOST_BYTES: Final = 8 << 20
-"""That wait for the supervisor; beyond them the lines of pods wait in the cluster."""
+MOST_BYTES: Final = 2 << 20
+"""That wait for the supervisor, who may take 15 s for so many; beyond them the lines of pods wait in the cluster."""
 PATIENCE_SECONDS: Final = 60.0
 """For a supervisor that reads nothing; Airflow gives it up after half of that."""
 EXIT_SECONDS: Final = 2.0
@@ -48,7 +51,11 @@ class LogRelay:
         self._source.setblocking(False)
         self._kept: deque[bytes] = deque()
         self._lock = threading.Lock()
-        self._received = self._sent = 0
+        self._received = self._sent = self._read = 0
+        self._hold: int | None = None
+        """As soon as so many bytes are sent, no more are until those have been read: what is unread then is of them."""
+        self._later = 0
+        """The next such count, if it is more."""
         self._over = False
         self._thread = threading.Thread(target=self._live, name="podbay-log", daemon=True)
         self._thread.start()
@@ -57,15 +64,17 @@ class LogRelay:
     def _live(self) -> None:
         with self._target, selectors.DefaultSelector() as selector:
             selector.register(self._source, selectors.EVENT_READ)
-            waits = False
+            sends = False
             while self._kept or not self._over:
-                if waits != bool(self._kept):
-                    waits = not waits
-                    if waits:
+                held = self._is_held()
+                if sends != (bool(self._kept) and not held):
+                    sends = not sends
+                    if sends:
                         selector.register(self._target, selectors.EVENT_WRITE)
                     else:
                         selector.unregister(self._target)
-                ready = {key.fileobj for key, _ in selector.select()}
+                found = selector.select(LOOK_SECONDS if held and self._kept else None)
+                ready = {key.fileobj for key, _ in found}
                 if self._source in ready:
                     self._take(selector)
                 if self._target in ready:
@@ -85,45 +94,80 @@ class LogRelay:
 
     def _give(self) -> None:
         while self._kept:
-            found = self._kept[0]
-            try:
-                count = self._target.send(found)
-            except BlockingIOError:
-                return
-            except OSError:
-                # Nobody reads any more. Airflow notices by itself; those who write must not wait.
-                count = len(found)
-            self._sent += count
-            if count == len(found):
-                self._kept.popleft()
-            else:
-                self._kept[0] = found[count:]
+            with self._lock:
+                most = _CHUNK if self._hold is None else self._hold - self._sent
+                if most <= 0:
+                    return
+                found = self._kept[0]
+                try:
+                    count = self._target.send(found[:most])
+                except BlockingIOError:
+                    return
+                except OSError:
+                    # Nobody reads any more. Airflow notices by itself; those who write must not wait.
+                    count = len(found)
+                self._sent += count
+                if count == len(found):
+                    self._kept.popleft()
+                else:
+                    self._kept[0] = found[count:]
+
+    def _is_held(self) -> bool:
+        with self._lock:
+            if self._hold is None or self._sent < self._hold:
+                return False
+            if self._is_unread():
+                return True
+            self._read = self._sent
+            self._hold = self._later if self._later > self._read else None
+            return False
+
+    def _is_unread(self) -> bool:
+        """Whether the supervisor's socket holds anything: Linux tells by what memory that takes."""
+        taken = array.array("i", [0])
+        try:
+            fcntl.ioctl(self._target.fileno(), termios.TIOCOUTQ, taken)
+        except (OSError, ValueError):
+            # A system that does not tell, or a thread that has ended.
+            return False
+        return taken[0] > 0
 
     def _written(self) -> int:
-        """Bytes, so far, by anybody."""
-        with self._lock:
-            if self._over:
-                return self._received
-            waiting = array.array("i", [0])
-            fcntl.ioctl(self._source.fileno(), termios.FIONREAD, waiting)
-            return self._received + waiting[0]
+        """Bytes, so far, by anybody. The lock must be held."""
+        if self._over:
+            return self._received
+        waiting = array.array("i", [0])
+        fcntl.ioctl(self._source.fileno(), termios.FIONREAD, waiting)
+        return self._received + waiting[0]
 
     async def passed_on(self) -> None:
-        """Wait until the supervisor's socket has all that was written so far. Raises TimeoutError."""
-        goal = self._written()
+        """Wait until the supervisor has read all that was written so far. Raises TimeoutError."""
+        with self._lock:
+            goal = self._later = self._written()
+            if self._hold is None:
+                self._hold = goal
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while self._sent < goal:  # noqa: ASYNC110 - the thread knows no event loop
+            # The thread knows no event loop, and sleeps while it has nothing to send.
+            while not self._has_read(goal):  # noqa: ASYNC110
                 await asyncio.sleep(LOOK_SECONDS)
+
+    def _has_read(self, goal: int) -> bool:
+        self._is_held()
+        return self._read >= goal
 
     async def room(self) -> None:
         """Wait as long as too much is kept."""
-        while self._written() - self._sent > self._most:  # noqa: ASYNC110
+        while self._waiting() > self._most:  # noqa: ASYNC110
             await asyncio.sleep(LOOK_SECONDS)
 
+    def _waiting(self) -> int:
+        with self._lock:
+            return self._written() - self._sent
+
     def _end(self) -> None:
-        goal, deadline = self._written(), time.monotonic() + EXIT_SECONDS
+        deadline = time.monotonic() + EXIT_SECONDS
         with contextlib.suppress(OSError):
-            while self._sent < goal and time.monotonic() < deadline:
+            while self._waiting() and time.monotonic() < deadline:
                 time.sleep(LOOK_SECONDS)
 
 
