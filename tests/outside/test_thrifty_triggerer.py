@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import selectors
+import socket
+from collections.abc import Generator
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +19,12 @@ from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils import session as sessions
 
 from podbay import KubernetesPodOperator
-from podbay.airflow.running.thrifty_triggerer import KEPT_DAGS, answer_directly, share_dags
+from podbay.airflow.running.thrifty_triggerer import (
+    KEPT_DAGS,
+    answer_directly,
+    read_logs_in_bulk,
+    share_dags,
+)
 
 # Of a library of the task API's, when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx`")
@@ -212,15 +220,46 @@ def test_earlier_runs_are_looked_through_by_airflow(asked: Asked) -> None:
     assert module.handle_get_xcom(None, message)[0] == "by request"
 
 
+# -- logs
+
+
+def test_a_supervisor_reads_much_of_its_log_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[bytes] = []
+
+    def lines(_: Any) -> Generator[None, bytes | bytearray, None]:
+        while True:
+            found.append(bytes((yield)))
+
+    def registered(supervisor: Any, *sockets: Any, data: Any) -> None:
+        supervisor.selector.register(sockets[-1], selectors.EVENT_READ)
+
+    supervised = module.TriggerRunnerSupervisor
+    monkeypatch.setattr(module, "make_buffered_socket_reader", module.make_buffered_socket_reader)
+    monkeypatch.setattr(module.WatchedSubprocess, "_register_pipe_readers", registered)
+    monkeypatch.setattr(supervised, "_process_log_messages_from_subprocess", lines)
+    assert read_logs_in_bulk()
+    supervisor = object.__new__(supervised)
+    reader, writer = socket.socketpair()
+    with reader, writer, selectors.DefaultSelector() as supervisor.selector:
+        supervisor._register_pipe_readers(None, None, None, reader, data={})
+        written = [b"x" * 999 + b"\n"] * 60
+        writer.sendall(b"".join(written))
+        ((key, _),) = supervisor.selector.select(1)
+        assert key.data[0](reader)
+    assert found == written
+
+
 # -- an Airflow that is built otherwise
 
 
 def test_an_unexpected_airflow_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(module, "TriggerRunner")
     monkeypatch.delattr(module, "handle_set_xcom")
+    monkeypatch.delattr(module, "make_buffered_socket_reader")
     before = DagSerialization.from_dict
     assert not share_dags()
     assert not answer_directly()
+    assert not read_logs_in_bulk()
     assert DagSerialization.from_dict == before
 
 

@@ -24,6 +24,7 @@ TRIGGERER = [
     "look_often",
     "send_only_useful_callbacks",
     "share_dags",
+    "read_logs_in_bulk",
     "answer_directly",
 ]
 CHANGES: list[tuple[ModuleType, str]] = [
@@ -32,6 +33,7 @@ CHANGES: list[tuple[ModuleType, str]] = [
     (lively_triggerer, "look_often"),
     (lively_triggerer, "send_only_useful_callbacks"),
     (thrifty_triggerer, "share_dags"),
+    (thrifty_triggerer, "read_logs_in_bulk"),
     (thrifty_triggerer, "answer_directly"),
     (considerate_scheduler, "rest_between_looks"),
 ]

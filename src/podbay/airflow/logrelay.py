@@ -34,7 +34,7 @@ MOST_BYTES: Final = 2 << 20
 PATIENCE_SECONDS: Final = 60.0
 """For a supervisor that reads nothing; Airflow gives it up after half of that."""
 EXIT_SECONDS: Final = 2.0
-LOOK_SECONDS: Final = 0.01
+LOOK_SECONDS: Final = 0.02
 _CHUNK: Final = 256 << 10
 
 

@@ -20,6 +20,7 @@ def tune_triggerer() -> bool:
         lively_triggerer.look_often(),
         lively_triggerer.send_only_useful_callbacks(),
         thrifty_triggerer.share_dags(),
+        thrifty_triggerer.read_logs_in_bulk(),
         thrifty_triggerer.answer_directly(),
     )
     return all(done)
