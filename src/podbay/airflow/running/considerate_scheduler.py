@@ -7,24 +7,22 @@ Should Airflow's parts not be as expected, only time is lost.
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any, Final
+
+from podbay.airflow.running.airflows_parts import changes_airflow
 
 __all__ = ["MOST_SECONDS", "rest_between_looks"]
 
 MOST_SECONDS: Final = 5.0
 
 
-def rest_between_looks() -> bool:
-    """Must be called before a scheduler is made in this process; whether it worked."""
-    try:
-        from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+@changes_airflow("the scheduler does not rest")
+def rest_between_looks() -> None:
+    """Must be called before a scheduler is made in this process."""
+    from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 
-        look = SchedulerJobRunner._do_scheduling
-    except (ImportError, AttributeError) as err:
-        logging.getLogger(__name__).warning("the scheduler does not rest: %s", err)
-        return False
+    look = SchedulerJobRunner._do_scheduling
 
     def look_and_rest(self: Any, session: Any) -> Any:
         began = time.monotonic()
@@ -36,4 +34,3 @@ def rest_between_looks() -> bool:
             self._scheduler_idle_sleep_time = max(least, min(time.monotonic() - began, MOST_SECONDS))
 
     SchedulerJobRunner._do_scheduling = look_and_rest
-    return True

@@ -7,7 +7,7 @@ asks is a copy of this process. Should Airflow's parts not be as expected, all v
 
 from __future__ import annotations
 
-import logging
+from podbay.airflow.running.airflows_parts import changes_airflow
 
 __all__ = ["serve_own_version_only"]
 
@@ -15,18 +15,14 @@ _OLD_ROUTE = "_CADWYN_DELETED_ROUTE"
 """Cadwyn's mark on routes that only older versions have."""
 
 
-def serve_own_version_only() -> bool:
-    """Must be called before an API server or triggerer is made in this process or a fork of it; whether it worked."""
-    try:
-        from airflow.api_fastapi.execution_api import versions
-        from airflow.api_fastapi.execution_api.routes import execution_api_router
-        from cadwyn import HeadVersion, Version, VersionBundle
+@changes_airflow("the task API keeps all its versions")
+def serve_own_version_only() -> None:
+    """Must be called before an API server or triggerer is made in this process or a fork of it."""
+    from airflow.api_fastapi.execution_api import versions
+    from airflow.api_fastapi.execution_api.routes import execution_api_router
+    from cadwyn import HeadVersion, Version, VersionBundle
 
-        own = versions.bundle.versions[0].value
-        routes = [r for r in execution_api_router.routes if _OLD_ROUTE not in getattr(r, "tags", ())]
-        versions.bundle = VersionBundle(HeadVersion(), Version(own))
-        execution_api_router.routes[:] = routes
-    except (ImportError, AttributeError, TypeError, ValueError) as err:
-        logging.getLogger(__name__).warning("the task API keeps all its versions: %s", err)
-        return False
-    return True
+    own = versions.bundle.versions[0].value
+    routes = [r for r in execution_api_router.routes if _OLD_ROUTE not in getattr(r, "tags", ())]
+    versions.bundle = VersionBundle(HeadVersion(), Version(own))
+    execution_api_router.routes[:] = routes

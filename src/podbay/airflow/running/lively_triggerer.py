@@ -9,11 +9,12 @@ only time is lost.
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
+
+from podbay.airflow.running.airflows_parts import changes_airflow
 
 __all__ = ["LOOK_SECONDS", "look_often", "send_only_useful_callbacks"]
 
@@ -40,18 +41,15 @@ class _Timing:
         return self._module.move_on_after(min(delay, LOOK_SECONDS), *words, **options)
 
 
-def look_often() -> bool:
-    """Must be called before a triggerer is made in this process; whether it worked."""
-    try:
-        from airflow.jobs import triggerer_job_runner as module
+@changes_airflow("the triggerer looks once a second")
+def look_often() -> None:
+    """Must be called before a triggerer is made in this process."""
+    from airflow.jobs import triggerer_job_runner as module
 
-        supervisor = module.TriggerRunnerSupervisor
-        run = supervisor.run
-        load, clean = supervisor.load_triggers, supervisor.clean_unused
-        module.anyio.move_on_after  # noqa: B018 - it is what the loop waits with, or nothing here is as expected
-    except (ImportError, AttributeError) as err:
-        logging.getLogger(__name__).warning("the triggerer looks once a second: %s", err)
-        return False
+    supervisor = module.TriggerRunnerSupervisor
+    run = supervisor.run
+    load, clean = supervisor.load_triggers, supervisor.clean_unused
+    module.anyio.move_on_after  # noqa: B018 - it is what the loop waits with, or nothing here is as expected
 
     def ready_run(self: Any) -> None:
         _make_api(self)
@@ -62,7 +60,6 @@ def look_often() -> bool:
     supervisor.load_triggers = _seldom(load, LOOK_SECONDS)
     supervisor.clean_unused = _seldom(clean, CLEAN_SECONDS)
     module.anyio = _Timing(module.anyio)
-    return True
 
 
 def _seldom(look: Callable[[Any], None], seconds: float) -> Callable[[Any], None]:
@@ -87,21 +84,17 @@ def _make_api(supervisor: Any) -> None:
         supervisor.client.get("health/ping")
 
 
-def send_only_useful_callbacks() -> bool:
-    """Keep from the DAG processor what it would refuse: callbacks of successes; whether it worked."""
-    try:
-        from airflow.callbacks.callback_requests import TaskCallbackRequest
-        from airflow.callbacks.database_callback_sink import DatabaseCallbackSink
+@changes_airflow("callbacks of successes are sent")
+def send_only_useful_callbacks() -> None:
+    """Keep from the DAG processor what it would refuse: callbacks of successes."""
+    from airflow.callbacks.callback_requests import TaskCallbackRequest
+    from airflow.callbacks.database_callback_sink import DatabaseCallbackSink
 
-        send = DatabaseCallbackSink.send
-        TaskCallbackRequest.is_failure_callback  # noqa: B018 - by this the DAG processor decides
-    except (ImportError, AttributeError) as err:
-        logging.getLogger(__name__).warning("callbacks of successes are sent: %s", err)
-        return False
+    send = DatabaseCallbackSink.send
+    TaskCallbackRequest.is_failure_callback  # noqa: B018 - by this the DAG processor decides
 
     def send_useful(self: Any, callback: Any, **options: Any) -> None:
         if not isinstance(callback, TaskCallbackRequest) or callback.is_failure_callback:
             send(self, callback, **options)
 
     DatabaseCallbackSink.send = send_useful
-    return True

@@ -14,12 +14,13 @@ import hashlib
 import importlib
 import inspect
 import json
-import logging
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
+
+from podbay.airflow.running.airflows_parts import changes_airflow
 
 __all__ = ["KEPT_DAGS", "answer_directly", "read_logs_in_bulk", "share_dags"]
 
@@ -29,24 +30,21 @@ READ_BYTES: Final = 64 << 10
 """Of all tasks' logs between two looks at anything else; Airflow's reads 4 KiB, less than a pod's manifest."""
 
 
-def share_dags() -> bool:
-    """Make each DAG once, and read it once for the tasks that begin together; whether it worked."""
-    try:
-        from airflow.jobs.triggerer_job_runner import TriggerRunner
-        from airflow.models.dagbag import DBDagBag
-        from airflow.serialization.serialized_objects import DagSerialization
+@changes_airflow("DAGs are read once for each task")
+def share_dags() -> None:
+    """Make each DAG once, and read it once for the tasks that begin together."""
+    from airflow.jobs.triggerer_job_runner import TriggerRunner
+    from airflow.models.dagbag import DBDagBag
+    from airflow.serialization.serialized_objects import DagSerialization
 
-        make = DagSerialization.from_dict
-        read = DBDagBag.get_serialized_dag_model
-        begin = TriggerRunner.create_runtime_ti
-        DagSerialization._load_operator_extra_links  # noqa: B018 - makes another DAG of the same form
-        encode = importlib.import_module("msgspec.msgpack").encode
-        inspect.signature(make).bind({})
-        inspect.signature(read).bind(None, version_id=None, session=None)
-        inspect.signature(begin).bind(None, {}, {})
-    except (ImportError, AttributeError, TypeError) as err:
-        logging.getLogger(__name__).warning("DAGs are read once for each task: %s", err)
-        return False
+    make = DagSerialization.from_dict
+    read = DBDagBag.get_serialized_dag_model
+    begin = TriggerRunner.create_runtime_ti
+    DagSerialization._load_operator_extra_links  # noqa: B018 - makes another DAG of the same form
+    encode = importlib.import_module("msgspec.msgpack").encode
+    inspect.signature(make).bind({})
+    inspect.signature(read).bind(None, version_id=None, session=None)
+    inspect.signature(begin).bind(None, {}, {})
 
     def begin_with_own_task(cls: Any, *args: Any, **options: Any) -> Any:
         found = begin(*args, **options)
@@ -59,7 +57,6 @@ def share_dags() -> bool:
     )
     DBDagBag.get_serialized_dag_model = _reading_once(read)
     TriggerRunner.create_runtime_ti = classmethod(begin_with_own_task)
-    return True
 
 
 def _remembering(
@@ -105,43 +102,34 @@ def _reading_once(read: Callable[..., Any]) -> Callable[..., Any]:
     return reading_once
 
 
-def read_logs_in_bulk() -> bool:
-    """Read more of the tasks' logs at once, as tasks end only when theirs have been read; whether it worked."""
-    try:
-        from airflow.jobs import triggerer_job_runner as module
+@changes_airflow("logs are read 4 KiB at a time")
+def read_logs_in_bulk() -> None:
+    """Read more of the tasks' logs at once, as tasks end only when theirs have been read."""
+    from airflow.jobs import triggerer_job_runner as module
 
-        make = module.make_buffered_socket_reader
-        inspect.signature(make).bind(None, on_close=None, buffer_size=READ_BYTES)
-    except (ImportError, AttributeError, TypeError, ValueError) as err:
-        logging.getLogger(__name__).warning("logs are read 4 KiB at a time: %s", err)
-        return False
+    make = module.make_buffered_socket_reader
+    inspect.signature(make).bind(None, on_close=None, buffer_size=READ_BYTES)
     module.make_buffered_socket_reader = functools.partial(make, buffer_size=READ_BYTES)
-    return True
 
 
-def answer_directly() -> bool:
-    """Have XComs stored and read by the functions that answer requests for it, without requests; whether it worked."""
-    try:
-        from airflow.api_fastapi.execution_api.routes.xcoms import (
-            GetXcomFilterParams,
-            HTTPException,
-            get_xcom,
-            set_xcom,
-        )
-        from airflow.jobs import triggerer_job_runner as module
-        from airflow.sdk.execution_time.comms import XComResult
-        from airflow.utils.session import create_session
+@changes_airflow("XComs are stored and read by requests")
+def answer_directly() -> None:
+    """Have XComs stored and read by the functions that answer requests for it, without requests."""
+    from airflow.api_fastapi.execution_api.routes.xcoms import (
+        GetXcomFilterParams,
+        HTTPException,
+        get_xcom,
+        set_xcom,
+    )
+    from airflow.jobs import triggerer_job_runner as module
+    from airflow.sdk.execution_time.comms import XComResult
+    from airflow.utils.session import create_session
 
-        names = dict.fromkeys(("dag_id", "run_id", "task_id", "key", "session"))
-        inspect.signature(get_xcom).bind(**names, params=GetXcomFilterParams(map_index=-1))
-        inspect.signature(set_xcom).bind(
-            **names, value=None, map_index=-1, dag_result=False, mapped_length=None
-        )
-        for handle in (module.handle_get_xcom, module.handle_set_xcom):
-            inspect.signature(handle).bind(None, None)
-    except (ImportError, AttributeError, TypeError, ValueError) as err:
-        logging.getLogger(__name__).warning("XComs are stored and read by requests: %s", err)
-        return False
+    names = dict.fromkeys(("dag_id", "run_id", "task_id", "key", "session"))
+    inspect.signature(get_xcom).bind(**names, params=GetXcomFilterParams(map_index=-1))
+    inspect.signature(set_xcom).bind(**names, value=None, map_index=-1, dag_result=False, mapped_length=None)
+    for handle in (module.handle_get_xcom, module.handle_set_xcom):
+        inspect.signature(handle).bind(None, None)
 
     def store(message: Any, session: Any) -> Any:
         # As the request's body would refuse it: what is not JSON.
@@ -171,7 +159,6 @@ def answer_directly() -> bool:
 
     module.handle_set_xcom = _directly(module.handle_set_xcom, store, create_session)
     module.handle_get_xcom = _directly(module.handle_get_xcom, read, create_session)
-    return True
 
 
 def _directly(
