@@ -248,6 +248,13 @@ def test_where_a_task_runs(facts: dict[str, Any], where: str, finish: str) -> No
         ("{{ ti['start_date'] }}", "all of ti"),
         ("{{ ti | attr('hostname') }}", "all of ti"),
         ("{% set own = task_instance %}{{ own.hostname }}", "all of ti"),
+        ("{% include 'job.sh' %}", "the file of {% include %}"),
+        ("{%- include ['a.sh', 'b.sh'] ignore missing -%}", "the file of {% include %}"),
+        ("{%+ import 'lib.j2' as lib %}{{ lib.f() }}", "the file of {% import %}"),
+        ("{%from 'lib.j2' import f%}", "the file of {% from %}"),
+        ({"a": ["{% extends 'base.sh' %}"]}, "the file of {% extends %}"),
+        ("{% set from = 'include' %}{% if from %}{{ from }} import{% endif %}", ""),
+        ("{% for each in important %}{% endfor %}{% set included = 1 %}", ""),
         ("ti {{ ti.xcom_pull(task_ids='ti') }} of {{ task_instance_key_str }} {{ params.ti }}", ""),
     ],
 )

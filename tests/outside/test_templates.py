@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator as UpstreamOperator
 from airflow.sdk import DAG
 from airflow.sdk.definitions._internal.templater import create_template_env
 from airflow.sdk.exceptions import AirflowRuntimeError, ErrorType, TaskDeferred
@@ -14,6 +16,7 @@ from kubernetes.client import models as k8s
 
 from podbay import KubernetesPodOperator
 from podbay.airflow import rendering
+from podbay.airflow.adoption import adopted_class
 from podbay.airflow.calls import TaskKey
 from podbay.airflow.carried import Carried
 from podbay.airflow.mapping import mapped_description
@@ -197,6 +200,7 @@ def begun_on_a_worker(task: Any) -> Carried:
         "dag_run": run,
         "params": {},
         "prev_start_date_success": 1,
+        "ds": "2026-01-02",
     }
     copy.render_template_fields(context)
     with pytest.raises(TaskDeferred) as deferred:
@@ -218,6 +222,36 @@ def test_why_a_worker_has_begun_a_task_is_what_its_dag_file_says(monkeypatch: py
         assert found.reason.startswith(start)
         assert "only a worker knows prev_start_date_success" in found.reason
     assert "Query.__init__ says parameters of the pod" in begun_on_a_worker(own).reason
+
+
+@pytest.mark.parametrize("operator", [KubernetesPodOperator, UpstreamOperator])
+def test_templates_of_other_files_are_rendered_where_those_are(
+    operator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("podbay.airflow.task.stored_memory", lambda context: None)
+    (tmp_path / "job.sh").write_text("echo {{ ds }}")
+    (tmp_path / "lib.j2").write_text("{% macro twice(x) %}{{ x }}{{ x }}{% endmacro %}")
+    (tmp_path / "base.sh").write_text("set -e; {% block work %}{% endblock %}")
+    texts = [
+        "{% include 'job.sh' %}",
+        "{%- import 'lib.j2' as lib %}{{ lib.twice('a') }}",
+        "{% from 'lib.j2' import twice %}{{ twice('b') }}",
+        "{% extends 'base.sh' %}{% block work %}true{% endblock %}",
+    ]
+    expected = ["echo 2026-01-02", "aa", "bb", "set -e; true"]
+    with DAG("d", template_searchpath=[str(tmp_path)]):
+        tasks = [operator(task_id=f"t{n}", image="i", cmds=["sh", text]) for n, text in enumerate(texts)]
+        many = operator.partial(task_id="m", image="i").expand(cmds=[["sh", text] for text in texts[:1]])
+    for task in tasks:
+        if operator is UpstreamOperator:
+            task.__class__ = adopted_class(operator)
+    if operator is UpstreamOperator:
+        many.operator_class = adopted_class(operator)
+    for task, text in zip([*tasks, mapped(many)], [*expected, expected[0]], strict=True):
+        assert not task.start_from_trigger
+        found = begun_on_a_worker(task)
+        assert found.parameters["cmds"] == ["sh", text]
+        assert "only a worker knows the file of {% " in found.reason
 
 
 class Undefined:

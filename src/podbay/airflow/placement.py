@@ -131,10 +131,12 @@ _NAMES: Final = re.compile(
     r"|expanded_ti_count|test_mode|task_reschedule_count)\b"
 )
 _PRIOR: Final = re.compile(r"\binclude_prior_dates\b")
+# They read other files, which are where the DAG file is.
+_FILES: Final = re.compile(r"\{%[-+]?\s*(include|import|from|extends)\b")
 
 
 def unsupported_in_templates(value: Any) -> str:
-    """The first name in any template of `value` that only a worker can give; empty when there is none."""
+    """The first name in any template of `value` that only a worker knows; empty when there is none."""
     for text in _templates(value):
         for found in _TI_USE.finditer(text):
             if found[1] not in _TI_NAMES:
@@ -144,6 +146,9 @@ def unsupported_in_templates(value: Any) -> str:
         name = _NAMES.search(text) or _PRIOR.search(text)
         if name:
             return name[0]
+        tag = _FILES.search(text)
+        if tag:
+            return f"the file of {{% {tag[1]} %}}"
     return ""
 
 
