@@ -60,9 +60,9 @@ class Description:
         found = {}
         for name, value in parameters.items():
             row = PARAMETERS.get(name)
-            if value is None or (
-                row is not None and (row.code or row.part == "none" or _is_default(row, value))
-            ):
+            if value is None and not (row is not None and row.none_counts):
+                continue
+            if row is not None and (row.code or row.part == "none" or _is_default(row, value)):
                 continue
             if name == "env_vars" and isinstance(value, Mapping):
                 # As upstream: names are templates, too.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from podbay.airflow.connection import DEFAULT_CONNECTION
 from podbay.airflow.parameters import OVERFLOW_SECONDS
 from podbay.lifecycle.checkpoint import Checkpoint
 
@@ -29,7 +30,7 @@ class Place:
 
     @property
     def connection(self) -> str:
-        return str(self.given.get("kubernetes_conn_id") or "kubernetes_default")
+        return str(self.given.get("kubernetes_conn_id", DEFAULT_CONNECTION) or "(none)")
 
     def leaving(self, message: str) -> str:
         """For the log."""

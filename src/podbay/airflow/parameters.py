@@ -39,6 +39,8 @@ class Parameter:
     default: Any = None
     zero_counts: bool = False
     """False and 0 are said; otherwise whatever is false says nothing, as upstream treats it."""
+    none_counts: bool = False
+    """None is said, and means another thing than the default."""
     code: bool = False
     """Holds Python code, which only the process that reads the DAG file has."""
     ours: bool = False
@@ -143,8 +145,9 @@ _CLUSTER: Final = (
     Parameter(
         "kubernetes_conn_id",
         "cluster",
-        "Connection of type Kubernetes; `kubernetes_default` need not exist.",
+        "Connection of type Kubernetes; `kubernetes_default` need not exist. None: no connection is asked.",
         default="kubernetes_default",
+        none_counts=True,
     ),
     Parameter(
         "in_cluster", "cluster", "Use the service account of the pod Airflow runs in.", zero_counts=True
