@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+from typing import Any
+
 import anyio
 import pytest
 from airflow.callbacks.callback_requests import DagCallbackRequest, TaskCallbackRequest
 from airflow.callbacks.database_callback_sink import DatabaseCallbackSink
 from airflow.jobs import triggerer_job_runner as module
+from airflow.triggers.base import TriggerEvent
 from airflow.utils.state import TaskInstanceState
 
 from podbay.airflow.running import lively_triggerer
@@ -23,7 +27,7 @@ from podbay.airflow.running.lively_triggerer import (
 def patched(monkeypatch: pytest.MonkeyPatch) -> None:
     # So that both are as they were afterwards.
     monkeypatch.setattr(module, "anyio", module.anyio)
-    for name in ("run", "load_triggers", "clean_unused"):
+    for name in ("run", "load_triggers", "clean_unused", "handle_events", "handle_failed_triggers"):
         monkeypatch.setattr(
             module.TriggerRunnerSupervisor, name, getattr(module.TriggerRunnerSupervisor, name)
         )
@@ -73,14 +77,25 @@ class Looks:
         monkeypatch.setattr(module.TriggerRunnerSupervisor, "run", module.TriggerRunnerSupervisor.run)
         for name in ("load_triggers", "clean_unused"):
             monkeypatch.setattr(module.TriggerRunnerSupervisor, name, lambda _, name=name: self._look(name))
+        for name in ("handle_events", "handle_failed_triggers"):
+            handle = getattr(module.TriggerRunnerSupervisor, name)
+            monkeypatch.setattr(module.TriggerRunnerSupervisor, name, handle)
         monkeypatch.setattr(lively_triggerer.time, "monotonic", lambda: self.now)
         assert look_often()
 
         class Supervisor(module.TriggerRunnerSupervisor):  # type: ignore[misc]
             def __init__(self) -> None:
+                self.team_name = None
+                self.events: deque[Any] = deque()
+                self.failed_triggers: deque[Any] = deque()
+
+            def on_trigger_event(self, **_: Any) -> None:
                 pass
 
-        self._supervisor = Supervisor()
+            def on_trigger_failure(self, **_: Any) -> None:
+                pass
+
+        self.supervisor = Supervisor()
 
     def _look(self, name: str) -> None:
         self.seen.append(name)
@@ -89,8 +104,10 @@ class Looks:
     def go_round(self) -> list[str]:
         """Once round the supervisor's loop: which looks it took."""
         self.seen.clear()
-        self._supervisor.load_triggers()
-        self._supervisor.clean_unused()
+        self.supervisor.load_triggers()
+        self.supervisor.handle_events()
+        self.supervisor.handle_failed_triggers()
+        self.supervisor.clean_unused()
         return list(self.seen)
 
 
@@ -102,6 +119,24 @@ def test_the_database_is_not_asked_again_after_each_question(monkeypatch: pytest
     assert looks.go_round() == ["load_triggers"]
     looks.now += CLEAN_SECONDS - LOOK_SECONDS
     assert looks.go_round() == ["load_triggers", "clean_unused"]
+
+
+@pytest.mark.parametrize("kind", ["events", "failed_triggers"])
+def test_what_has_ended_is_forgotten_before_the_next_look(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """As in Airflow: the trigger of a task that somebody has marked would be taken for a new one."""
+    looks = Looks(monkeypatch)
+    looks.go_round()
+    ended = {
+        "events": module.TriggerEventEntry(7, TriggerEvent("over"), None),
+        "failed_triggers": (7, None),
+    }
+    getattr(looks.supervisor, kind).append(ended[kind])
+    assert looks.go_round() == []
+    assert not getattr(looks.supervisor, kind)
+    looks.now += LOOK_SECONDS
+    assert looks.go_round() == ["clean_unused", "load_triggers"]
+    looks.now += LOOK_SECONDS
+    assert looks.go_round() == ["load_triggers"]
 
 
 def test_looks_that_take_long_leave_time_for_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ __all__ = ["LOOK_SECONDS", "look_often", "send_only_useful_callbacks"]
 LOOK_SECONDS = 0.2
 """Five looks a second cost 5 % of a core while nothing happens, one costs 1 %."""
 CLEAN_SECONDS = 1.0
-"""Nobody waits for triggers to be forgotten."""
+"""Nobody waits for triggers to be forgotten, as long as none has ended since."""
 BUSY_SHARE = 0.1
 """So much of its time a supervisor spends on looks that take long; in the rest tasks have their answers."""
 AIRFLOWS_SECONDS = 1.0
@@ -49,15 +49,36 @@ def look_often() -> None:
     supervisor = module.TriggerRunnerSupervisor
     run = supervisor.run
     load, clean = supervisor.load_triggers, supervisor.clean_unused
+    handle_events, handle_failures = supervisor.handle_events, supervisor.handle_failed_triggers
     module.anyio.move_on_after  # noqa: B018 - it is what the loop waits with, or nothing here is as expected
 
     def ready_run(self: Any) -> None:
         _make_api(self)
         run(self)
 
+    ended = False
+
+    def noting(handle: Callable[[Any], None], waiting: str) -> Callable[[Any], None]:
+        def handle_and_note(self: Any) -> None:
+            nonlocal ended
+            ended = ended or bool(getattr(self, waiting))
+            handle(self)
+
+        return handle_and_note
+
+    def clean_and_load(self: Any) -> None:
+        nonlocal ended
+        if ended:
+            # Before the first a task that was marked meanwhile still has its trigger, which would begin anew.
+            clean(self)
+            ended = False
+        load(self)
+
     supervisor.run = ready_run
+    supervisor.handle_events = noting(handle_events, "events")
+    supervisor.handle_failed_triggers = noting(handle_failures, "failed_triggers")
     # Airflow does both again after each question of any trigger, which costs more than the answer.
-    supervisor.load_triggers = _seldom(load, LOOK_SECONDS)
+    supervisor.load_triggers = _seldom(clean_and_load, LOOK_SECONDS)
     supervisor.clean_unused = _seldom(clean, CLEAN_SECONDS)
     module.anyio = _Timing(module.anyio)
 
