@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import selectors
 import socket
+import weakref
 from collections.abc import Generator
 from types import SimpleNamespace
 from typing import Any
@@ -32,8 +34,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx`")
 
 def stored(dag_id: str) -> dict[str, Any]:
     """As it comes out of a database: equal, and never the same object."""
-    with DAG(dag_id, schedule=None) as dag:
-        KubernetesPodOperator(task_id="one", image="a:1")
+    with DAG(dag_id, schedule=None, params={"of_dag": {"a": 1}}) as dag:
+        KubernetesPodOperator(task_id="one", image="a:1", params={"of_task": [1]})
         KubernetesPodOperator.partial(task_id="many", image="a:1").expand(arguments=[["1"], ["2"]])
     found: dict[str, Any] = json.loads(json.dumps(DagSerialization.to_dict(dag)))
     return found
@@ -91,12 +93,25 @@ def test_what_is_set_on_a_task_is_for_one_instance(sharing: None, task_id: str) 
     }
     first, second = (module.TriggerRunner.create_runtime_ti(facts, form, run) for _ in range(2))
     assert first.task is not second.task
-    assert first.task.dag is second.task.dag
+    assert first.task.dag.task_dict is second.task.dag.task_dict
+    # As a template may do it.
+    first.task.dag.params["of_dag"].update(day=1)
+    assert second.task.dag.params["of_dag"] == {"a": 1}
+    if task_id == "one":
+        first.task.params["of_task"].append(2)
+        assert second.task.params["of_task"] == [1]
+    else:
+        assert first.task.expand_input is second.task.expand_input
     first.task.params = {"a": 1}
-    assert second.task.params != {"a": 1}
+    third = module.TriggerRunner.create_runtime_ti(facts, form, run)
+    for other in (second, third):
+        assert "a" not in other.task.params
+        assert other.task.dag.params["of_dag"] == {"a": 1}
 
 
-def test_a_stored_dag_is_read_once_for_a_session(sharing: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stored_dag_is_read_once_for_a_look(sharing: None) -> None:
+    """The session of a triggerer's looks is one and the same for ever, the bag is new for each."""
+
     class Session:
         asked = 0
 
@@ -110,6 +125,22 @@ def test_a_stored_dag_is_read_once_for_a_session(sharing: None, monkeypatch: pyt
     assert bag.get_serialized_dag_model(version_id="v2", session=session) is not first
     assert session.asked == 2
     assert bag.get_serialized_dag_model(version_id="v1", session=Session()) is not first
+    again = DBDagBag().get_serialized_dag_model(version_id="v1", session=session)
+    assert again is not first
+
+
+def test_nothing_of_a_look_is_kept(sharing: None) -> None:
+    class Model:
+        load_op_links = True
+
+    class Session:
+        def get(self, *_: Any, **__: Any) -> Any:
+            return SimpleNamespace(serialized_dag=Model())
+
+    session = Session()
+    found = weakref.ref(DBDagBag().get_serialized_dag_model(version_id="v1", session=session))
+    gc.collect()
+    assert found() is None
 
 
 # -- XComs
@@ -213,6 +244,25 @@ def test_what_is_no_json_is_refused_as_airflow_does(asked: Asked) -> None:
     message = STORE.model_copy(update={"value": float("nan")})
     module.handle_set_xcom(None, message)
     assert (asked.by_request, asked.directly) == ([message], [])
+
+
+@pytest.mark.parametrize("key", ["a?b", "a#b", "a%20b", "x/../y", "..", "a b", "é"])
+def test_a_key_that_a_path_would_change_is_asked_for_as_airflow_does(asked: Asked, key: str) -> None:
+    """A worker's request changes it, too; so both find the same."""
+    for handle, message in ((module.handle_set_xcom, STORE), (module.handle_get_xcom, READ)):
+        handle(None, message.model_copy(update={"key": key}))
+    assert (asked.directly, len(asked.by_request)) == ([], 2)
+
+
+def test_the_usual_names_go_directly(asked: Asked) -> None:
+    names = {
+        "key": "pod_name",
+        "dag_id": "a.b-c",
+        "run_id": "manual__2026-11-22T10:00:00+00:00",
+        "task_id": "g.t",
+    }
+    module.handle_set_xcom(None, STORE.model_copy(update=names))
+    assert (len(asked.directly), asked.by_request) == (1, [])
 
 
 def test_earlier_runs_are_looked_through_by_airflow(asked: Asked) -> None:
