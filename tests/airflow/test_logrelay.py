@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from podbay.airflow.logrelay import LogRelay
+from podbay.airflow.logrelay import PATIENCE_SECONDS, LogRelay, hold_ends
 from podbay.airflow.tasklog import TaskLog
 from podbay.kube.log_reader import LogLine
 from podbay.kube.logs import LogBatch
@@ -134,6 +134,85 @@ async def test_lines_wait_while_too_much_is_kept(ends: tuple[socket.socket, int]
     await asyncio.wait_for(waiting, 5)
     await asyncio.to_thread(read, reader, size)
     await asyncio.wait_for(log.passed_on(), 5)
+
+
+async def test_far_too_much_is_not_kept(ends: tuple[socket.socket, int]) -> None:
+    """By whoever it is written: he waits then, as in Airflow, and nothing is lost."""
+    reader, descriptor = ends
+    LogRelay(descriptor, kept=1_000_000)
+    text = b"x" * 10_000_000
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        while written < len(text):
+            written += os.write(descriptor, text[written : written + 100_000])
+
+    writing = asyncio.create_task(asyncio.to_thread(write))
+    await asyncio.sleep(0.3)
+    assert 1_000_000 <= written < 3_000_000
+    assert await asyncio.to_thread(read, reader, len(text)) == text
+    await asyncio.wait_for(writing, 5)
+
+
+async def test_an_end_is_told_when_its_lines_are_read(ends: tuple[socket.socket, int]) -> None:
+    """Of any trigger: with the news of the end Airflow's supervisor closes the log."""
+    reader, descriptor = ends
+    relay = LogRelay(descriptor)
+
+    class Runner:
+        def __init__(self) -> None:
+            self.ended = [[7], [], [8, 9], [], []]
+
+        async def cleanup_finished_triggers(self) -> list[int]:
+            return self.ended.pop(0)
+
+    hold_ends(relay, Runner)
+    runner = Runner()
+    os.write(descriptor, b"last of 7\n")
+    assert await runner.cleanup_finished_triggers() == []
+    assert reader.recv(100) == b"last of 7\n"
+    assert await runner.cleanup_finished_triggers() == [7]
+    os.write(descriptor, b"last of 9\n")
+    assert await runner.cleanup_finished_triggers() == []
+    assert await runner.cleanup_finished_triggers() == []
+    assert await asyncio.to_thread(reader.recv, 100) == b"last of 9\n"
+    assert await runner.cleanup_finished_triggers() == [8, 9]
+
+
+async def test_an_end_is_told_in_the_end(
+    ends: tuple[socket.socket, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a supervisor that has not read for minutes nothing is gained by waiting."""
+    _, descriptor = ends
+
+    class Runner:
+        ended = (7,)
+
+        async def cleanup_finished_triggers(self) -> list[int]:
+            found, self.ended = list(self.ended), ()
+            return found
+
+    hold_ends(LogRelay(descriptor), Runner)
+    runner = Runner()
+    os.write(descriptor, b"last of 7\n")
+    assert await runner.cleanup_finished_triggers() == []
+    later = time.monotonic() + PATIENCE_SECONDS + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert await runner.cleanup_finished_triggers() == [7]
+
+
+async def test_waiting_ends_when_it_takes_too_long(ends: tuple[socket.socket, int]) -> None:
+    reader, descriptor = ends
+    relay = LogRelay(descriptor)
+    os.write(descriptor, b"first\n")
+    for _ in range(2):
+        with pytest.raises(TimeoutError):
+            await relay.passed_on(0.1)
+    assert reader.recv(100) == b"first\n"
+    os.write(descriptor, b"second\n")
+    assert await asyncio.to_thread(reader.recv, 100) == b"second\n"
+    await asyncio.wait_for(relay.passed_on(), 5)
 
 
 async def test_nobody_waits_for_a_supervisor_that_is_gone(ends: tuple[socket.socket, int]) -> None:

@@ -6,7 +6,7 @@ triggerer. If both wait at once, the triggerer stands still for ever, alive and 
 merely busy, no task of the triggerer goes on. Here a thread reads what is written and keeps it until the supervisor comes.
 
 The supervisor reads 4 KiB of it at a time, between other things; when it hears that a task has ended, what it has not read
-of that task's lines goes to its own log instead. So a task ends only when they have been read.
+of that task's lines goes to its own log instead. So it hears that only when it has read them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import array
 import asyncio
 import atexit
 import contextlib
+import contextvars
 import fcntl
 import os
 import selectors
@@ -25,14 +26,17 @@ import termios
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["LogRelay", "log_relay"]
+__all__ = ["PATIENCE_SECONDS", "LogRelay", "hold_ends", "log_relay"]
 
 MOST_BYTES: Final = 2 << 20
 """That wait for the supervisor, who may take 15 s for so many; beyond them the lines of pods wait in the cluster."""
-PATIENCE_SECONDS: Final = 60.0
-"""For a supervisor that reads nothing; Airflow gives it up after half of that."""
+KEPT_BYTES: Final = 64 << 20
+"""More is not kept: writers wait then, as they do in Airflow."""
+PATIENCE_SECONDS: Final = 150.0
+"""For a supervisor that reads nothing: it waits two minutes for a SQLite file."""
 EXIT_SECONDS: Final = 2.0
 LOOK_SECONDS: Final = 0.02
 _CHUNK: Final = 256 << 10
@@ -41,8 +45,9 @@ _CHUNK: Final = 256 << 10
 class LogRelay:
     """Stands between the writers of a file descriptor and the socket that it was."""
 
-    def __init__(self, descriptor: int, *, most: int = MOST_BYTES) -> None:
+    def __init__(self, descriptor: int, *, most: int = MOST_BYTES, kept: int = KEPT_BYTES) -> None:
         self._most = most
+        self._most_kept = kept
         self._target = socket.socket(fileno=os.dup(descriptor))
         self._target.setblocking(False)
         self._source, writers = socket.socketpair()
@@ -57,30 +62,29 @@ class LogRelay:
         self._later = 0
         """The next such count, if it is more."""
         self._over = False
+        self._waiters: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._looking: asyncio.Task[None] | None = None
         self._thread = threading.Thread(target=self._live, name="podbay-log", daemon=True)
         self._thread.start()
         atexit.register(self._end)
 
     def _live(self) -> None:
         with self._target, selectors.DefaultSelector() as selector:
-            selector.register(self._source, selectors.EVENT_READ)
-            sends = False
+            known: dict[socket.socket, bool] = {}
             while self._kept or not self._over:
                 held = self._is_held()
-                if sends != (bool(self._kept) and not held):
-                    sends = not sends
-                    if sends:
-                        selector.register(self._target, selectors.EVENT_WRITE)
-                    else:
-                        selector.unregister(self._target)
+                room = self._received - self._sent < self._most_kept
+                _listen(selector, known, self._source, selectors.EVENT_READ, room and not self._over)
+                _listen(selector, known, self._target, selectors.EVENT_WRITE, bool(self._kept) and not held)
                 found = selector.select(LOOK_SECONDS if held and self._kept else None)
                 ready = {key.fileobj for key, _ in found}
                 if self._source in ready:
-                    self._take(selector)
+                    self._take()
                 if self._target in ready:
                     self._give()
+            self._source.close()
 
-    def _take(self, selector: selectors.BaseSelector) -> None:
+    def _take(self) -> None:
         with self._lock:
             found = self._source.recv(_CHUNK)
             self._received += len(found)
@@ -89,8 +93,6 @@ class LogRelay:
             else:
                 # Nobody can write any more.
                 self._over = True
-                selector.unregister(self._source)
-                self._source.close()
 
     def _give(self) -> None:
         while self._kept:
@@ -140,25 +142,52 @@ class LogRelay:
         fcntl.ioctl(self._source.fileno(), termios.FIONREAD, waiting)
         return self._received + waiting[0]
 
-    async def passed_on(self) -> None:
-        """Wait until the supervisor has read all that was written so far. Raises TimeoutError."""
+    def mark(self) -> int:
+        """For `has_read`: all that was written so far."""
         with self._lock:
             goal = self._later = self._written()
             if self._hold is None:
                 self._hold = goal
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            # The thread knows no event loop, and sleeps while it has nothing to send.
-            while not self._has_read(goal):  # noqa: ASYNC110
-                await asyncio.sleep(LOOK_SECONDS)
+        return goal
 
-    def _has_read(self, goal: int) -> bool:
-        self._is_held()
-        return self._read >= goal
+    def has_read(self, mark: int) -> bool:
+        """Whether the supervisor has read so much."""
+        if self._read < mark:
+            self._is_held()
+        return self._read >= mark
+
+    async def passed_on(self, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait until the supervisor has read all that was written so far. Raises TimeoutError."""
+        mark = self.mark()
+        async with asyncio.timeout(seconds):
+            await self._until(lambda: self._read >= mark)
 
     async def room(self) -> None:
         """Wait as long as too much is kept."""
-        while self._waiting() > self._most:  # noqa: ASYNC110
+        with self._lock:
+            goal = self._written() - self._most
+        await self._until(lambda: self._sent >= goal)
+
+    async def _until(self, is_met: Callable[[], bool]) -> None:
+        """One task looks for all, as hundreds may wait at once; the thread knows no event loop."""
+        self._is_held()
+        if is_met():
+            return
+        loop = asyncio.get_running_loop()
+        future = loop.create_future()
+        self._waiters.append((is_met, future))
+        if self._looking is None or self._looking.done():
+            self._looking = loop.create_task(self._look(), context=contextvars.Context())
+        await future
+
+    async def _look(self) -> None:
+        while self._waiters:
             await asyncio.sleep(LOOK_SECONDS)
+            self._is_held()
+            for is_met, future in self._waiters:
+                if not future.done() and is_met():
+                    future.set_result(None)
+            self._waiters = [each for each in self._waiters if not each[1].done()]
 
     def _waiting(self) -> int:
         with self._lock:
@@ -171,6 +200,43 @@ class LogRelay:
                 time.sleep(LOOK_SECONDS)
 
 
+def _listen(
+    selector: selectors.BaseSelector,
+    known: dict[socket.socket, bool],
+    of: socket.socket,
+    event: int,
+    wanted: bool,
+) -> None:
+    if known.get(of, False) != wanted:
+        known[of] = wanted
+        if wanted:
+            selector.register(of, event)
+        else:
+            selector.unregister(of)
+
+
+def hold_ends(relay: LogRelay, runner: Any) -> None:
+    """Have Airflow's class of the process of triggers tell its supervisor that one has ended when its lines are read.
+
+    With that news the supervisor closes the task's log. Of other operators' triggers, too: they wrote into the
+    socket themselves before, so that their lines were there first.
+    """
+    clean = runner.cleanup_finished_triggers
+    waiting: deque[tuple[int, float, int]] = deque()
+
+    async def clean_what_is_read(self: Any) -> list[int]:
+        ended = await clean(self)
+        if ended:
+            mark, deadline = relay.mark(), time.monotonic() + PATIENCE_SECONDS
+            waiting.extend((mark, deadline, each) for each in ended)
+        found = []
+        while waiting and (relay.has_read(waiting[0][0]) or time.monotonic() > waiting[0][1]):
+            found.append(waiting.popleft()[2])
+        return found
+
+    runner.cleanup_finished_triggers = clean_what_is_read
+
+
 _relay: LogRelay | None = None
 
 
@@ -181,6 +247,9 @@ def log_relay() -> LogRelay | None:
         descriptor = _descriptor()
         if descriptor is not None:
             _relay = LogRelay(descriptor)
+            runner = getattr(sys.modules.get("airflow.jobs.triggerer_job_runner"), "TriggerRunner", None)
+            if hasattr(runner, "cleanup_finished_triggers"):
+                hold_ends(_relay, runner)
     return _relay
 
 

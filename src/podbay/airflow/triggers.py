@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.triggers.base import (
@@ -23,7 +24,7 @@ from airflow.triggers.base import (
 )
 
 from podbay.airflow.carried import Carried
-from podbay.airflow.logrelay import log_relay
+from podbay.airflow.logrelay import PATIENCE_SECONDS, log_relay
 from podbay.errors import InvalidInputError, PodbayError
 
 if TYPE_CHECKING:
@@ -68,11 +69,13 @@ class PodTrigger(BaseTrigger):
         yield event
 
     async def _passed_on(self) -> None:
-        """Airflow closes the task's log with its event."""
+        """Who sees that the task has ended finds its log whole; unless it takes so long that Airflow fails the task."""
         relay = log_relay()
         if relay is not None:
+            deadline = self._deadline()
+            left = inf if deadline is None else (deadline - datetime.now(UTC)).total_seconds()
             with contextlib.suppress(TimeoutError):
-                await relay.passed_on()
+                await relay.passed_on(min(PATIENCE_SECONDS, max(left / 2, 0.0)))
 
     async def _event(self) -> TriggerEvent:
         try:
