@@ -15,8 +15,6 @@ from podbay.objects.meta import Object
 
 __all__ = ["Callbacks"]
 
-MODE = "sync"
-
 
 class Callbacks(Hearer):
     """Those of one task; without any it does nothing."""
@@ -81,9 +79,11 @@ class Callbacks(Hearer):
             self._call(moment, pod=_model(pod), context=self._context)
 
     def _call(self, moment: str, **arguments: Any) -> None:
+        from airflow.providers.cncf.kubernetes.callbacks import ExecutionMode
+
         client = self._core()
         for each in self._classes:
-            getattr(each, moment)(client=client, mode=MODE, operator=self._task, **arguments)
+            getattr(each, moment)(client=client, mode=ExecutionMode.SYNC, operator=self._task, **arguments)
 
     def _core(self) -> Any:
         if self._client is None:
