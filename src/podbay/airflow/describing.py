@@ -64,9 +64,8 @@ class Description:
                 continue
             if row is not None and (row.code or row.part == "none" or _is_default(row, value)):
                 continue
-            if name == "env_vars" and isinstance(value, Mapping):
-                # As upstream: names are templates, too.
-                value = [{"name": key, "value": each} for key, each in value.items()]
+            if name == "env_vars":
+                value = _listed(value)
             try:
                 found[name] = encode(value, task=self._task)
             except InvalidInputError as error:
@@ -84,7 +83,7 @@ class Description:
         strange = [key for key in _keys(expansion) if key not in PARAMETERS or PARAMETERS[key].code]
         if strange:
             self._unportable = self._unportable or f"expand({strange[0]}=…) is not about the pod"
-        return expansion
+        return {**expansion, "value": _with_listed_variables(expansion["kind"], expansion["value"])}
 
     def _template_file(self) -> tuple[str | None, str]:
         path = self._parameters.get("pod_template_file")
@@ -261,6 +260,23 @@ def _keys(expansion: Mapping[str, Any]) -> Iterable[str]:
         return list(value)
     rows = value if isinstance(value, list) else ()
     return [key for row in rows if isinstance(row, Mapping) and MARK not in row for key in row]
+
+
+def _with_listed_variables(kind: str, value: Any) -> Any:
+    """Of mapped arguments, encoded."""
+    if kind == "dict-of-lists":
+        each = value.get("env_vars")
+        return {**value, "env_vars": [_listed(one) for one in each]} if isinstance(each, list) else value
+    if not isinstance(value, list):
+        return value
+    return [{**row, "env_vars": _listed(row["env_vars"])} if "env_vars" in row else row for row in value]
+
+
+def _listed(variables: Any) -> Any:
+    """As upstream: names are templates, too. What comes out of a result stays as it is."""
+    if not isinstance(variables, Mapping) or MARK in variables:
+        return variables
+    return [{"name": name, "value": value} for name, value in variables.items()]
 
 
 def _is_default(row: Parameter, value: Any) -> bool:
