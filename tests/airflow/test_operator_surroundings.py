@@ -1,13 +1,10 @@
-"""Connections, log records, limits, ownership and functions: the operator's parts that touch the world, without Airflow."""
+"""Connections, log records, limits and ownership: the operator's parts that touch the world, without Airflow."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-import subprocess
-import sys
-from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +12,7 @@ import pytest
 import yaml
 
 from podbay.airflow.connection import choose_cluster
-from podbay.airflow.function import check_callable, pod_command
+from podbay.airflow.function import pod_command
 from podbay.airflow.limits import Limit, Limiter
 from podbay.airflow.ownership import (
     OWNER_ANNOTATION,
@@ -313,87 +310,3 @@ async def test_ended_pods_that_a_lost_try_has_left_are_deleted(cluster: Environm
         assert len(pods) == 5
         assert await delete_left(leased, pods, before=5) == [names[1]]
         assert await delete_left(leased, pods, before=5) == []
-
-
-# -- functions
-
-
-def run_in_pod(function: Any, *args: Any, tmp_path: Path, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    command, arguments = pod_command(
-        check_callable(function), args, kwargs, result=str(tmp_path / "return.json")
-    )
-    command[0] = sys.executable
-    return subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path)
-
-
-def returns(first: Any, *, second: Any = None) -> Any:
-    """Not seen by the pod's reader."""
-    import sys
-
-    def inner(value: Any) -> str:
-        return f"{type(value).__name__} {value}"
-
-    print(sys.argv)
-    return [inner(first), inner(second)]
-
-
-def test_a_function_gets_what_it_was_given(tmp_path: Path) -> None:
-    given = {
-        "text": "ü",
-        "tuple": (1, 2),
-        "set": {1},
-        "bytes": b"x",
-        "at": datetime(2026, 1, 2, tzinfo=UTC),
-        "day": date(2026, 1, 2),
-        "for": timedelta(seconds=3),
-        "keys": {1: "one"},
-        "$podbay": "mine",
-        "path": Path("/x"),
-        "large": 1 << 70,
-    }
-    done = run_in_pod(returns, list(range(60_000)), second=given, tmp_path=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "['-c']\n"), done.stderr
-    first, second = json.loads((tmp_path / "return.json").read_text())
-    assert first == f"list {list(range(60_000))}"
-    assert second.removeprefix("dict ").replace("PosixPath", "Path") == str(given).replace(
-        "PosixPath", "Path"
-    )
-
-
-def test_a_traceback_shows_the_function(tmp_path: Path) -> None:
-    def fails() -> None:
-        raise KeyError("on purpose")
-
-    done = run_in_pod(fails, tmp_path=tmp_path)
-    assert done.returncode == 1
-    assert 'raise KeyError("on purpose")' in done.stderr
-
-
-def test_functions_that_cannot_run_alone_are_refused() -> None:
-    outside = 3
-
-    def closes() -> int:
-        return outside
-
-    def module() -> str:
-        return json.dumps({})
-
-    async def coroutine() -> None: ...
-
-    for function, said in (
-        (closes, "uses outside of the function around it"),
-        (module, "uses json of the DAG file"),
-        (coroutine, "not async"),
-        (lambda: 1, "written with def"),
-        (len, "written with def"),
-    ):
-        with pytest.raises(InvalidInputError, match=said):
-            check_callable(function)
-
-
-def test_arguments_that_no_pod_can_hold_are_refused() -> None:
-    import random
-
-    noise = random.Random(1).randbytes(1_000_000)
-    with pytest.raises(InvalidInputError, match="Put large data where both sides can read it"):
-        pod_command(check_callable(returns), [noise], {}, result="")

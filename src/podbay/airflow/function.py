@@ -165,7 +165,8 @@ def pod_command(
             f"{MAX_BYTES}. Put large data where both sides can read it and pass its place"
         )
     chunks = [text[start : start + _CHUNK] for start in range(0, len(text), _CHUNK)]
-    return ["python3", "-c", _BOOTSTRAP], chunks
+    # Unbuffered: a line is in the log when it is printed, and not lost when the pod is killed.
+    return ["python3", "-u", "-c", _BOOTSTRAP], chunks
 
 
 def _encode(value: Any) -> Any:
