@@ -21,6 +21,7 @@ from podbay.airflow.calls import TaskKey
 from podbay.airflow.carried import Carried
 from podbay.airflow.mapping import mapped_description
 from podbay.airflow.policy import task_policy
+from podbay.airflow.portable import plain, revive
 from podbay.airflow.rendering import render_parameters
 from podbay.errors import InvalidInputError
 
@@ -167,6 +168,48 @@ async def test_rows_of_a_result_say_nothing_but_parameters_of_the_pod() -> None:
     assert (await rendered(task, carried(task), index=0, xcoms=xcoms))["name"] == "a"
     with pytest.raises(InvalidInputError, match=r"^task t\[1\]: expand_kwargs\(\) got retries, .* partial"):
         await rendered(task, carried(task), index=1, xcoms=xcoms)
+
+
+NAMED = {"{{ ds }}": "of {{ ds }}", "B": "b"}
+
+
+@pytest.mark.parametrize("operator", [KubernetesPodOperator, UpstreamOperator])
+@pytest.mark.parametrize("rows", [{"env_vars": [NAMED]}, [{"env_vars": NAMED}]])
+async def test_names_of_mapped_variables_are_templates(
+    operator: Any, rows: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a worker renders them, which sees them as the task's own."""
+    monkeypatch.setattr("podbay.airflow.task.stored_memory", lambda context: None)
+    with DAG("d"):
+        partial = operator.partial(task_id="t", image="i")
+        task = partial.expand_kwargs(rows) if isinstance(rows, list) else partial.expand(**rows)
+    task.operator_class = operator if operator is KubernetesPodOperator else adopted_class(operator)
+    expected = [{"name": "2026-01-02", "value": "of 2026-01-02"}, {"name": "B", "value": "b"}]
+    assert (await rendered(task, carried(mapped(task)), index=0))["env_vars"] == expected
+    by_worker = begun_on_a_worker(task).parameters["env_vars"]
+    assert [plain(revive(each)) for each in by_worker] == expected
+
+
+def test_a_name_of_a_mapped_variable_can_need_a_worker() -> None:
+    with DAG("d", user_defined_macros={"ours": 1}):
+        of_class = mapped(
+            KubernetesPodOperator.partial(task_id="t", image="i").expand(env_vars=[{"{{ ours }}": "x"}])
+        )
+        of_start = mapped(
+            KubernetesPodOperator.partial(task_id="u", image="i").expand_kwargs(
+                [{"env_vars": {"{{ ti.hostname }}": "x"}}]
+            )
+        )
+    assert "user_defined_macros" in mapped_description(of_class).placement().reason
+    assert "only a worker knows ti.hostname" in mapped_description(of_start).placement().reason
+
+
+async def test_what_a_task_is_mapped_over_is_no_template_when_it_is_a_result() -> None:
+    with DAG("d"):
+        rows = KubernetesPodOperator(task_id="rows", image="i", do_xcom_push=True).output
+        task = mapped(KubernetesPodOperator.partial(task_id="t", image="i").expand(env_vars=rows))
+    given = await rendered(task, carried(task), index=0, xcoms={"rows": [{"{{ ds }}": "{{ ds }}"}]})
+    assert given["env_vars"] == {"{{ ds }}": "{{ ds }}"}
 
 
 @pytest.mark.parametrize(

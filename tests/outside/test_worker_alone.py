@@ -7,11 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.cncf.kubernetes.callbacks import ExecutionMode, KubernetesPodOperatorCallback
 from airflow.sdk import DAG
 from kubernetes.client import models as k8s
 
 from podbay import KubernetesPodOperator
 from podbay.airflow import worker
+from podbay.airflow.callbacks import Callbacks
 from podbay.airflow.calls import TaskKey
 from podbay.airflow.task import settings
 from podbay.testing import Environment
@@ -67,3 +69,17 @@ def test_a_callback_that_raises_fails_the_task_as_itself_and_leaves_no_pod(
     status, found = kube.call("GET", path)
     assert status == 200, found
     assert all("deletionTimestamp" in pod["metadata"] for pod in found["items"])
+
+
+def test_callbacks_are_told_upstreams_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Upstream's classes may compare it by identity."""
+    told: list[Any] = []
+
+    class Told(KubernetesPodOperatorCallback):
+        @staticmethod
+        def on_pod_cleanup(*, mode: Any, **_: Any) -> None:
+            told.append(mode)
+
+    monkeypatch.setattr(Callbacks, "_core", lambda self: None)
+    Callbacks(SimpleNamespace(callbacks=Told), {}, {}).cleaned(None)
+    assert [each is ExecutionMode.SYNC for each in told] == [True]
