@@ -146,7 +146,6 @@ def test_which_pods_stay_and_how_long(said: dict[str, Any], found: tuple[str, fl
         ({"in_cluster": True, "config_file": "x"}, "in_cluster: cannot be True together with config_file"),
         ({"pod_template_file": "a", "pod_template_dict": {"kind": "Pod"}}, "together with pod_template_dict"),
         ({"result_transport": "sidecar"}, "result_transport: has nothing to transport"),
-        ({"random_name_suffix": False}, "random_name_suffix: cannot be False without a name"),
         ({"hold_on_failure": 600}, "hold_on_failure: must be a timedelta, not an integer"),
         ({"hold_on_failure": timedelta(0)}, "hold_on_failure: must be more than nothing"),
         ({"hold_on_failure": timedelta(days=8)}, "at most 7 days"),

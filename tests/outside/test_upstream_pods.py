@@ -60,6 +60,53 @@ def build_upstream(values: dict[str, Any]) -> dict[str, Any]:
     return pod
 
 
+NAMED: dict[str, Any] = {"metadata": {"name": "of.the-layer"}}
+"""A layer below the parameters."""
+
+
+@pytest.mark.parametrize(
+    ("parameters", "found"),
+    [
+        ({}, "my-group-my-task"),
+        ({"name": "My_Report.v2"}, "my-report-v2"),
+        ({"name": "x" * 100}, "x" * 100),
+        ({"pod_template_dict": NAMED}, "of.the-layer"),
+        ({"full_pod_spec": NAMED}, "of.the-layer"),
+        ({"pod_template_dict": NAMED, "name": "My_Report"}, "my-report"),
+    ],
+)
+@pytest.mark.parametrize("adopted", [False, True], ids=["ours", "adopted"])
+def test_a_name_without_suffix_is_upstreams(parameters: dict[str, Any], found: str, adopted: bool) -> None:
+    """What upstream's `execute` does before it builds the pod is done here."""
+    from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator as Upstream
+
+    from podbay import KubernetesPodOperator as Ours
+    from podbay.airflow.adoption import adopted_class
+    from podbay.airflow.naming import build_named
+    from podbay.airflow.portable import plain, revive
+    from podbay.airflow.request import Surroundings
+    from podbay.pods.identity import TaskIdentity
+
+    given = {"image": "i", "namespace": "n", "random_name_suffix": False, **parameters}
+    typed_too = {
+        name: typed(name, value) if name == "full_pod_spec" else value for name, value in given.items()
+    }
+    upstream: Any = Upstream(task_id="My_group.my_-Task", **typed_too)
+    instance = SimpleNamespace(dag_id="d", task_id=upstream.task_id, map_index=-1, try_number=1)
+    context: Any = {"ti": instance, "run_id": "r", "dag": SimpleNamespace()}
+    upstream.name = upstream._set_name(upstream.name)
+    assert upstream.build_pod_request_obj(context, dry_run=True).metadata.name == found
+
+    task: Any = (Upstream if adopted else Ours)(task_id=upstream.task_id, **typed_too)
+    if adopted:
+        task.__class__ = adopted_class(Upstream)
+    description = task.podbay_description()
+    carried = description.rendered(description.placement(), deadline=None)
+    rendered = {name: plain(revive(value)) for name, value in carried.parameters.items()}
+    identity = TaskIdentity(deployment="a", dag_id="d", run_id="r", task_id=task.task_id)
+    assert build_named(rendered, Surroundings(identity=identity)).pod["metadata"]["name"] == found
+
+
 def typed(parameter: str, value: Any) -> Any:
     """The client's model for a plain value, as a DAG author would write it."""
     from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator

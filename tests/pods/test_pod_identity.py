@@ -19,6 +19,7 @@ from podbay.pods.identity import (
     pod_name,
     safe_label_value,
     task_labels,
+    task_name,
     upstream_selector,
     with_suffix,
 )
@@ -148,3 +149,9 @@ def test_a_name_without_identity_is_cut_to_fit() -> None:
 def test_an_impossible_identity_is_refused(wrong: dict[str, object], says: str) -> None:
     with pytest.raises(InvalidInputError, match=says):
         identity(**wrong)
+
+
+def test_a_name_without_suffix_is_the_tasks_where_it_has_one_in_latin_letters() -> None:
+    assert task_name(identity(task_id="Group.Load__Übersicht_-1", try_number=2)) == "group-load-ubersicht-1"
+    assert task_name(identity(task_id=f"{'x' * 62}_yy")) == "x" * 62
+    assert task_name(identity(task_id="数据")) == pod_name(identity(task_id="数据"))

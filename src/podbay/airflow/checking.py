@@ -158,8 +158,6 @@ def _check_pairs(given: Mapping[str, Any], problems: list[Problem]) -> None:
         problems.append(Problem("pod_template_file", "cannot be given together with pod_template_dict"))
     if has("result_transport") and not given.get("do_xcom_push"):
         problems.append(Problem("result_transport", "has nothing to transport without do_xcom_push=True"))
-    if given.get("random_name_suffix") is False and not has("name"):
-        problems.append(Problem("random_name_suffix", "cannot be False without a name"))
 
 
 def _check_hold(given: Mapping[str, Any], problems: list[Problem]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from podbay.airflow.naming import build_named
 from podbay.airflow.portable import encode, plain, revive
 from podbay.airflow.request import Surroundings
+from podbay.objects.meta import name_of
 from podbay.pods.render import render
 from podbay.pods.template import load_template
 
@@ -22,7 +23,9 @@ def dry_manifest(parameters: Mapping[str, Any], task_id: str) -> str:
         for name, value in parameters.items()
         if value is not None and not callable(value) and name != "callbacks"
     }
-    given.setdefault("name", task_id)
     path = given.get("pod_template_file")
     template = load_template(Path(path).read_text(), str(path)) if path else None
+    layers = (template, given.get("pod_template_dict"), given.get("full_pod_spec"))
+    if not any(name_of(each or {}) for each in layers):
+        given.setdefault("name", task_id)
     return render(build_named(given, Surroundings(template=template)).pod)

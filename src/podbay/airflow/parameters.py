@@ -61,7 +61,8 @@ _POD: Final = (
     _pod(
         "random_name_suffix",
         "exact_name",
-        "False: the pod is called `name`, with nothing behind it; a second pod of that name is refused by the cluster.",
+        "False: the pod is called `name`, else as the template says, else as the task, with nothing behind it; a second pod of "
+        "that name is refused by the cluster.",
         default=True,
     ),
     _pod("cmds", "command", "Replaces the image's ENTRYPOINT."),

@@ -14,7 +14,7 @@ from podbay.errors import InvalidInputError
 from podbay.lifecycle.plan import Deadlines, Keep
 from podbay.objects.meta import Object
 from podbay.pods.build import MAIN_CONTAINER_ANNOTATION
-from podbay.pods.identity import TaskIdentity
+from podbay.pods.identity import TaskIdentity, as_label
 from podbay.pods.request import UNSET, PodRequest, SidecarOptions
 from podbay.pods.secrets import SecretReference
 
@@ -83,13 +83,17 @@ def pod_request(given: Mapping[str, Any], around: Surroundings) -> PodRequest:
             fields[row.target] = tuple(_strings(value or (), row.name))
         elif said(row.name, value):
             fields[row.target] = value
+    exact = not given.get("random_name_suffix", True)
+    if exact and isinstance(fields.get("name"), str):
+        # As upstream, which leaves a template's name as it is.
+        fields["name"] = as_label(fields["name"])
     template = around.template if around.template is not None else given.get("pod_template_dict") or None
     if given.get("termination_message_policy", "File") != "File":
         fields["termination_message_policy"] = given["termination_message_policy"]
     return PodRequest(
         **fields,
         identity=around.identity,
-        exact_name=not given.get("random_name_suffix", True),
+        exact_name=exact,
         default_namespace=around.default_namespace,
         airflow_version=around.airflow_version,
         in_cluster=around.in_cluster,

@@ -22,6 +22,7 @@ from podbay.pods.identity import (
     pod_name,
     safe_label_value,
     task_labels,
+    task_name,
     with_suffix,
 )
 from podbay.pods.merge import REMOVED, main_container, merge_pods, name_main_container
@@ -205,7 +206,8 @@ def _set_metadata(pod: Object, request: PodRequest) -> None:
     if request.exact_name and given:
         metadata["name"] = given
     elif request.identity is not None:
-        metadata["name"] = pod_name(request.identity, given)
+        exact = request.exact_name
+        metadata["name"] = task_name(request.identity) if exact else pod_name(request.identity, given)
     else:
         metadata["name"] = with_suffix(given, request.name_suffix)
     metadata.pop("generateName", None)

@@ -25,11 +25,13 @@ __all__ = [
     "DEPLOYMENT_LABEL",
     "NAME_MAX",
     "TaskIdentity",
+    "as_label",
     "identity_annotations",
     "identity_of",
     "pod_name",
     "safe_label_value",
     "task_labels",
+    "task_name",
     "upstream_selector",
     "with_suffix",
 ]
@@ -109,14 +111,20 @@ def pod_name(identity: TaskIdentity, readable: str = "") -> str:
 
 def with_suffix(readable: str, suffix: str) -> str:
     """`readable` made a DNS label and cut so that it and `suffix` fit into NAME_MAX."""
-    slug = _slug(readable)
+    slug = as_label(readable)
     if not suffix:
         return slug[:NAME_MAX].rstrip("-") or "pod"
     return f"{slug[: NAME_MAX - len(suffix) - 1].rstrip('-') or 'pod'}-{suffix}"
 
 
-def _slug(text: str) -> str:
-    """Lower-case letters, digits and dashes; accents go, everything else becomes a dash."""
+def task_name(identity: TaskIdentity) -> str:
+    """The pod's name where it is to be the task's and no more: all tries share it."""
+    name = re.sub("-+", "-", as_label(identity.task_id))[:NAME_MAX].rstrip("-")
+    return name or pod_name(identity)
+
+
+def as_label(text: str) -> str:
+    """Lower-case letters, digits and dashes; accents go, everything else becomes a dash. Of any length, or empty."""
     plain = unicodedata.normalize("NFKD", text)
     plain = "".join(each for each in plain if not unicodedata.combining(each)).lower()
     return re.sub(r"[^a-z0-9-]+", "-", plain).strip("-")

@@ -84,7 +84,8 @@ class PodRequest:
     name_suffix: str = ""
     """What follows the name of a pod without identity; the caller's chance, since there is none here."""
     exact_name: bool = False
-    """Use `name` as it is. Two tries then ask for the same pod and the second waits for nobody: it is refused."""
+    """Use the name as it is; without any, the task's id. Two tries then ask for the same pod and the second waits for
+    nobody: it is refused."""
     namespace: str | Unset = UNSET
     """UNSET takes the template's, else `default_namespace`."""
     default_namespace: str | None = None
