@@ -80,6 +80,43 @@ def test_parameters_win_over_the_connection(path: str) -> None:
     assert choose_cluster({"in_cluster": False, "config_file": path}, {"in_cluster": True}, connection="k")
 
 
+def test_in_a_private_airflow_in_cluster_is_the_cluster_of_the_run(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside = {"in_cluster": True}
+    for extras in ({}, {"kube_config_path": path}):
+        with pytest.raises(InvalidInputError, match=r"does not run in a pod|only one of them"):
+            choose_cluster(inside, extras, connection="k")
+    monkeypatch.setenv("PODBAY_RUN_KUBECONFIG", path)
+    for given, extras in (
+        (inside, {}),
+        (inside, {"kube_config_path": path}),
+        (inside, {"cluster_context": "absent"}),
+        ({}, inside),
+    ):
+        found = choose_cluster(given, extras, connection="k")
+        assert (found.config.server, found.namespace, found.in_cluster) == (
+            "https://c:6443",
+            "of-context",
+            True,
+        )
+    assert not choose_cluster({"in_cluster": False}, {"kube_config_path": path}, connection="k").in_cluster
+    other = tmp_path / "other"
+    other.write_text(yaml.safe_dump(KUBECONFIG))
+    for extras in ({"kube_config_path": str(other)}, {"kube_config": KUBECONFIG}):
+        with pytest.raises(InvalidInputError, match="only one of them"):
+            choose_cluster(inside, extras, connection="k")
+
+
+def test_in_a_private_airflow_no_pod_around_it_counts(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that names nothing; the kubeconfig is that of the run."""
+    monkeypatch.setenv("PODBAY_RUN_KUBECONFIG", path)
+    monkeypatch.setenv("KUBECONFIG", path)
+    monkeypatch.setattr("podbay.airflow.connection.in_cluster", lambda: pytest.fail("asked for the pod's"))
+    found = choose_cluster({}, {}, connection="k")
+    assert (found.config.server, found.in_cluster) == ("https://c:6443", False)
+
+
 def test_wishes_of_the_connection_for_the_sidecar(path: str) -> None:
     extras = {
         "kube_config_path": path,

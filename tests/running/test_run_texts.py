@@ -165,7 +165,7 @@ def test_the_users_own_airflow_is_left_alone() -> None:
     }
     found = environment(Path("/h"), Path("/h/kubeconfig"), "team", mine)
     assert (found["AIRFLOW_HOME"], found["AIRFLOW_CONFIG"]) == ("/h", "/h/airflow.cfg")
-    assert found["KUBECONFIG"] == "/h/kubeconfig"
+    assert found["KUBECONFIG"] == found["PODBAY_RUN_KUBECONFIG"] == "/h/kubeconfig"
     assert {key for key, value in found.items() if value == "kept"} == {
         "AIRFLOW_CONN_WAREHOUSE",
         "AIRFLOW_VAR_LIMIT",

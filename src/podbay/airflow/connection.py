@@ -1,12 +1,14 @@
 """Which cluster a task means: the operator's parameters, the Airflow connection, the surroundings. Reads kubeconfigs.
 
 The fields and their order are upstream's (hooks/kubernetes.py, KubernetesHook.get_conn); what is wrong is said with the
-connection's name. Pure but for reading the kubeconfig and the pod's service account.
+connection's name. Pure but for reading the kubeconfig and the pod's service account, or in a private Airflow (`podbay run`,
+`podbay up`) the run's kubeconfig in its place.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,14 +24,25 @@ from podbay.kube.kubeconfig import in_cluster, load_kubeconfig, parse_kubeconfig
 from podbay.kube.places import read_place
 from podbay.pods.request import SidecarOptions
 
-__all__ = ["DEFAULT_CONNECTION", "CloudPlace", "ClusterChoice", "choose_cluster", "cloud_place"]
+__all__ = [
+    "DEFAULT_CONNECTION",
+    "OLD_PREFIX",
+    "RUN_KUBECONFIG",
+    "CloudPlace",
+    "ClusterChoice",
+    "choose_cluster",
+    "cloud_place",
+]
 
 CloudPlace: TypeAlias = EksPlace | GkePlace
 
 DEFAULT_CONNECTION: Final = "kubernetes_default"
 """The only connection that may be missing (spec 13)."""
 
-_PREFIX: Final = "extra__kubernetes__"
+RUN_KUBECONFIG: Final = "PODBAY_RUN_KUBECONFIG"
+"""Set in a private Airflow, which is in no pod: the path of what `in_cluster` means there."""
+OLD_PREFIX: Final = "extra__kubernetes__"
+_PATH: Final = "kube_config_path (or config_file)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +66,7 @@ class _Extras:
     def get(self, field_name: str) -> Any:
         if field_name in self._values:
             return self._values[field_name] or None
-        return self._values.get(_PREFIX + field_name) or None
+        return self._values.get(OLD_PREFIX + field_name) or None
 
     def flag(self, field_name: str) -> bool | None:
         value = self.get(field_name)
@@ -127,12 +140,15 @@ def _source(given: Mapping[str, Any], extras: _Extras) -> dict[str, Any]:
     """What says which cluster is meant: one thing, or nothing."""
     chosen = {
         "in_cluster": _first(given.get("in_cluster"), extras.flag("in_cluster")),
-        "kube_config_path (or config_file)": _first(given.get("config_file"), extras.get("kube_config_path")),
+        _PATH: _first(given.get("config_file"), extras.get("kube_config_path")),
         "kube_config": extras.get("kube_config"),
         eks.FIELD: extras.get(eks.FIELD),
         gke.FIELD: extras.get(gke.FIELD),
     }
     found = {name: value for name, value in chosen.items() if value}
+    if "in_cluster" in found and found.get(_PATH) == os.environ.get(RUN_KUBECONFIG):
+        # Both are the cluster of the run.
+        found.pop(_PATH, None)
     if len(found) > 1:
         hint = (
             ". Set in_cluster=False in the task to mean the connection's cluster"
@@ -149,7 +165,7 @@ def _config(
     context = _first(given.get("cluster_context"), extras.get("cluster_context"))
     for name, value in _source(given, extras).items():
         if name == "in_cluster":
-            return in_cluster(), True
+            return _inside(), True
         if name == "kube_config":
             return parse_kubeconfig(value, context=context, origin=f"kube_config of {extras.name}"), False
         if name in (eks.FIELD, gke.FIELD):
@@ -170,7 +186,7 @@ def _cloud(context: str | None, extras: _Extras, config: ClusterConfig | None) -
 
 def _default(inside: bool | None, context: str | None) -> tuple[ClusterConfig, bool]:
     """As the official clients: the pod's own service account, else the user's kubeconfig."""
-    if inside is None:
+    if inside is None and RUN_KUBECONFIG not in os.environ:
         try:
             return in_cluster(), True
         except InvalidInputError:
@@ -178,10 +194,18 @@ def _default(inside: bool | None, context: str | None) -> tuple[ClusterConfig, b
     return load_kubeconfig(context=context), False
 
 
+def _inside() -> ClusterConfig:
+    kubeconfig = os.environ.get(RUN_KUBECONFIG)
+    return load_kubeconfig(kubeconfig) if kubeconfig else in_cluster()
+
+
 def _first(*values: Any) -> Any:
     return next((value for value in values if value is not None), None)
 
 
 def _own_namespace() -> str:
+    if RUN_KUBECONFIG in os.environ:
+        # A pod around a private Airflow is not of the run's cluster.
+        return ""
     path = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
     return path.read_text().strip() if path.is_file() else ""

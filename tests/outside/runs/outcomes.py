@@ -1,4 +1,5 @@
-"""Tasks of every kind: in a pod, deferred to the triggerer, in a worker process; one of them fails, one is tried again."""
+"""Tasks of every kind: in a pod, deferred to the triggerer, in a worker process; one of them fails, one is tried again.
+Two are in_cluster, as where Airflow runs in pods."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ def in_pod(name: str, script: str, **parameters: object) -> KubernetesPodOperato
 
 
 with DAG("outcomes", params={"greeting": "hello"}, schedule="@daily"):
-    first = in_pod("first", "echo {{ params.greeting }} on {{ ds }}")
-    deferred = in_pod("deferred", "echo waiting; sleep 1", deferrable=True)
+    first = in_pod("first", "echo {{ params.greeting }} on {{ ds }}", in_cluster=True)
+    deferred = in_pod("deferred", "echo waiting; sleep 1", deferrable=True, in_cluster=True)
     failing = in_pod("failing", "echo about to fail; exit 3")
     again = in_pod(
         "again", "test {{ ti.try_number }} = 2", retries=1, retry_delay=timedelta(seconds=0), pool="unknown"

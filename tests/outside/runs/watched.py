@@ -9,6 +9,7 @@ from podbay import KubernetesPodOperator
 with DAG("watched"):
     KubernetesPodOperator(
         task_id="endless",
+        in_cluster=True,
         image="localhost/bb:1",
         image_pull_policy="Never",
         cmds=["sleep", "1000"],

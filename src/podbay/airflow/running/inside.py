@@ -18,6 +18,7 @@ import urllib.request
 from pathlib import Path
 
 from podbay.airflow.running.forking import end_with_parent
+from podbay.airflow.running.in_cluster import lead_hooks_to_the_run
 from podbay.airflow.running.settings import HEALER
 
 __all__ = ["COMPONENTS", "component", "import_airflow", "import_like", "likely", "migrate"]
@@ -69,6 +70,7 @@ def import_airflow(*, whole: bool) -> None:
 
     For one run the latter is left to that server's process, where it goes on beside the rest.
     """
+    lead_hooks_to_the_run()
     importlib.import_module("airflow")
     for name in (*_CORE, *(_WHOLE + _OURS if whole else ())):
         importlib.import_module(name)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import orjson
 
+from podbay.airflow.connection import RUN_KUBECONFIG
 from podbay.airflow.running.connection import airflow_connection
 
 __all__ = ["BUNDLE", "HEALER", "Keys", "Wanted", "airflow_cfg", "environment", "name_left_out"]
@@ -145,6 +146,7 @@ def environment(
         "AIRFLOW_CONFIG": str(directory / "airflow.cfg"),
         "AIRFLOW_CONN_KUBERNETES_DEFAULT": airflow_connection(kubeconfig, namespace),
         "KUBECONFIG": str(kubeconfig),
+        RUN_KUBECONFIG: str(kubeconfig),
         "PYTHONUNBUFFERED": "1",
     }
 
