@@ -85,6 +85,44 @@ def test_lines_are_out_before_the_function_ends(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (-9, "begun\n")
 
 
+LIMIT = 3
+
+
+def test_names_that_a_function_makes_itself_are_no_others(tmp_path: Path) -> None:
+    def makes(first: Any = len("abc")) -> Any:  # noqa: B008 - to be computed in the pod
+        from dataclasses import asdict, dataclass
+
+        @dataclass
+        class Row:
+            count: int
+            doubled: int = 0
+
+            factor = 2
+            both = (factor, factor)
+
+            def __post_init__(self) -> None:
+                self.doubled = self.count * Row.factor
+
+        def begin() -> None:
+            global begun
+            begun = True
+
+        def at(path: Path) -> Path:
+            return path
+
+        begin()
+        return [asdict(Row(first)), begun, Row.both, at(first)]  # type: ignore[name-defined]
+
+    done = run_in_pod(makes, tmp_path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "return.json").read_text()) == [
+        {"count": 3, "doubled": 6},
+        True,
+        [2, 2],
+        3,
+    ]
+
+
 def test_functions_that_cannot_run_alone_are_refused() -> None:
     outside = 3
 
@@ -94,11 +132,33 @@ def test_functions_that_cannot_run_alone_are_refused() -> None:
     def module() -> str:
         return json.dumps({})
 
+    def has_default(number: int = LIMIT) -> int:
+        return number
+
+    def has_keyword(*, path: Path = Path("/x")) -> Path:
+        return path
+
+    def has_class() -> int:
+        class Row:
+            limit = LIMIT
+
+        return Row.limit
+
+    def hides() -> int:
+        class Row:
+            LIMIT = LIMIT
+
+        return Row.LIMIT
+
     async def coroutine() -> None: ...
 
     for function, said in (
         (closes, "uses outside of the function around it"),
         (module, "uses json of the DAG file"),
+        (has_default, "uses LIMIT of the DAG file"),
+        (has_keyword, "uses Path of the DAG file"),
+        (has_class, "uses LIMIT of the DAG file"),
+        (hides, "uses LIMIT of the DAG file"),
         (coroutine, "not async"),
         (lambda: 1, "written with def"),
         (len, "written with def"),

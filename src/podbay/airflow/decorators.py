@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from airflow.sdk.bases.decorator import (
@@ -11,6 +12,7 @@ from airflow.sdk.bases.decorator import (
     determine_kwargs,
     task_decorator_factory,
 )
+from airflow.sdk.definitions.context import KNOWN_CONTEXT_KEYS
 
 from podbay.airflow.describing import Description
 from podbay.airflow.function import check_callable, pod_command
@@ -40,6 +42,8 @@ class PodFunctionOperator(DecoratedOperator, KubernetesPodOperator):
         _refuse_managed(self.custom_operator_name, kwargs)
         super().__init__(python_callable=python_callable, do_xcom_push=do_xcom_push, **kwargs)
         self._podbay_source = self.podbay_function_of(python_callable)
+        if not kwargs.get("_airflow_mapped_validation_only"):
+            _refuse_context(python_callable, self.op_args, self.op_kwargs)
 
     _podbay_called = False
     """The call has become a command; its arguments may be objects that cannot travel otherwise."""
@@ -64,6 +68,14 @@ class PodFunctionOperator(DecoratedOperator, KubernetesPodOperator):
     def podbay_function_of(cls, python_callable: Callable[..., Any]) -> dict[str, Any]:
         """Also for mapped tasks. Raises InvalidInputError for what cannot run in a pod."""
         return dict(check_callable(python_callable))
+
+    @classmethod
+    def podbay_check_mapped(cls, mapped: Any) -> None:
+        """The same of a whole mapped task. What `expand_kwargs` gives is known when an instance of it runs."""
+        cls.podbay_function_of(mapped.python_callable)
+        if mapped.op_kwargs_expand_input.EXPAND_INPUT_TYPE == "dict-of-lists":
+            given = {**mapped.partial_kwargs.get("op_kwargs", {}), **mapped.op_kwargs_expand_input.value}
+            _refuse_context(mapped.python_callable, (), given)
 
 
 class PodCommandOperator(DecoratedOperator, KubernetesPodOperator):
@@ -109,6 +121,18 @@ def _refuse_managed(decorator: str, given: Mapping[str, Any]) -> None:
     for name in _MANAGED:
         if given.get(name) is not None:
             raise InvalidInputError(f"{decorator}: {name} cannot be given; the function says what is run")
+
+
+def _refuse_context(function: Callable[..., Any], args: Collection[Any], given: Mapping[str, Any]) -> None:
+    """A worker would fill these arguments in, from what a pod does not have."""
+    signature = inspect.signature(function)
+    filled = signature.bind_partial(*args, **given).arguments
+    missing = [name for name in signature.parameters if name in KNOWN_CONTEXT_KEYS and name not in filled]
+    if missing:
+        raise InvalidInputError(
+            f"@task.pod {function.__name__}: Airflow gives {', '.join(missing)} to functions that run on workers, not in "
+            f'pods; pass what it needs of it, such as run_id="{{{{ run_id }}}}"'
+        )
 
 
 def pod_task(

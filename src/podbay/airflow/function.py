@@ -98,7 +98,7 @@ def check_callable(function: Callable[..., Any]) -> Function:
         raise InvalidInputError(f"{subject}: must be a function written with def")
     text = "from __future__ import annotations\n" + _source(function, subject)
     try:
-        compile(text, f"<{name}>", "exec")
+        alone = compile(text, f"<{name}>", "exec")
     except SyntaxError as error:
         raise InvalidInputError(
             f"{subject}: its source cannot be used alone (line {error.lineno}: {error.msg})"
@@ -108,7 +108,7 @@ def check_callable(function: Callable[..., Any]) -> Function:
             f"{subject}: uses {', '.join(code.co_freevars)} of the function around it, which the pod does not have; "
             "pass it as an argument"
         )
-    missing = sorted(set(_globals(code)) - set(dir(builtins)) - {name})
+    missing = sorted(_taken(alone) - set(dir(builtins)) - {name})
     if missing:
         raise InvalidInputError(
             f"{subject}: uses {', '.join(missing)} of the DAG file, which the pod does not have; import it inside of "
@@ -133,15 +133,31 @@ def _source(function: Callable[..., Any], subject: str) -> str:
     return "".join(text.splitlines(True)[parsed.lineno - 1 :])
 
 
-def _globals(code: types.CodeType) -> Iterator[str]:
-    """Names that the code takes from outside, without those it makes itself."""
-    made = {each.argval for each in dis.get_instructions(code) if each.opname == "STORE_GLOBAL"}
-    for each in dis.get_instructions(code):
-        if each.opname == "LOAD_GLOBAL" and each.argval not in made:
-            yield each.argval
+def _taken(alone: types.CodeType) -> set[str]:
+    """Names that the source takes from outside: in the function, in classes in it, and in the defaults of its arguments."""
+    found, made = set(), set()
+    for code in _codes(alone):
+        own = set()
+        for each in dis.get_instructions(code):
+            match each.opname:
+                case "STORE_GLOBAL":
+                    made.add(each.argval)
+                case "LOAD_GLOBAL":
+                    found.add(each.argval)
+                case "STORE_NAME":
+                    own.add(each.argval)
+                case "SETUP_ANNOTATIONS":
+                    own.add("__annotations__")
+                case "LOAD_NAME" if each.argval not in own:
+                    found.add(each.argval)
+    return found - made
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from (name for name in _globals(constant) if name not in made)
+            yield from _codes(constant)
 
 
 def pod_command(

@@ -62,6 +62,9 @@ def _check(mapped: Any) -> None:
         fields=template_fields_of(mapped),
     )
     foresee(subject, given, known)
+    of_its_class = getattr(mapped.operator_class, "podbay_check_mapped", None)
+    if of_its_class is not None:
+        of_its_class(mapped)
 
 
 def mapped_description(mapped: Any) -> Description:
