@@ -101,7 +101,10 @@ class Own(KubernetesPodOperator):
     pass
 
 with DAG("d") as dag:
-    KubernetesPodOperator(task_id="plain", image="i", cmds=["{{ ds }}"], env_vars={"A": "b"}, deferrable=False)
+    KubernetesPodOperator(task_id="plain", image="i", cmds=["{{ ds }}"], env_vars={"A": "b"})
+    KubernetesPodOperator(task_id="on-worker", image="i", deferrable=False)
+    KubernetesPodOperator(task_id="by-default-args", image="i", default_args={"deferrable": False})
+    KubernetesPodOperator.partial(task_id="mapped-on-worker", image="i", deferrable=False).expand(arguments=[["a"]])
     KubernetesPodOperator.partial(task_id="mapped", image="i").expand(arguments=[["a"], ["b"]])
     KubernetesPodOperator(
         task_id="called", image="i", on_success_callback=print, max_active_tis_per_dag=2, priority_weight=7
@@ -114,7 +117,8 @@ data = DagSerialization.to_dict(dag)
 tasks = {each["__var"]["task_id"]: each["__var"] for each in data["dag"]["tasks"]}
 print(json.dumps({
     name: [task["task_type"], bool(task.get("start_from_trigger")),
-           json.loads(task["start_trigger_args"]["trigger_kwargs"]["__var"]["spec"]) if task.get("start_trigger_args") else None]
+           json.loads(task["start_trigger_args"]["trigger_kwargs"]["__var"]["spec"]) if task.get("start_trigger_args") else None,
+           task.get("_operator_extra_links")]
     for name, task in tasks.items()
 }))
 """
@@ -122,17 +126,24 @@ print(json.dumps({
 
 def test_upstreams_tasks_are_adopted_only_if_the_deployment_says_so(tmp_path: Path) -> None:
     left = json.loads(python(ADOPTED, tmp_path))
-    assert {name: started for name, (_, started, _) in left.items()} == dict.fromkeys(left, False)
+    assert {name: started for name, (_, started, _, _) in left.items()} == dict.fromkeys(left, False)
+    assert {name for name, (_, _, _, links) in left.items() if links} == set()
     taken = json.loads(python(ADOPTED, tmp_path, AIRFLOW__PODBAY__ADOPT_UPSTREAM_OPERATORS="True"))
-    assert {name: started for name, (_, started, _) in taken.items()} == {
+    assert {name: started for name, (_, started, _, _) in taken.items()} == {
         "plain": True,
+        "on-worker": False,
+        "by-default-args": False,
+        "mapped-on-worker": False,
         "mapped": True,
         "called": True,
         # Airflow checks no pool for what starts in the triggerer.
         "pooled": False,
         "subclass": False,
     }
-    assert {kind for kind, _, _ in taken.values()} == {"KubernetesPodOperator", "Own"}
+    assert {kind for kind, _, _, _ in taken.values()} == {"KubernetesPodOperator", "Own"}
+    assert {name for name, (_, _, _, links) in taken.items() if links == {"Pod": "_link_PodLink"}} == {
+        *taken
+    } - {"subclass"}
     assert taken["plain"][2]["parameters"]["cmds"] == ["{{ ds }}"]
     assert taken["mapped"][2]["expansion"] == {
         "kind": "dict-of-lists",
@@ -251,6 +262,40 @@ copy.render_template_fields(context, dag.get_template_env())
 theirs = {name: plain(revive(encode(getattr(copy, name)))) for name in task.template_fields}
 print(json.dumps([mine, theirs], default=str))
 """
+
+
+WANTED = """
+import json
+from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
+from airflow.sdk import DAG
+from podbay.airflow.adoption import adopt
+
+with DAG("d"):
+    tasks = [
+        KubernetesPodOperator(task_id=f"t{n}", image="i", **given)
+        for n, given in enumerate(({}, {"deferrable": False}, {"deferrable": True}, {}, {}))
+    ]
+# As a cluster policy does.
+tasks[3].deferrable = True
+tasks[4].deferrable = not tasks[4].deferrable
+for task in tasks:
+    adopt(task)
+print(json.dumps([task.podbay_parameters()["deferrable"] for task in tasks]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("default", "wanted"),
+    [("False", [None, False, True, True, True]), ("True", [None, False, True, None, False])],
+)
+def test_what_an_author_says_of_the_place_counts_and_a_default_does_not(
+    tmp_path: Path, default: str, wanted: list[bool | None]
+) -> None:
+    env = {
+        "AIRFLOW__PODBAY__ADOPT_UPSTREAM_OPERATORS": "True",
+        "AIRFLOW__OPERATORS__DEFAULT_DEFERRABLE": default,
+    }
+    assert json.loads(python(WANTED, tmp_path, **env)) == wanted
 
 
 @pytest.mark.parametrize("native", [False, True])

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
+from podbay.airflow.links import PodLink
 from podbay.airflow.parameters import PARAMETERS
 from podbay.airflow.task import PodTask, settings
 
@@ -36,6 +37,7 @@ def adopt(task: Any) -> None:
         return
     if task.is_mapped:
         task.operator_class = adopted_class(task.operator_class)
+        task.operator_extra_links = task.operator_class.operator_extra_links
         return
     upstream: Any = type(task)
     task.__class__ = adopted_class(upstream)
@@ -58,6 +60,7 @@ def adopted_class(upstream: Any) -> Any:
         "__module__": upstream.__module__,
         "__qualname__": upstream.__qualname__,
         "__doc__": upstream.__doc__,
+        "operator_extra_links": (*upstream.operator_extra_links, PodLink()),
         "podbay_parameters": podbay_parameters,
         "execute": PodTask.execute,
         "on_kill": PodTask.on_kill,
@@ -76,7 +79,7 @@ def _parameters(task: Any, upstream: type) -> dict[str, Any]:
     for name in _ENUMS:
         found[name] = getattr(found[name], "value", found[name])
     found["durable"], found["reattach_on_restart"] = _durable(task, given), given.get("reattach_on_restart")
-    if found["deferrable"] is not True or ("deferrable" not in given and _default(upstream)):
+    if "deferrable" not in given and found["deferrable"] == _default(upstream):
         # Upstream's default says nothing of what its author wants.
         found["deferrable"] = None
     return found
