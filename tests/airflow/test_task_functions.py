@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,56 @@ def test_a_function_gets_what_it_was_given(tmp_path: Path) -> None:
     assert second.removeprefix("dict ").replace("PosixPath", "Path") == str(given).replace(
         "PosixPath", "Path"
     )
+
+
+class Share(float):
+    """As numpy's float64."""
+
+
+class Count(int): ...
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+class Word(StrEnum):
+    A = "a"
+    B = "b"
+
+
+class Scalar:
+    """As numpy's other numbers, which are none of Python's."""
+
+    def __float__(self) -> float:
+        return 1.0
+
+
+def test_numbers_arrive_as_the_numbers_they_are(tmp_path: Path) -> None:
+    nan, inf = float("nan"), float("inf")
+    given = {
+        "none": [None, nan, True],
+        "ends": [1.0, inf, -inf, -0.0],
+        "own": (Share(0.1), Count(3), Count(1 << 70), Level.HIGH, Share("nan")),
+        "keys": {inf: nan, Share(0.5): 1 << 70, 1 << 70: 1, None: 2},
+        "words": {Word.A: Word.B},
+    }
+    plain = {
+        "none": [None, nan, True],
+        "ends": [1.0, inf, -inf, -0.0],
+        "own": (0.1, 3, 1 << 70, 3, nan),
+        "keys": {inf: nan, 0.5: 1 << 70, 1 << 70: 1, None: 2},
+        "words": {"a": "b"},
+    }
+    done = run_in_pod(returns, nan, second=given, tmp_path=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "return.json").read_text()) == ["float nan", f"dict {plain}"]
+
+
+def test_what_the_image_has_no_class_for_is_told(tmp_path: Path) -> None:
+    done = run_in_pod(returns, Scalar(), tmp_path=tmp_path)
+    assert done.returncode == 1
+    assert f"an argument of type {__name__}.Scalar cannot be read in this image" in done.stderr
 
 
 def test_a_traceback_shows_the_function(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG, task
 
+from podbay.airflow.carried import Carried
 from podbay.airflow.mapping import start_mapped
 from podbay.errors import InvalidInputError
 
@@ -60,6 +62,24 @@ def test_what_is_given_is_no_business_of_airflows() -> None:
     assert made(wants_date, lambda f: f(ds="{{ ds }}")).op_kwargs == {"ds": "{{ ds }}"}
     assert made(wants_both, lambda f: f(1, "r", {})).op_args == (1, "r", {})
     assert made(plain, lambda f: f(1, other=2)).op_kwargs == {"other": 2}
+
+
+class Share(float): ...
+
+
+class Word(StrEnum):
+    A = "a"
+
+
+def test_numbers_that_cannot_travel_start_on_a_worker_and_others_are_plain() -> None:
+    task = made(plain, lambda f: f(Share(0.5), words={Word.A: Word.A}))
+    carried = Carried.from_text(task.start_trigger_args.trigger_kwargs["spec"])
+    assert carried.parameters["op_args"] == [0.5]
+    assert carried.parameters["op_kwargs"] == {"words": {"a": "a"}}
+    for number in (float("nan"), [float("inf")]):
+        placement = made(plain, lambda f, number=number: f(number)).podbay_description().placement()
+        assert placement.where == "worker start"
+        assert "JSON has no word for" in placement.reason
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import base64
 import builtins
 import dis
 import inspect
+import math
 import pickle
 import re
 import textwrap
@@ -52,7 +53,9 @@ def revive(value):
         return {key: revive(each) for key, each in value.items()}
     value = value["value"]
     if kind == "mapping":
-        return {key: revive(each) for key, each in value}
+        return {revive(key): revive(each) for key, each in value}
+    if kind == "float":
+        return float(value)
     if kind == "tuple":
         return tuple(revive(each) for each in value)
     if kind == "set":
@@ -186,19 +189,17 @@ def pod_command(
 
 
 def _encode(value: Any) -> Any:
-    if (
-        value is None
-        or isinstance(value, str | bool | float)
-        or (isinstance(value, int) and abs(value) < 1 << 53)
-    ):
+    if value is None or isinstance(value, str | bool):
         return value
+    if isinstance(value, int | float):
+        return _number(value)
     if isinstance(value, list):
         return [_encode(each) for each in value]
     if isinstance(value, dict):
-        if all(isinstance(key, str) for key in value) and _MARK not in value:
+        if all(type(key) is str for key in value) and _MARK not in value:
             return {key: _encode(each) for key, each in value.items()}
         if all(isinstance(key, str | int | float | bool | None) for key in value):
-            return _marked("mapping", [[key, _encode(each)] for key, each in value.items()])
+            return _marked("mapping", [[_encode(key), _encode(each)] for key, each in value.items()])
     if type(value) is tuple:
         return _marked("tuple", [_encode(each) for each in value])
     if isinstance(value, set | frozenset):
@@ -207,6 +208,15 @@ def _encode(value: Any) -> Any:
         # The results of a mapped task, which Airflow reads one by one.
         return [_encode(each) for each in value]
     return _scalar(value)
+
+
+def _number(value: float) -> Any:
+    """One of a class of its own, such as an IntEnum's, is the plain number: the image need not have the class."""
+    if isinstance(value, int):
+        whole = int(value)
+        return whole if abs(whole) < 1 << 53 else _scalar(whole)
+    number = float(value)
+    return number if math.isfinite(number) else _marked("float", repr(number))
 
 
 def _scalar(value: Any) -> dict[str, Any]:

@@ -43,7 +43,8 @@ def encode(value: Any, *, task: Any = None) -> Any:
     if isinstance(value, int | float):
         if not math.isfinite(value) or abs(value) >= 1 << 63:
             raise InvalidInputError("a number that JSON has no word for cannot be carried to the triggerer")
-        return value
+        # The plain one, of one that has a class of its own.
+        return int(value) if isinstance(value, int) else float(value)
     if isinstance(value, Mapping):
         return _mapping(value, task)
     if isinstance(value, list | tuple):
@@ -67,7 +68,8 @@ def _mapping(value: Mapping[Any, Any], task: Any) -> dict[str, Any]:
             raise InvalidInputError(
                 f"a mapping with {kind_of(key)} as key cannot be carried to the triggerer"
             )
-    found = {key: encode(each, task=task) for key, each in value.items()}
+    # Keys, too, may be of a class of their own, such as a StrEnum's.
+    found = {str.__str__(key): encode(each, task=task) for key, each in value.items()}
     return {MARK: "mapping", "value": found} if MARK in found else found
 
 
