@@ -170,7 +170,12 @@ def test_the_users_own_airflow_is_left_alone() -> None:
         "AIRFLOW_CONN_WAREHOUSE",
         "AIRFLOW_VAR_LIMIT",
     }
-    assert not any(key.startswith("AIRFLOW__") for key in found)
+    namespaces = {f"AIRFLOW__{section}__NAMESPACE" for section in ("KUBERNETES", "KUBERNETES_EXECUTOR")}
+    assert {key: value for key, value in found.items() if key.startswith("AIRFLOW__")} == dict.fromkeys(
+        namespaces, "team"
+    )
+    chosen = environment(Path("/h"), Path("/k"), "team", {"AIRFLOW__KUBERNETES__NAMESPACE": "mine"})
+    assert {chosen[key] for key in namespaces} == {"mine"}
     assert "production" not in str(found)
     extra = json.loads(found["AIRFLOW_CONN_KUBERNETES_DEFAULT"])["extra"]
     assert extra == {"kube_config_path": "/h/kubeconfig", "namespace": "team"}

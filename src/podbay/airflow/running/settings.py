@@ -141,7 +141,10 @@ def environment(
     """The environment of all its processes: the user's, without his settings for another Airflow."""
     kept = {k: v for k, v in environ.items() if not k.startswith("AIRFLOW") or k.startswith(_KEPT)}
     kept = {k: v for k, v in kept.items() if k not in _NAMES}
+    # Where DAGs look for the namespace of their pods; stock Airflow has no [kubernetes] namespace.
+    kept.setdefault("AIRFLOW__KUBERNETES__NAMESPACE", namespace)
     return kept | {
+        "AIRFLOW__KUBERNETES_EXECUTOR__NAMESPACE": kept["AIRFLOW__KUBERNETES__NAMESPACE"],
         "AIRFLOW_HOME": str(directory),
         "AIRFLOW_CONFIG": str(directory / "airflow.cfg"),
         "AIRFLOW_CONN_KUBERNETES_DEFAULT": airflow_connection(kubeconfig, namespace),
