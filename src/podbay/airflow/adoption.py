@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from podbay.airflow.links import PodLink
 from podbay.airflow.parameters import PARAMETERS
+from podbay.airflow.request import taken
 from podbay.airflow.task import PodTask, settings
 
 __all__ = ["adopt", "adopted_class"]
@@ -39,6 +40,12 @@ def adopt(task: Any) -> None:
         task.operator_class = adopted_class(task.operator_class)
         task.operator_extra_links = task.operator_class.operator_extra_links
         return
+    for name in PARAMETERS:
+        attribute = _ATTRIBUTES.get(name, name)
+        now = getattr(task, attribute, None)
+        kept = taken(name, now)
+        if kept is not now:
+            setattr(task, attribute, kept)
     upstream: Any = type(task)
     task.__class__ = adopted_class(upstream)
 

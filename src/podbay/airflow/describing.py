@@ -69,7 +69,9 @@ class Description:
             try:
                 found[name] = encode(value, task=self._task)
             except InvalidInputError as error:
-                self._unportable = self._unportable or f"{name}: {error}"
+                # Nobody needs what is without effect.
+                if name != "trigger_kwargs":
+                    self._unportable = self._unportable or f"{name}: {error}"
         return found
 
     def _expanded(self, expand_input: Any, into: str) -> Mapping[str, Any] | None:

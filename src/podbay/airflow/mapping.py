@@ -12,7 +12,7 @@ from podbay.airflow.checking import check_parameters
 from podbay.airflow.describing import Description, overridden
 from podbay.airflow.foreseeing import foresee
 from podbay.airflow.parameters import PARAMETERS, template_fields_of
-from podbay.airflow.request import BASE_CONTAINER
+from podbay.airflow.request import BASE_CONTAINER, taken
 from podbay.airflow.task import settings, start_arguments
 
 __all__ = ["mapped_description", "mapped_parameters", "start_mapped"]
@@ -20,6 +20,9 @@ __all__ = ["mapped_description", "mapped_parameters", "start_mapped"]
 
 def start_mapped(mapped: Any) -> None:
     """Decide where a mapped task of ours starts, and set it. Raises InvalidInputError for impossible parameters."""
+    for name, value in mapped.partial_kwargs.items():
+        if name in PARAMETERS:
+            mapped.partial_kwargs[name] = taken(name, value)
     _check(mapped)
     description = mapped_description(mapped)
     placement = description.placement()

@@ -7,7 +7,7 @@ compares the two with upstream's.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from typing import Any, ClassVar, Final, Literal
@@ -18,7 +18,7 @@ from podbay.airflow.checking import check_names, check_parameters
 from podbay.airflow.foreseeing import foresee
 from podbay.airflow.links import PodLink
 from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS, template_fields_of
-from podbay.airflow.request import BASE_CONTAINER
+from podbay.airflow.request import BASE_CONTAINER, taken
 from podbay.airflow.task import PodTask, settings
 
 __all__ = ["KubernetesPodOperator"]
@@ -110,7 +110,7 @@ class KubernetesPodOperator(PodTask, BaseOperator):
         pod_runtime_info_envs: list[Any] | None = None,
         termination_grace_period: int | None = None,
         configmaps: list[str] | None = None,
-        skip_on_exit_code: int | Collection[int] | None = None,
+        skip_on_exit_code: int | Container[int] | None = None,
         deferrable: bool | None = None,
         poll_interval: float = 2,
         log_pod_spec_on_failure: bool = True,
@@ -136,7 +136,7 @@ class KubernetesPodOperator(PodTask, BaseOperator):
         lend_variables: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        given = {row: value for row, value in locals().items() if row in PARAMETERS}
+        given = {row: taken(row, value) for row, value in locals().items() if row in PARAMETERS}
         # Of a mapped task, whose limit was taken over before (mapping.py).
         self._podbay_timeout = kwargs.pop("_podbay_timeout", None)
         subject = f"{type(self).__name__}(task_id={kwargs.get('task_id')!r})"

@@ -8,7 +8,7 @@ travel; InvalidInputError says so, and the task then starts on a worker. Referen
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -47,9 +47,9 @@ def encode(value: Any, *, task: Any = None) -> Any:
         return int(value) if isinstance(value, int) else float(value)
     if isinstance(value, Mapping):
         return _mapping(value, task)
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | range):
         return [encode(each, task=task) for each in value]
-    if isinstance(value, set | frozenset):
+    if isinstance(value, Set):
         return sorted((encode(each, task=task) for each in value), key=repr)
     special = _special(value, task)
     if special is not None:

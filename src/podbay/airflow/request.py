@@ -5,7 +5,7 @@ The table (parameters.py) says which parameter is which field; here are the few 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +30,7 @@ __all__ = [
     "pod_request",
     "retention",
     "skip_codes",
+    "taken",
     "transport",
     "wanted_logs",
 ]
@@ -104,6 +105,16 @@ def pod_request(given: Mapping[str, Any], around: Surroundings) -> PodRequest:
         result=transport(given, around.transport),  # type: ignore[arg-type]
         sidecar=_sidecar(given, around.sidecar),
     )
+
+
+def taken(name: str, value: Any) -> Any:
+    """A parameter's value as it is kept: an iterator gives what it has once, and parameters are read many times."""
+    if isinstance(value, Iterator) and not PARAMETERS[name].code:
+        return list(value)
+    if name == "skip_on_exit_code" and isinstance(value, Container) and not isinstance(value, Iterable):
+        # Upstream only asks whether a code is in it; these are all there are.
+        return [code for code in range(256) if code in value]
+    return value
 
 
 def said(name: str, value: Any) -> bool:
