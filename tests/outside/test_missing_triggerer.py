@@ -1,4 +1,4 @@
-"""A run that starts while no triggerer runs says so in its note; nothing is said of runs that need none."""
+"""A run that waits for a triggerer says so in its note, from its start or later; nothing is said of runs that need none."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from airflow.jobs.job import Job
 from airflow.listeners.listener import get_listener_manager
 from airflow.models.dagbag import DBDagBag
 from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.trigger import Trigger
 from airflow.utils.session import create_session
 from airflow.utils.types import DagRunTriggeredByType
 from sqlalchemy import select, update
 from airflow.models.dag import DagModel
+from podbay.airflow.missing_triggerer import MissingTriggererPlugin
 
 get_listener_manager()
 file = Path(sys.argv[1])
@@ -50,8 +53,53 @@ with create_session() as session:
     job = Job(state="running", latest_heartbeat=now + datetime.timedelta(minutes=5), start_date=now)
     job.job_type = "TriggererJob"
     session.add(job)
+    session.flush()
+    job_id = job.id
 started("pods", "together")
+
+def waits(dag_id, name, classpath):
+    # Its task is in the triggerer.
+    with create_session() as session:
+        trigger = Trigger(classpath=classpath, kwargs={})
+        session.add(trigger)
+        session.flush()
+        task = TaskInstance.dag_id == dag_id, TaskInstance.run_id == name
+        session.execute(update(TaskInstance).where(*task).values(state="deferred", trigger_id=trigger.id))
+
+def later(dag_id, name, seconds):
+    # What its note says then, or as soon as it says something.
+    until = time.monotonic() + seconds
+    found = None
+    while found is None and time.monotonic() < until:
+        time.sleep(0.5)
+        with create_session() as session:
+            run = session.scalar(select(DagRun).where(DagRun.dag_id == dag_id, DagRun.run_id == name))
+            found = run.note
+    print("NOTE", dag_id, name, "later", found)
+
+def reported(ago):
+    with create_session() as session:
+        when = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=ago)
+        session.execute(update(Job).where(Job.id == job_id).values(latest_heartbeat=when))
+
+waits("pods", "together", "podbay.airflow.triggers.PodTrigger")
+later("pods", "together", 4)
+reported(60)
+later("pods", "together", 60)
+listener = MissingTriggererPlugin.listeners[0]
+listener._began = float("inf")
+started("pods", "early")
+listener._began = time.monotonic()
+waits("pods", "early", "podbay.airflow.triggers.PodTrigger")
+started("none", "others")
+waits("none", "others", "others.Trigger")
+later("pods", "early", 60)
+later("none", "others", 1)
 """
+LATER = (
+    "No triggerer has reported for 2 s, and tasks of this run wait for one. "
+    "Start it (`airflow triggerer`), or see in its log why it ends."
+)
 DAGS = """
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG
@@ -87,4 +135,12 @@ def test_a_run_that_waits_for_a_triggerer_says_so(tmp_path: Path) -> None:
         "Start it (`airflow triggerer`), or see in its log why it ends.",
         "none alone None",
         "pods together None",
+        # One that ends later.
+        "pods together later None",
+        f"pods together later {LATER}",
+        # One that does not come, where all of Airflow has just been started.
+        "pods early None",
+        "none others None",
+        f"pods early later {LATER}",
+        "none others later None",
     ]
