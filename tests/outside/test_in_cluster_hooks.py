@@ -35,6 +35,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PODBAY_RUN_KUBECONFIG", str(path))
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     monkeypatch.delitem(sys.modules, HOOKS)
+    # An import sets this as well, and it would stay.
+    monkeypatch.setattr(sys.modules[HOOKS.rpartition(".")[0]], "kubernetes", original)
     lead_hooks_to_the_run()
     assert HOOKS not in sys.modules, "importing them is left to whoever uses them"
     return path
