@@ -23,7 +23,7 @@ from podbay.airflow import driving
 from podbay.airflow.building import Job
 from podbay.airflow.calls import TaskKey
 from podbay.airflow.carried import Carried
-from podbay.airflow.driving import CHECKPOINT_KEY, TaskRun, checkpoint_key, checkpoint_of
+from podbay.airflow.driving import CHECKPOINT_KEY, TaskRun, checkpoint_key, checkpoint_of, incarnation_of
 from podbay.airflow.ending import IMAGE_KEY, RETURN_VALUE, TaskEnd
 from podbay.airflow.settings import Settings
 from podbay.airflow.tasklog import Hearer, TaskLog
@@ -99,8 +99,10 @@ def life(
     hears: Hearer | None = None,
     carried: Carried | None = None,
     kept_by_worker: bool = False,
+    restarted: bool = False,
     **given: Any,
 ) -> Life:
+    """restarted: it goes on with what an earlier life has told Airflow, as a triggerer does (work.py)."""
     marks = {f"scripted.podbay.dev/{name}": value for name, value in (script or {}).items()}
     parameters = {"namespace": NAMESPACE, "image": "busybox", "annotations": marks, **given}
     said: list[str] = []
@@ -115,7 +117,8 @@ def life(
     )
     log = TaskLog(lambda level, text: said.append(f"{logging.getLevelName(level)} {text}"))
     run = TaskRun(job, airflow, log, hears=hears)
-    return Life(run, asyncio.create_task(run.run()), said)
+    checkpoint = checkpoint_of(airflow.xcoms[checkpoint_key(try_number)], try_number) if restarted else None
+    return Life(run, asyncio.create_task(run.run(checkpoint=checkpoint)), said)
 
 
 @pytest_asyncio.fixture(autouse=True)
@@ -343,3 +346,26 @@ async def test_an_ended_pod_of_such_a_run_stays_if_it_is_to_be_kept(
     assert [pod["status"]["phase"] for pod in pods(kube, task_id)] == ["Succeeded"]
     await found.run.abandon()
     assert bool(pods(kube, task_id)) is stays
+
+
+# -- a former run of the same name
+
+
+async def test_a_kept_pod_of_a_former_run_is_not_taken_for_this_ones(
+    airflow: Airflow, kube: Requests
+) -> None:
+    """The DAG run was deleted and made anew, or Airflow's database was: try 1 of the same run, of which nothing is known."""
+    given: dict[str, Any] = {"on_finish_action": "keep_pod", "infrastructure_retries": 0}
+    first = life(airflow, "former", script={"log": "first run"}, **given)
+    assert (await first.end()).state == "success"
+    anew = Airflow(airflow.kubeconfig)
+    second = life(anew, "former", script={"log": "second run", "exit-code": "1"}, **given)
+    assert (await second.end()).state == "failed", second.said
+    assert not any("first run" in line for line in second.said)
+    assert any("is of a former run of the same name, and is left alone" in line for line in second.said)
+    assert len(pods(kube, "former")) == 2
+    # The next life of the second run knows its pod by its name, and what became of it.
+    assert incarnation_of(second.run.job, anew.xcoms["pod_name"]) == 1
+    again = life(anew, "former", restarted=True, **given)
+    assert (await again.end()).state == "failed"
+    assert len(pods(kube, "former")) == 2

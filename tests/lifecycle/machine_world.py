@@ -21,7 +21,7 @@ from podbay.lifecycle.memory import remembered
 from podbay.lifecycle.outcome import Outcome
 from podbay.lifecycle.plan import Rules
 from podbay.objects.meta import Object, uid_of
-from podbay.pods.identity import TaskIdentity, identity_annotations, pod_name
+from podbay.pods.identity import ALREADY_CHECKED_LABEL, TaskIdentity, identity_annotations, pod_name
 from podbay.pods.result import ResultReading
 from podbay.pods.sidecar import SIDECAR_NAME
 
@@ -55,6 +55,10 @@ class Pod:
     version: int = 0
     bound: bool = False
     """A node was found for it at some time."""
+    checked: bool = False
+    """It is marked as kept."""
+    former: bool = False
+    """A former run of the same name has left it."""
 
     def __repr__(self) -> str:
         return f"<{self.uid} step {self.step} code {self.exit_code} deleted {self.deleted_at} {self.reason} {self.disruption} killed {self.killed} ran {self.ever_ran}>"  # fmt: skip
@@ -112,6 +116,7 @@ class Pod:
             "uid": self.uid,
             "resourceVersion": str(self.version),
             "annotations": identity_annotations(identity(self.incarnation)),
+            "labels": {ALREADY_CHECKED_LABEL: "True"} if self.checked else {},
         }
         if self.deleted_at is not None:
             # The request came when the container had ended, or before: stamps tell it as a real server's would.
@@ -163,6 +168,13 @@ class World:
     asked: bool = False
     most_running: int = 0
     wakes: list[float] = field(default_factory=list)
+
+    def left(self, incarnation: int, exit_code: int, *, step: int = 5) -> Pod:
+        """A former run of the same name has kept this pod."""
+        pod = Pod(f"former-{incarnation}", incarnation, exit_code, step, ever_ran=True, bound=True)
+        pod.checked = pod.former = True
+        self.pods[pod_name(identity(incarnation))] = pod
+        return pod
 
     def begin(self, *, with_checkpoint: bool, told: bool = False, behind: bool = False) -> None:
         """A life of the run begins, perhaps after a crash; told: the last one could still write down what it knew. behind: its
@@ -258,7 +270,11 @@ class World:
                 if pod is not None:
                     self.delete(pod)
                 self.event(s.Cleaned(self.now))
-            case s.Mark():
+            case s.Mark(uid=uid):
+                pod = self._pod(uid)
+                if pod is not None:
+                    pod.checked = True
+                    self.changed(pod)
                 self.event(s.Cleaned(self.now))
             case s.Withdraw():
                 self._withdraw(action, trouble)
@@ -284,7 +300,7 @@ class World:
             "Forbidden",
             'pods "x" is forbidden: exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1',
         )
-        if trouble == "quota" or (there is not None and self.full):
+        if trouble == "quota" or (there is not None and self.full and not there.former):
             self.event(self._refused(quota, doubt=trouble == "lost after"))
             return
         if there is not None:

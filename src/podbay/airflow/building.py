@@ -112,6 +112,8 @@ class Builder:
         self._job = job
         self._choice = choice
         self.identity = job.identity
+        self.first = 0
+        """The number of this run's first incarnation: a former run of the same name may have left pods."""
         self.note = ""
         """What was changed for the sake of an earlier try, for the task's log; once built."""
         image = job.settings.result_image or None

@@ -51,6 +51,8 @@ from podbay.objects.meta import Object, name_of, namespace_of
 
 __all__ = ["CHECKPOINT_KEY", "TaskRun", "checkpoint_key", "checkpoint_of", "incarnation_of", "read_cluster"]
 
+FORMER_PODS: Final = 100
+"""Pods of former runs of the same name (lifecycle/former.py) after which a try's own are still told from another try's."""
 NEW_CLUSTER_SECONDS: Final = 30.0
 """For a cluster that this process has not reached lately: it may be restarting just now."""
 
@@ -162,7 +164,9 @@ class TaskRun:
             self.namespace = namespace_of(builder.build(0))
             async with lease(choice.config) as cluster:
                 # Not longer: what is silent there must not hold up the first one.
-                return await self._look_back(cluster, builder, lambda waited: waited >= FIRST_ANSWER_SECONDS)
+                return await self._look_back(
+                    cluster, builder, None, lambda waited: waited >= FIRST_ANSWER_SECONDS
+                )
         except PodbayError as error:
             self.log.warning(
                 f"The cluster of connection {other.connection} does not say what it has: {error}"
@@ -194,16 +198,15 @@ class TaskRun:
         began = time.monotonic()
         trouble: PodbayError | None = None
         try:
-            under_way = (
-                await self._look_back(cluster, builder, self._enough(cluster, known, remaining)) or known
-            )
+            is_enough = self._enough(cluster, known, remaining)
+            under_way = await self._look_back(cluster, builder, checkpoint, is_enough) or known
         except PodbayError as error:
             # Without a look nothing may be made. The engine has the words for it; a pod that is known it goes on to wait for.
             under_way, trouble = known, None if known else error
         if remaining is not None:
             remaining = max(0.0, remaining - (time.monotonic() - began))
         elapsed = checkpoint.elapsed if checkpoint is not None else 0.0
-        manifest = builder.build(checkpoint.incarnation if checkpoint is not None else 0)
+        manifest = builder.build(max(builder.first, checkpoint.incarnation if checkpoint is not None else 0))
         self.pod_names.add(name_of(manifest))
         if builder.note and not under_way:
             self.log.info(builder.note)
@@ -276,12 +279,16 @@ class TaskRun:
         return is_enough
 
     async def _look_back(
-        self, cluster: LeasedCluster, builder: Builder, is_enough: Callable[[float], bool]
+        self,
+        cluster: LeasedCluster,
+        builder: Builder,
+        known: Checkpoint | None,
+        is_enough: Callable[[float], bool],
     ) -> bool:
         """Take over what earlier lives of this try have left, or a pod of an earlier try that still runs. Raises PodbayError."""
         keeps = self._retention(self.namespace) != ("never", None)
         names = await LookBack(self.job, self.log).take_over(
-            cluster, self.namespace, builder, keeps=keeps, is_enough=is_enough
+            cluster, self.namespace, builder, known=known, keeps=keeps, is_enough=is_enough
         )
         self.pod_names |= names
         return bool(names)
@@ -467,7 +474,7 @@ def incarnation_of(job: Job, name: Any) -> int | None:
     """Which incarnation of this try's pod has that name; None for another try's, and for no name."""
     if not isinstance(name, str):
         return None
-    for incarnation in range(job.given.get("infrastructure_retries", 3) + 1):
+    for incarnation in range(job.given.get("infrastructure_retries", 3) + 1 + FORMER_PODS):
         if name.endswith(replace(job.identity, incarnation=incarnation).digest()):
             return incarnation
     return None

@@ -12,7 +12,9 @@ from podbay.airflow.ownership import claim, delete_left, delete_tries, earlier_t
 from podbay.airflow.tasklog import TaskLog
 from podbay.errors import PodbayError
 from podbay.kube.lease import LeasedCluster
+from podbay.lifecycle.checkpoint import Checkpoint
 from podbay.lifecycle.first_answer import first_answer
+from podbay.lifecycle.former import of_this_run
 from podbay.objects.meta import Object, name_of
 
 __all__ = ["LookBack"]
@@ -31,11 +33,13 @@ class LookBack:
         namespace: str,
         builder: Builder,
         *,
+        known: Checkpoint | None,
         keeps: bool,
         is_enough: Callable[[float], bool],
     ) -> set[str]:
-        """Names of the pods that are this run's from now on. `builder` then makes pods of the try whose pod goes on; `keeps`:
-        ended pods are left for people; `is_enough` judges the seconds that an unreachable cluster was waited for.
+        """Names of the pods that are this run's from now on. `builder` then makes pods of the try whose pod goes on; `known`
+        is what an earlier life has written down; `keeps`: ended pods are left for people; `is_enough` judges the seconds that
+        an unreachable cluster was waited for.
 
         Raises PodbayError if it was not reached: nobody knows then what is left there.
         """
@@ -48,7 +52,12 @@ class LookBack:
             if earlier is not None:
                 builder.identity = earlier
                 self.log.info(f"Takes over the pod of try {earlier.try_number}, which still runs (durable).")
-        own = [pod for pod in pods if builder.is_own(pod)]
+        known = known or Checkpoint()
+        same = [pod for pod in pods if builder.is_own(pod)]
+        own, builder.first = of_this_run(same, uid=known.uid, name=known.pod)
+        for pod in same:
+            if pod not in own:
+                self.log.info(f"Pod {name_of(pod)} is of a former run of the same name, and is left alone.")
         try:
             await claim(cluster, own, job.owner)
         except PodbayError as error:

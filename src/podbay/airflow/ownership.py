@@ -15,10 +15,9 @@ from podbay.errors import ApiError, PodbayError
 from podbay.kube.client import PODS
 from podbay.kube.lease import LeasedCluster, pods_of
 from podbay.kube.store import SharedStore
-from podbay.lifecycle.hold import KEEP, held_until
-from podbay.objects.meta import Object, annotations_of, labels_of, metadata_of, name_of, namespace_of, uid_of
+from podbay.lifecycle.hold import KEEP, held_until, is_checked
+from podbay.objects.meta import Object, annotations_of, metadata_of, name_of, namespace_of, uid_of
 from podbay.pods.identity import (
-    ALREADY_CHECKED_LABEL,
     DEPLOYMENT_LABEL,
     TaskIdentity,
     identity_of,
@@ -146,7 +145,7 @@ def _is_left(pod: Object) -> bool:
     return (
         (pod.get("status") or {}).get("phase") in _ENDED
         and "deletionTimestamp" not in metadata_of(pod)
-        and labels_of(pod).get(ALREADY_CHECKED_LABEL) != "True"
+        and not is_checked(pod)
         and annotations_of(pod).get(KEEP, "").lower() != "true"
         and not held_until(pod)
     )
@@ -166,11 +165,7 @@ async def _delete_whole(cluster: LeasedCluster, pod: Object, options: dict[str, 
 
 def _is_over(pod: Object) -> bool:
     phase = (pod.get("status") or {}).get("phase")
-    return (
-        phase in _ENDED
-        or "deletionTimestamp" in metadata_of(pod)
-        or labels_of(pod).get(ALREADY_CHECKED_LABEL) == "True"
-    )
+    return phase in _ENDED or "deletionTimestamp" in metadata_of(pod) or is_checked(pod)
 
 
 async def claim(cluster: LeasedCluster, pods: Iterable[Object], owner: str) -> None:

@@ -245,12 +245,15 @@ class TriggerWork:
             return None, set()
         name = await self._answered("pod_name")
         incarnation = incarnation_of(job, name)
-        if incarnation is None:
+        # An exact name is that of each try's pod; whose checkpoint it is the checkpoint says itself.
+        if incarnation is None and (name is None or job.given.get("random_name_suffix", True)):
             return None, set()
         number = self.key.try_number
         kept = await self._answered(checkpoint_key(number))
         saved = checkpoint_of(kept, number)
         if saved is None:
+            if incarnation is None:
+                return None, set()
             # A pod that is not there any more must not be made a second time, even if nothing else is known of it.
             return Checkpoint(incarnation=incarnation, pod=name, uid=UNKNOWN_UID), set()
         writers = set(kept.get("writers") or ())

@@ -289,7 +289,7 @@ class PodRun:
         return waited >= patience(answered=self._cluster.client.answered)
 
     async def _look(self, action: s.Find) -> None:
-        name = action.name or name_of(self._manifest)
+        name = action.name or name_of(self.plan.build(self._state.incarnation))
         found = await self._requests.look(namespace_of(self._manifest), name)
         if found is None or (action.uid and uid_of(found) != action.uid):
             self._post(s.Gone(self._now(), None))

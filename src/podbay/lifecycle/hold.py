@@ -9,7 +9,8 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
-from podbay.objects.meta import Object, annotations_of
+from podbay.objects.meta import Object, annotations_of, labels_of
+from podbay.pods.identity import ALREADY_CHECKED_LABEL
 
 __all__ = [
     "HEALED",
@@ -20,6 +21,7 @@ __all__ = [
     "held_until",
     "hold_annotations",
     "hold_end",
+    "is_checked",
 ]
 
 HELD_UNTIL: Final = "podbay.dev/held-until"
@@ -47,6 +49,11 @@ def hold_annotations(now: datetime, seconds: float) -> dict[str, str]:
 def held_until(pod: Object) -> str:
     """What the pod says about its hold, which may have ended; empty when it says nothing."""
     return annotations_of(pod).get(HELD_UNTIL, "")
+
+
+def is_checked(pod: Object) -> bool:
+    """Its run is over, and has left it."""
+    return labels_of(pod).get(ALREADY_CHECKED_LABEL) == "True"
 
 
 def _stamp(time: datetime) -> str:

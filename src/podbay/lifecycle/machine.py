@@ -10,12 +10,12 @@ Level-triggered: an event only adds to what is known (`_absorb`), and what to do
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
 from podbay.lifecycle import state as s
 from podbay.lifecycle.ending import conclude, gather, judge, may_replace, next_ending
+from podbay.lifecycle.former import incarnation_number, is_of_former_run, of_this_run
 from podbay.lifecycle.moving import absorb_withdrawn, look_for_node, move_on, moves_at, without_intent
 from podbay.lifecycle.outcome import Outcome
 from podbay.lifecycle.pending import absorb_refusal, go_on, is_answer, next_deadline, passed
@@ -23,7 +23,6 @@ from podbay.lifecycle.plan import Rules
 from podbay.lifecycle.state import Action, Event, State
 from podbay.lifecycle.view import view_of
 from podbay.objects.meta import Object, name_of, namespace_of, uid_of
-from podbay.pods.identity import identity_of
 
 __all__ = ["Step", "step"]
 
@@ -56,10 +55,15 @@ def _absorb(rules: Rules, state: State, event: Event) -> tuple[State, list[Actio
         case s.Found():
             return _begin(rules, state, event)
         case s.Created(pod=pod):
+            if state.finding and is_of_former_run(pod, uid=state.uid):
+                return _after_former(rules, state, event.now), []
             return _adopt(replace(state, creating=False), pod, event.now, rules)
         case s.Taken(pod=pod, ours=ours):
-            if ours:
+            former = is_of_former_run(pod, uid=state.uid)
+            if ours and not former:
                 return _adopt(replace(state, creating=False), pod, event.now, rules)
+            if ours and rules.replaceable:
+                return _after_former(rules, state, event.now), []
             return absorb_refusal(rules, state, event), []
         case s.Refused():
             return absorb_refusal(rules, state, event), []
@@ -99,7 +103,9 @@ def _begin(rules: Rules, state: State, event: s.Found) -> tuple[State, list[Acti
     begun = replace(state, phase="creating", spent=event.spent)
     if event.killed_by and not begun.killed_by:
         begun = replace(begun, killed_by=event.killed_by)
-    begun = _counted(begun, event.incarnation)
+    own, first = of_this_run(event.pods, uid=event.known_uid, name=event.known_name)
+    first = first if rules.replaceable else 0
+    begun = _counted(begun, event.incarnation if event.known_uid else max(event.incarnation, first), first)
     if event.outcome is not None:
         # Whatever is left of the pod is only to be removed.
         left = next((pod for pod in event.pods if uid_of(pod) == event.known_uid), None)
@@ -111,10 +117,9 @@ def _begin(rules: Rules, state: State, event: s.Found) -> tuple[State, list[Acti
         begun = replace(begun, deletion_at=event.now)
     if event.withdrawing:
         begun = replace(begun, withdrawal="meant")
-    newest = _newest(event.pods)
-    if newest is not None and not (event.known_uid and _number(newest) < event.incarnation):
-        identity = identity_of(newest)
-        begun = _counted(begun, identity.incarnation if identity is not None else event.incarnation)
+    newest = max(own, key=incarnation_number, default=None)
+    if newest is not None and not (event.known_uid and incarnation_number(newest) < event.incarnation):
+        begun = _counted(begun, incarnation_number(newest), first)
         if uid_of(newest) != event.known_uid:
             begun = replace(begun, deletion_at=None, withdrawal="no")
         return _adopt(begun, newest, event.now, rules)
@@ -127,18 +132,19 @@ def _begin(rules: Rules, state: State, event: s.Found) -> tuple[State, list[Acti
     return replace(begun, create_at=event.now, behind=True), []
 
 
-def _counted(state: State, incarnation: int) -> State:
-    return replace(state, incarnation=incarnation, incarnations=incarnation + 1)
+def _counted(state: State, incarnation: int, first: int) -> State:
+    """first: of this run's pods."""
+    return replace(state, incarnation=incarnation, incarnations=incarnation - min(first, incarnation) + 1)
 
 
-def _newest(pods: Sequence[Object]) -> Object | None:
-    return max(pods, key=_number, default=None)
-
-
-def _number(pod: Object) -> int:
-    """Of its incarnation."""
-    identity = identity_of(pod)
-    return identity.incarnation if identity is not None else 0
+def _after_former(rules: Rules, state: State, now: float) -> State:
+    """The name belongs to a pod that a former run has left, so a create in doubt has made none. A pod of an earlier life, of
+    which the watch may not know yet, comes after it as well."""
+    passed_by = replace(state, creating=False, finding=False, doubtful=False)
+    if not rules.replaceable:
+        return replace(passed_by, behind=False)
+    create_at = now if state.creating else state.create_at
+    return replace(passed_by, incarnation=state.incarnation + 1, create_at=create_at)
 
 
 def _named(state: State, pod: Object) -> State:

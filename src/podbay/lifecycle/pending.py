@@ -15,6 +15,7 @@ from podbay.errors import ApiError, PodbayError
 from podbay.lifecycle import state as s
 from podbay.lifecycle.diagnosis.diagnose import diagnose
 from podbay.lifecycle.diagnosis.model import Diagnosis, Facts
+from podbay.lifecycle.hold import is_checked
 from podbay.lifecycle.plan import Deadlines, Rules
 from podbay.lifecycle.state import Action, Clock, Phase, State
 from podbay.lifecycle.view import PodView, Stage, view_of
@@ -104,9 +105,10 @@ def _name_taken(event: s.Taken) -> Diagnosis:
         if owner is not None
         else "somebody else"
     )
+    left = ", and was kept" if is_checked(event.pod) else ""
     return Diagnosis(
         category="NameTaken",
-        cause=f"pod {name} exists already and belongs to {whose}",
+        cause=f"pod {name} exists already and belongs to {whose}{left}",
         fix="Give the task a name of its own, or delete that pod.",
         blame="user",
         heals="never",
