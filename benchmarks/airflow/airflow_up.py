@@ -18,14 +18,14 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from podbay.testing.requests import Requests
 
-__all__ = ["Airflow", "running_airflow"]
+__all__ = ["IMAGE", "PROGRAM", "Airflow", "ending", "free_port", "running_airflow"]
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(sys.executable).with_name("podbay")
@@ -85,25 +85,34 @@ class Airflow:
             archive = self.home / "image.tar"
             subprocess.run([ROOT / "script/demo-image", archive, IMAGE], check=True)
             self.podbay("cluster", "load", str(archive))
-        words = ["--dags", str(self.dags), "--port", str(_free_port()), "-o", "json", *self._database]
+        self._start_airflow()
+
+    def _start_airflow(self) -> None:
+        words = ["--dags", str(self.dags), "--port", str(free_port()), "-o", "json", *self._database]
         up = json.loads(self.podbay("up", *words))
         self.url = up["url"]
         answer = self.call("POST", "/auth/token", {"username": up["user"], "password": up["password"]})
         self._token = answer["access_token"]
 
     def stop(self) -> None:
-        for words in (("down",), ("cluster", "reset", "-y")):
-            with contextlib.suppress(RuntimeError):
-                self.podbay(*words)
+        self._stop_airflow()
+        with contextlib.suppress(RuntimeError):
+            self.podbay("cluster", "reset", "-y")
+
+    def _stop_airflow(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self.podbay("down")
 
     # -- facts
 
     def roots(self) -> dict[str, int]:
         """Process ids: of the host, of each component, of the cluster."""
         up = json.loads(self.podbay("up", "--status", "-o", "json"))
-        cluster = json.loads((self.kubeconfig.parent / "process.json").read_bytes())
         parts = {name: part["pid"] for name, part in up["components"].items()}
-        return {"host": up["pid"], **parts, "cluster": cluster["pid"]}
+        return {"host": up["pid"], **parts, "cluster": self.cluster_pid()}
+
+    def cluster_pid(self) -> int:
+        return int(json.loads((self.kubeconfig.parent / "process.json").read_bytes())["pid"])
 
     def requests(self) -> Counter[str]:
         """Answered by the Kubernetes API until now, by HTTP method; this question is the last one that counts."""
@@ -188,18 +197,27 @@ class Airflow:
         ]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
+SomeAirflow = TypeVar("SomeAirflow", bound=Airflow)
+
+
 @contextlib.contextmanager
 def running_airflow(*, database: str | None) -> Iterator[Airflow]:
+    with ending(lambda home: Airflow(home, database)) as airflow:
+        yield airflow
+
+
+@contextlib.contextmanager
+def ending(made: Callable[[Path], SomeAirflow]) -> Iterator[SomeAirflow]:
     """To be started; whatever was started is gone after the block, also after Ctrl-C and SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="podbay-bench-", ignore_cleanup_errors=True) as directory:
-        airflow = Airflow(Path(directory), database)
+        airflow = made(Path(directory))
         try:
             yield airflow
         finally:
