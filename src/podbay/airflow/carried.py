@@ -61,6 +61,7 @@ class Carried:
     limits: Mapping[str, int] | None = None
     """max_active_tis_per_dag, max_active_tis_per_dagrun, max_active_tasks, where set."""
     priority: int = 1
+    """The task's own; what it has by its `weight_rule` is known where it runs."""
     queue: str = ""
     """The task's Airflow queue, by which a deployment chooses nodes."""
 

@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
-__all__ = ["Limit", "Limiter", "Scope"]
+__all__ = ["Limit", "Limiter", "Scope", "weight_of"]
 
 Scope = tuple[str, ...]
 """What a limit counts: ("dag run", dag, run), ("task", dag, task), …"""
@@ -39,6 +39,19 @@ class _Waiting:
     limits: Sequence[Limit] = field(compare=False)
     others: Callable[[Scope], int] = field(compare=False)
     admitted: asyncio.Future[None] = field(compare=False)
+
+
+def weight_of(ti: Any, own: int) -> int:
+    """The weight by which Airflow's scheduler orders a task instance: its task's `weight_rule` over the DAG. `own` is the
+    task's own one, for where nothing better is known."""
+    stored = getattr(ti, "priority_weight", None)
+    if isinstance(stored, int):
+        # What the database has; a trigger gets it with a task that a worker has begun.
+        return stored
+    try:
+        return int(ti.task.weight_rule.get_weight(ti))
+    except Exception:  # noqa: BLE001 - code of plugins, and no task is worth less for it
+        return own
 
 
 class Limiter:

@@ -22,7 +22,7 @@ from podbay.airflow.driving import TaskRun, checkpoint_key, checkpoint_of, incar
 from podbay.airflow.ending import TaskEnd
 from podbay.airflow.enforcing import current_deployment
 from podbay.airflow.keeping import former_of, former_of_kept, wants_memory
-from podbay.airflow.limits import Limiter
+from podbay.airflow.limits import Limiter, weight_of
 from podbay.airflow.logrelay import log_relay
 from podbay.airflow.mutation import pod_mutation
 from podbay.airflow.overflow import places_of
@@ -92,7 +92,7 @@ class TriggerWork:
         log: logging.Logger,
         timeout_after: datetime | None,
     ) -> None:
-        self.carried = carried
+        self.carried = replace(carried, priority=weight_of(ti, carried.priority))
         self.key: TaskKey = key_of(ti)
         self.run_: TaskRun | None = None
         self._ti = ti

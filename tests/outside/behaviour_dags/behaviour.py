@@ -11,6 +11,7 @@ import shlex
 from typing import Any
 
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator as UpstreamOperator
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, TaskGroup, TriggerRule
 from held import HELD, HOLDS, HOME
 from kubernetes.client import models as k8s
@@ -114,8 +115,11 @@ def dags_of(operator: Any, kind: str) -> None:
         first >> second
 
     with dag("ranked", max_active_tasks=1):
-        for number, weight in enumerate((1, 5, 3)):
-            pod(f"pod-{number}", priority_weight=weight, weight_rule="absolute", pod_template_dict=GATED)
+        pod("pod-0", priority_weight=1, weight_rule="absolute", pod_template_dict=GATED)
+        # As much as it and all that wait for it.
+        heavy = pod("pod-1", pod_template_dict=GATED)
+        heavy >> [EmptyOperator(task_id=f"after-{number}") for number in range(4)]
+        pod("pod-2", priority_weight=3, weight_rule="absolute", pod_template_dict=GATED)
 
     with dag("pooled"):
         for number in range(2):
