@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,10 +45,14 @@ def mapped_adopted(**given: Any) -> Any:
     return UpstreamOperator.partial(task_id="t", image="i", **given).expand(arguments=[["a"], ["b"]])
 
 
-@pytest.fixture(params=[ours, adopted, mapped, mapped_adopted])
-def made(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Make:
-    """A task as the scheduler gets it."""
+@pytest.fixture(autouse=True)
+def _adopting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adoption, "settings", lambda: replace(read_settings(), adopt_upstream_operators=True))
+
+
+@pytest.fixture(params=[ours, adopted, mapped, mapped_adopted])
+def made(request: pytest.FixtureRequest) -> Make:
+    """A task as the scheduler gets it."""
 
     def make(**given: Any) -> Any:
         with DAG("values"):
@@ -100,3 +105,62 @@ def test_other_codes_are_refused() -> None:
             ours(skip_on_exit_code=codes)
     with DAG("values"), pytest.raises(InvalidInputError, match="must be an exit code"):
         ours(skip_on_exit_code=object())
+
+
+class Own:
+    """Nothing that a pod could have."""
+
+
+WRONG = [
+    ({"affinity": Own()}, r"affinity: a Python object \(.*Own\) cannot be carried"),
+    ({"tolerations": [{"key": Own()}]}, "tolerations: a Python object"),
+    ({"labels": {1: "one"}}, "labels: a mapping with an integer as key"),
+    ({"arguments": [b"raw"]}, "arguments: "),
+    ({"cmds": [Path("/bin/true")]}, "cmds: a Python object"),
+    ({"priority_class_name": lambda: "high"}, "priority_class_name: "),
+]
+
+
+@pytest.mark.parametrize(("given", "said"), WRONG)
+@pytest.mark.parametrize("make", [ours, mapped])
+def test_what_could_never_run_is_refused(make: Make, given: dict[str, Any], said: str) -> None:
+    if make is mapped and "arguments" in given:
+        given = {"cmds": given["arguments"]}
+        said = "cmds: "
+    with pytest.raises(InvalidInputError, match=said), DAG("values"):
+        task_policy(make(**given))
+
+
+def test_what_rendering_may_still_change_is_not() -> None:
+    class Resolved:
+        def resolve(self, context: Any) -> Any:
+            return ["a"]
+
+    with DAG("values"):
+        before = KubernetesPodOperator(task_id="before", image="i", do_xcom_push=True)
+        for number, given in enumerate(
+            (
+                {"cmds": Resolved()},
+                {"labels": {"a": Resolved()}},
+                {"env_vars": lambda context, jinja_env: {"a": "b"}},
+                {"volumes": [Own()]},
+                {"env_vars": {1: "one"}},
+                {"arguments": before.output.map(str)},
+            )
+        ):
+            task = KubernetesPodOperator(task_id=f"t{number}", image="i", **given)
+            assert task.podbay_description().placement().where in ("triggerer", "worker start")
+
+
+@pytest.mark.parametrize("name", ["execute", "pre_execute", "render_template_fields"])
+def test_what_a_subclass_may_still_change_is_not(name: str) -> None:
+    made = type("Changing", (KubernetesPodOperator,), {name: lambda self, *_: None})
+    with DAG("values"):
+        made(task_id="t", image="i", affinity=Own())
+        task_policy(made.partial(task_id="m", image="i", affinity=Own()).expand(cmds=[["a"]]))
+
+
+@pytest.mark.parametrize("make", [adopted, mapped_adopted])
+def test_adopted_tasks_do_not_break_their_dag(make: Make) -> None:
+    with DAG("values"):
+        task_policy(make(node_selector={1: "one"}))

@@ -6,9 +6,10 @@ Only what is certain before rendering; a value with a template in it is checked 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import timedelta
+from os import PathLike
 from typing import Any, Final
 
 from podbay.airflow.loans import loan_problems
@@ -23,7 +24,7 @@ from podbay.objects.meta import Object
 from podbay.pods.identity import TaskIdentity
 from podbay.pods.problems import Problem, kind_of, refuse
 
-__all__ = ["KnownPod", "check_names", "check_parameters", "check_values", "known_pod"]
+__all__ = ["KnownPod", "check_carried", "check_names", "check_parameters", "check_values", "known_pod"]
 
 FINISH_ACTIONS: Final = ("delete_pod", "delete_succeeded_pod", "delete_active_pod", "keep_pod")
 KILL_ACTIONS: Final = ("delete_pod", "keep_pod")
@@ -55,6 +56,36 @@ def check_names(subject: str, given: Collection[str], known: Collection[str]) ->
             near = difflib.get_close_matches(name, names, n=1, cutoff=0.7)
             problems.append(Problem(name, f"no such parameter{f'; did you mean {near[0]}?' if near else ''}"))
     refuse(subject, problems)
+
+
+def check_carried(subject: str, given: Mapping[str, Any], *, fields: Sequence[str] = TEMPLATE_FIELDS) -> None:
+    """Refuse values that cannot become a part of a pod, nor travel: no run could begin. Rendering may make something else of
+    an object in one of `fields`, and of no other."""
+    problems = []
+    for name, value in given.items():
+        row = PARAMETERS[name]
+        if (
+            row.code
+            or row.part == "none"
+            or name == "trigger_kwargs"
+            or (name in fields and _may_change(value))
+        ):
+            continue
+        if name == "env_vars" and isinstance(value, Mapping):
+            value = list(value.items())
+        try:
+            encode(value)
+        except InvalidInputError as error:
+            problems.append(Problem(name, str(error)))
+    refuse(subject, problems)
+
+
+def _may_change(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(_may_change(each) for each in value.values())
+    if isinstance(value, list | tuple | Set):
+        return any(_may_change(each) for each in value)
+    return value is not None and not isinstance(value, str | int | float | bytes | PathLike)
 
 
 def check_parameters(

@@ -19,7 +19,10 @@ from podbay.airflow.portable import MARK, encode, encode_expansion
 from podbay.airflow.settings import Settings
 from podbay.errors import InvalidInputError
 
-__all__ = ["Description", "overridden"]
+__all__ = ["CHANGES", "Description", "overridden"]
+
+CHANGES: Final = ("execute", "pre_execute", "render_template_fields", "podbay_parameters")
+"""Methods in which a subclass may make other parameters of those it was given."""
 
 _BEFORE: Final = ("on_execute_callback",)
 _AFTER_SUCCESS: Final = ("on_success_callback", "on_skipped_callback", "outlets", "map_index_template")

@@ -8,8 +8,8 @@ import inspect
 from datetime import timedelta
 from typing import Any
 
-from podbay.airflow.checking import check_parameters
-from podbay.airflow.describing import Description, overridden
+from podbay.airflow.checking import check_carried, check_parameters
+from podbay.airflow.describing import CHANGES, Description, overridden
 from podbay.airflow.foreseeing import foresee
 from podbay.airflow.parameters import PARAMETERS, template_fields_of
 from podbay.airflow.request import BASE_CONTAINER, taken
@@ -65,6 +65,9 @@ def _check(mapped: Any) -> None:
         fields=template_fields_of(mapped),
     )
     foresee(subject, given, known)
+    adopted = mapped.operator_class.__module__.startswith("airflow.")
+    if not adopted and not overridden(mapped.operator_class, CHANGES):
+        check_carried(subject, given, fields=template_fields_of(mapped))
     of_its_class = getattr(mapped.operator_class, "podbay_check_mapped", None)
     if of_its_class is not None:
         of_its_class(mapped)

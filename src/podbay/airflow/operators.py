@@ -14,7 +14,8 @@ from typing import Any, ClassVar, Final, Literal
 
 from airflow.sdk import BaseOperator
 
-from podbay.airflow.checking import check_names, check_parameters
+from podbay.airflow.checking import check_carried, check_names, check_parameters
+from podbay.airflow.describing import CHANGES, overridden
 from podbay.airflow.foreseeing import foresee
 from podbay.airflow.links import PodLink
 from podbay.airflow.parameters import PARAMETERS, TEMPLATE_FIELDS, template_fields_of
@@ -148,6 +149,8 @@ class KubernetesPodOperator(PodTask, BaseOperator):
             subject, given, transport=settings().result_transport, fields=template_fields_of(self)
         )
         foresee(subject, given, known)
+        if not overridden(type(self), CHANGES):
+            check_carried(subject, given, fields=template_fields_of(self))
         super().__init__(**kwargs)
         for row, value in given.items():
             setattr(self, row, _usual(row, value))
