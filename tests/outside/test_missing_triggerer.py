@@ -144,3 +144,38 @@ def test_a_run_that_waits_for_a_triggerer_says_so(tmp_path: Path) -> None:
         f"pods early later {LATER}",
         "none others later None",
     ]
+
+
+FORKS = """
+import os, threading, time
+from podbay.airflow.missing_triggerer import forks_wait
+
+lock, holds = threading.Lock(), threading.Event()
+forks_wait(lock)
+
+def look():
+    with lock:
+        holds.set()
+        time.sleep(0.5)
+
+for _ in range(2):
+    holds.clear()
+    threading.Thread(target=look, daemon=True).start()
+    holds.wait()
+    began = time.monotonic()
+    child = os.fork()
+    if not child:
+        os._exit(0 if lock.acquire(blocking=False) else 7)
+    assert 0.4 < time.monotonic() - began < 4
+    assert os.waitpid(child, 0)[1] == 0
+    assert lock.acquire(blocking=False)
+    lock.release()
+print("DONE")
+"""
+
+
+def test_no_worker_is_forked_in_the_middle_of_a_look() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout == "DONE\n", done.stderr

@@ -8,6 +8,7 @@ that has nothing to do with Podbay, and is imported by every process of Airflow:
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -16,7 +17,7 @@ from typing import Any, ClassVar, Final
 from airflow.listeners import hookimpl
 from airflow.plugins_manager import AirflowPlugin
 
-__all__ = ["MissingTriggererPlugin", "TriggererListener", "sentence"]
+__all__ = ["MissingTriggererPlugin", "TriggererListener", "forks_wait", "sentence"]
 
 _log = logging.getLogger(__name__)
 _OURS: Final = "podbay."
@@ -26,6 +27,7 @@ _LOOKS: Final = 6
 """Within that time."""
 _MOST_RUNS: Final = 100
 """At one look."""
+_FORK_SECONDS: Final = 5.0
 
 
 class TriggererListener:
@@ -34,6 +36,7 @@ class TriggererListener:
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._watch: threading.Thread | None = None
+        self._looking = threading.Lock()
 
     @hookimpl  # type: ignore[untyped-decorator]
     def on_dag_run_running(self, dag_run: Any, msg: str) -> None:
@@ -54,6 +57,7 @@ class TriggererListener:
 
     def _look_now_and_then(self, patience: int) -> None:
         if self._watch is None:
+            forks_wait(self._looking)
             self._watch = threading.Thread(
                 target=self._keep_looking, args=(patience,), name="podbay-missing-triggerer", daemon=True
             )
@@ -68,16 +72,33 @@ class TriggererListener:
             if time.monotonic() - self._began < patience:
                 continue
             try:
-                missed = 0 if _has_reported(patience) else missed + 1
-                # A machine that slept wakes up with everybody's reports grown old.
-                if missed > 1:
-                    _tell_waiting(sentence(patience))
+                with self._looking:
+                    missed = 0 if _has_reported(patience) else missed + 1
+                    # A machine that slept wakes up with everybody's reports grown old.
+                    if missed > 1:
+                        _tell_waiting(sentence(patience))
             except SQLAlchemyError as error:
                 # A database that is away, or another scheduler that has said it meanwhile.
                 _log.debug("Whether a triggerer runs could not be asked: %s", error)
             except Exception:  # noqa: BLE001 - Airflow may be built otherwise, and it must not suffer from this
                 _log.warning("Whether a triggerer runs is not looked at any more", exc_info=True)
                 return
+
+
+def forks_wait(lock: threading.Lock) -> None:
+    """Until who holds it lets it go, for a while: the scheduler forks its workers, and one that is made while another thread
+    asks the database would inherit a log's or a driver's own locks, which nobody there opens."""
+    held: list[bool] = []
+
+    def let_go() -> None:
+        if held.pop():
+            lock.release()
+
+    os.register_at_fork(
+        before=lambda: held.append(lock.acquire(timeout=_FORK_SECONDS)),
+        after_in_parent=let_go,
+        after_in_child=let_go,
+    )
 
 
 def sentence(threshold: int) -> str:
