@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeAlias
-
-import orjson
+from typing import Any, Final, Literal, NoReturn, TypeAlias
 
 from podbay.errors import InvalidInputError
 from podbay.lifecycle.diagnosis.model import Diagnosis, diagnosis_from_json, diagnosis_to_json
@@ -157,9 +156,15 @@ class Outcome:
         if self.result is None:
             return None
         try:
-            return orjson.loads(self.result)
-        except orjson.JSONDecodeError as err:
+            # Not by orjson, which makes rounded numbers of whole ones that need more than 64 bits.
+            return json.loads(self.result.decode(), parse_constant=_no_number)
+        except (ValueError, RecursionError) as err:
             raise InvalidInputError(f"the result of pod {self.pod} is not JSON: {err}") from None
+
+
+def _no_number(name: str) -> NoReturn:
+    """NaN and the infinities, which Python writes and JSON does not know."""
+    raise ValueError(f"{name} is no JSON")
 
 
 def _as_text(result: bytes | None) -> tuple[str | None, str | None]:
