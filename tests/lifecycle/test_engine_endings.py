@@ -148,12 +148,6 @@ async def test_results_by_termination_message(
     assert (outcome.kind, outcome.result) == (kind, result)
 
 
-async def test_a_failed_task_has_no_result(started: Engine, cluster: Cluster) -> None:
-    plan = task(cluster.namespace, code=1, result="sidecar", script=sidecar(message=frame(b"1")))
-    outcome, _ = await started.run(plan)
-    assert (outcome.kind, outcome.result) == ("failed", None)
-
-
 # -- the pod afterwards
 
 

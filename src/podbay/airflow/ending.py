@@ -36,20 +36,23 @@ def end_of(outcome: Outcome, given: Mapping[str, Any], carried: Carried) -> Task
     """The task's end. `given` holds rendered parameters. A result that cannot be handed on makes a failure of a success."""
     image = {IMAGE_KEY: outcome.receipt.image_id} if outcome.receipt.image_id else {}
     code = outcome.exit_code
-    if code is not None and code in skip_codes(given.get("skip_on_exit_code")):
-        message = f"Pod {outcome.pod} ended with exit code {code}: skipped."
-        return TaskEnd(state="skipped", message=message, xcoms=image)
-    try:
-        xcoms = _xcoms(outcome, given, carried)
-    except InvalidInputError as error:
-        return TaskEnd(state="failed", message=str(error), xcoms=image)
     state: TaskState = "success" if outcome.ok else "failed"
-    return TaskEnd(state=state, message=outcome.message, xcoms={**image, **xcoms})
+    message = outcome.message
+    if code is not None and code in skip_codes(given.get("skip_on_exit_code")):
+        state, message = "skipped", f"Pod {outcome.pod} ended with exit code {code}: skipped."
+    try:
+        xcoms = _xcoms(outcome, given, carried, state)
+    except InvalidInputError as error:
+        if state != "success":
+            # It has a better reason.
+            return TaskEnd(state=state, message=message, xcoms=image)
+        return TaskEnd(state="failed", message=str(error), xcoms=image)
+    return TaskEnd(state=state, message=message, xcoms={**image, **xcoms})
 
 
-def _xcoms(outcome: Outcome, given: Mapping[str, Any], carried: Carried) -> dict[str, Any]:
+def _xcoms(outcome: Outcome, given: Mapping[str, Any], carried: Carried, state: TaskState) -> dict[str, Any]:
     value = outcome.json_result() if given.get("do_xcom_push") else None
-    if outcome.ok and carried.mapped_over:
+    if state == "success" and carried.mapped_over:
         _check_mappable(value)
     if value is None:
         return {}

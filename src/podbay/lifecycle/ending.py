@@ -27,11 +27,15 @@ __all__ = ["conclude", "gather", "judge", "may_replace", "next_ending"]
 
 RESULT_PATIENCE = 45.0
 """Seconds after the main container's end in which the result sidecar must end; it gets the pod's grace period, usually 30."""
+FAILED_PATIENCE = 10.0
+"""The same for a container that has failed, until its result is read as well: its end is known, and is not held up for long."""
 KILL_PATIENCE = 15.0
 """Seconds beyond its grace period after which a killed pod is not waited for any more."""
 LOST_PATIENCE = 60.0
 """The same for a pod that others delete: a node that is there ends it within its grace period."""
 _GRACE = 30.0
+_FAILED: Final[tuple[Kind, ...]] = ("failed", "oom_killed")
+"""The main container has ended by itself, so that it may have written a result, as upstream's users rely on."""
 _STAMP = 2.0
 """Two stamps of whole seconds say so much too much at most."""
 
@@ -131,22 +135,31 @@ def gather(rules: Rules, state: State, now: float) -> tuple[State, list[Action],
         ended = view_of(state.pod, rules.container).ended_containers if state.pod is not None and here else ()
         state = replace(state, logs="asked")
         actions.append(s.WaitForLogs(ended))
-    if verdict.kind == "succeeded":
+    missing = False
+    if _may_have_result(rules, verdict):
         state, more = _gather_result(rules, state, now)
         actions += more
-        missing = rules.result != "none" and state.result is None
-    else:
-        missing = not state.explained and bool(state.uid) and not state.killed_by
-        if missing and not state.explaining:
+        missing = state.result is None
+    if verdict.kind != "succeeded":
+        unexplained = not state.explained and bool(state.uid) and not state.killed_by
+        if unexplained and not state.explaining:
             state = replace(state, explaining=True)
             actions.append(s.ReadEvents())
+        missing = missing or unexplained
     return state, actions, not missing and state.logs == "read"
 
 
+def _may_have_result(rules: Rules, verdict: Verdict) -> bool:
+    return rules.result != "none" and (verdict.kind == "succeeded" or verdict.kind in _FAILED)
+
+
 def _gather_result(rules: Rules, state: State, now: float) -> tuple[State, list[Action]]:
-    if rules.result == "none" or state.result is not None or state.reading_result:
+    assert state.pod is not None and state.verdict is not None
+    failed = state.verdict.kind in _FAILED
+    if state.result is None and failed and now >= _result_end(state):
+        return replace(state, result=ResultReading("missing")), []
+    if state.result is not None or state.reading_result:
         return state, []
-    assert state.pod is not None
     view = view_of(state.pod, rules.container)
     if rules.result == "termination_message":
         message = view.main.message if view.main is not None else ""
@@ -158,11 +171,12 @@ def _gather_result(rules: Rules, state: State, now: float) -> tuple[State, list[
         reading = read_frame(sidecar.message.encode())
         if reading.state not in ("missing", "damaged"):
             return replace(state, result=reading), []
-    if state.gone:
+    never = failed and (sidecar is None or (sidecar.state == "waiting" and not sidecar.began))
+    if state.gone or never:
         return replace(state, result=ResultReading("missing")), []
     if sidecar is not None and sidecar.state != "terminated" and now < _result_end(state):
         return state, []
-    return replace(state, reading_result=True), [s.ReadResult()]
+    return replace(state, reading_result=True), [s.ReadResult(patient=not failed)]
 
 
 def _containers(state: State) -> int:
@@ -171,19 +185,19 @@ def _containers(state: State) -> int:
 
 
 def _result_end(state: State) -> float:
-    return (state.ended_at or 0.0) + RESULT_PATIENCE
+    failed = state.verdict is not None and state.verdict.kind in _FAILED
+    return (state.ended_at or 0.0) + (FAILED_PATIENCE if failed else RESULT_PATIENCE)
 
 
 def next_ending(rules: Rules, state: State) -> list[float]:
     """Times at which waiting ends."""
     times: list[float] = []
-    known = state.result is not None or state.reading_result
     if state.verdict is None:
         if state.deleting_at is not None:
             times.append(_kill_end(rules, state))
         elif _is_being_deleted(state):
             times.append(_lost_end(state))
-    elif state.verdict.kind == "succeeded" and rules.result != "none" and not known:
+    elif _may_have_result(rules, state.verdict) and state.result is None:
         times.append(_result_end(state))
     return times
 
@@ -201,7 +215,9 @@ def conclude(rules: Rules, state: State, now: float) -> tuple[State, list[Action
             kind, value = "result", None
             diagnosis = diagnose(facts_of(rules, state, **trouble))
     else:
-        value = None
+        if kind not in _FAILED or (rules.json_result and value is not None and not _is_json(value)):
+            # Half a file, perhaps; that it failed is what counts.
+            value = None
         diagnosis = _diagnosis(rules, state, kind)
     outcome = Outcome(
         kind=kind,
@@ -225,13 +241,15 @@ def _result_trouble(rules: Rules, state: State) -> dict[str, object] | None:
         return None
     if reading.state != "value":
         return {"result": reading}
-    if not rules.json_result:
-        return None
+    return {"result": reading} if rules.json_result and not _is_json(reading.value) else None
+
+
+def _is_json(content: bytes) -> bool:
     try:
-        orjson.loads(reading.value)
+        orjson.loads(content)
     except orjson.JSONDecodeError:
-        return {"result": reading}
-    return None
+        return False
+    return True
 
 
 def _diagnosis(rules: Rules, state: State, kind: Kind) -> Diagnosis | None:

@@ -212,8 +212,9 @@ class PodRun:
                 self._do("explain", self._answer(requests.explain(pod, needed=needed)))
             case s.WaitForLogs(ended=ended):
                 self._do("drain", self._drain(ended))
-            case s.ReadResult():
-                self._do("result", self._answer(requests.result(state.namespace, state.name)))
+            case s.ReadResult(patient=patient):
+                reading = requests.result(state.namespace, state.name, patient=patient)
+                self._do("result", self._answer(reading))
             case s.Kill(uid=uid, grace=grace):
                 self._do("kill", self._kill(uid, grace))
             case s.Withdraw(uid=uid, version=version):

@@ -67,7 +67,8 @@ class Outcome:
     exit_code: int | None = None
     """Of the main container; None when it never ended by itself or nobody saw it."""
     result: bytes | None = None
-    """The content of the result file; None when there was none or none was asked for."""
+    """The content of the result file, also of a task that has failed by itself; None when there was none or none was asked
+    for."""
     diagnosis: Diagnosis | None = None
     namespace: str = ""
     pod: str = ""

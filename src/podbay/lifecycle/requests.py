@@ -170,7 +170,7 @@ class PodRequests:
         except (ApiError, UnreachableError, CredentialError):
             return None
 
-    async def result(self, namespace: str, name: str) -> s.Event:
+    async def result(self, namespace: str, name: str, *, patient: bool = True) -> s.Event:
         """The result as the sidecar's log has it."""
         started, failures = self._clock.monotonic(), 0
         while True:
@@ -178,7 +178,8 @@ class PodRequests:
             waited = self._clock.monotonic() - started
             # A stream that ends properly in the middle of a frame may have lost its node; the next one tells.
             whole = reading is not None and reading.state not in ("missing", "damaged")
-            if reading is not None and (whole or waited > BAD_RESULT_SECONDS):
+            silent = reading is not None and reading.state == "missing" and not patient
+            if reading is not None and (whole or silent or waited > BAD_RESULT_SECONDS):
                 return s.ResultRead(self._clock.monotonic(), reading)
             if waited > RESULT_SECONDS:
                 return s.ResultRead(self._clock.monotonic(), ResultReading("missing"))

@@ -337,6 +337,9 @@ class WaitForLogs:
 class ReadResult:
     """From the result sidecar's log; ResultRead follows."""
 
+    patient: bool = True
+    """A log that has no result yet is asked again: the task is none without it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kill:
