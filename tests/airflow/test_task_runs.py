@@ -358,6 +358,8 @@ async def test_a_kept_pod_of_a_former_run_is_not_taken_for_this_ones(
     given: dict[str, Any] = {"on_finish_action": "keep_pod", "infrastructure_retries": 0}
     first = life(airflow, "former", script={"log": "first run"}, **given)
     assert (await first.end()).state == "success"
+    # Of this process; it may not have heard yet that the pod has been marked.
+    await desk().aclose()
     anew = Airflow(airflow.kubeconfig)
     second = life(anew, "former", script={"log": "second run", "exit-code": "1"}, **given)
     assert (await second.end()).state == "failed", second.said
