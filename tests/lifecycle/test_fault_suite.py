@@ -207,6 +207,10 @@ async def play(suite: Suite, tasks: list[Task]) -> list[Told]:
         for each in told:
             if each.outcome is None:
                 print(f"not ended: {each.task.id} mishap {each.task.mishap!r} {each.run and each.run.state}")
+                if each.run is not None:
+                    path = f"/api/v1/namespaces/{suite.namespace}/pods/{each.run.state.name}"
+                    code, pod = await admin.acall("GET", path)
+                    print(f"the cluster says: {code} {pod.get('metadata')} {pod.get('status')}")
         for one in pending:
             one.cancel()
         await asyncio.gather(*lives, return_exceptions=bool(pending))
