@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from engine_parts import Cluster, Engine, task
-from machine_world import World
+from machine_world import World, ends
 
 from podbay.lifecycle.checkpoint import Checkpoint
 from podbay.lifecycle.plan import PodPlan, Rules
@@ -92,19 +92,6 @@ async def test_a_replacement_passes_by_what_was_kept(started: Engine, cluster: C
 
 
 # -- single courses, in a model of the cluster
-
-
-def ends(world: World) -> str:
-    for _ in range(200):
-        if world.outcome is not None:
-            return world.outcome.kind
-        if world.todo:
-            world.answer(0)
-        elif world.watched:
-            world.tell()
-        else:
-            world.go_on(next(pod for pod in world.all_pods if pod.step < 5))
-    raise AssertionError(world.state)
 
 
 @pytest.mark.parametrize("behind", [True, False])

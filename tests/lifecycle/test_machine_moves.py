@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from machine_world import World
+from machine_world import World, ends
 
 from podbay.lifecycle import state as s
 from podbay.lifecycle.plan import Deadlines, Rules
@@ -34,23 +34,6 @@ def waits(world: World, *, until: type) -> s.Action:
         else:
             world.pass_time(min(at for at in world.wakes if at > world.now))
     raise AssertionError(f"no {until.__name__}: {world.state}")
-
-
-def ends(world: World) -> str:
-    for _ in range(200):
-        if world.outcome is not None:
-            return world.outcome.kind
-        if world.todo:
-            world.answer(0)
-        elif world.watched:
-            world.tell()
-        else:
-            pod = next(
-                (each for each in world.pods.values() if each.step < 5 or each.deleted_at is not None), None
-            )
-            assert pod is not None, world.state
-            world.go_on(pod)
-    raise AssertionError(world.state)
 
 
 def test_a_pod_without_a_node_is_given_up_when_its_time_has_come() -> None:

@@ -19,6 +19,7 @@ from airflow.sdk import DAG
 from airflow.sdk.execution_time.comms import GetXCom, SetXCom
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.utils import session as sessions
+from stored_dags import instance_of, stored_form
 
 from podbay import KubernetesPodOperator
 from podbay.airflow.running.thrifty_triggerer import (
@@ -33,12 +34,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx`")
 
 
 def stored(dag_id: str) -> dict[str, Any]:
-    """As it comes out of a database: equal, and never the same object."""
     with DAG(dag_id, schedule=None, params={"of_dag": {"a": 1}}) as dag:
         KubernetesPodOperator(task_id="one", image="a:1", params={"of_task": [1]})
         KubernetesPodOperator.partial(task_id="many", image="a:1").expand(arguments=[["1"], ["2"]])
-    found: dict[str, Any] = json.loads(json.dumps(DagSerialization.to_dict(dag)))
-    return found
+    return stored_form(dag)
 
 
 @pytest.fixture
@@ -75,23 +74,8 @@ def test_few_dags_are_kept(sharing: None) -> None:
 
 @pytest.mark.parametrize("task_id", ["one", "many"])
 def test_what_is_set_on_a_task_is_for_one_instance(sharing: None, task_id: str) -> None:
-    class Instance(SimpleNamespace):
-        def model_dump(self, **_: Any) -> dict[str, Any]:
-            return dict(vars(self))
-
     form = stored("birds")
-    facts = Instance(task_id=task_id, dag_id="birds", run_id="one", map_index=-1, try_number=1)
-    unknown = ("logical_date", "data_interval_start", "data_interval_end", "end_date", "partition_key")
-    run = dict.fromkeys(unknown) | {
-        "dag_id": "birds",
-        "run_id": "one",
-        "run_after": "2026-01-01T00:00:00Z",
-        "start_date": "2026-01-01T00:00:00Z",
-        "run_type": "manual",
-        "state": "running",
-        "consumed_asset_events": [],
-    }
-    first, second = (module.TriggerRunner.create_runtime_ti(facts, form, run) for _ in range(2))
+    first, second = (instance_of(form, task_id) for _ in range(2))
     assert first.task is not second.task
     assert first.task.dag.task_dict is second.task.dag.task_dict
     # As a template may do it.
@@ -103,7 +87,7 @@ def test_what_is_set_on_a_task_is_for_one_instance(sharing: None, task_id: str) 
     else:
         assert first.task.expand_input is second.task.expand_input
     first.task.params = {"a": 1}
-    third = module.TriggerRunner.create_runtime_ti(facts, form, run)
+    third = instance_of(form, task_id)
     for other in (second, third):
         assert "a" not in other.task.params
         assert other.task.dag.params["of_dag"] == {"a": 1}

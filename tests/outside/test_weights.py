@@ -2,37 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import uuid
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.executors.workloads.task import TaskInstanceDTO
-from airflow.jobs.triggerer_job_runner import TriggerRunner
 from airflow.models.taskinstance import TaskInstance
 from airflow.sdk import DAG
 from airflow.serialization.serialized_objects import DagSerialization
 from airflow.task.priority_strategy import PriorityWeightStrategy
+from stored_dags import instance_of, stored_form
 
 from podbay import KubernetesPodOperator
 from podbay.airflow.carried import Carried
 from podbay.airflow.limits import weight_of
 from podbay.airflow.work import TriggerWork
-
-RUN = {
-    **dict.fromkeys(
-        ("logical_date", "data_interval_start", "data_interval_end", "end_date", "partition_key")
-    ),
-    "dag_id": "weighed",
-    "run_id": "one",
-    "run_after": "2026-01-01T00:00:00Z",
-    "start_date": "2026-01-01T00:00:00Z",
-    "run_type": "manual",
-    "state": "running",
-    "consumed_asset_events": [],
-}
 
 
 def form() -> dict[str, Any]:
@@ -46,25 +31,7 @@ def form() -> dict[str, Any]:
         )
         last = KubernetesPodOperator(task_id="last", image="i", priority_weight=100)
         first >> absolute >> upstream >> many >> last
-    found: dict[str, Any] = json.loads(json.dumps(DagSerialization.to_dict(dag)))
-    return found
-
-
-def instance_of(task_id: str, dag: dict[str, Any]) -> Any:
-    """As a trigger gets it that the scheduler has started."""
-    facts = TaskInstanceDTO(
-        id=uuid.uuid4(),
-        dag_version_id=uuid.uuid4(),
-        task_id=task_id,
-        dag_id="weighed",
-        run_id="one",
-        try_number=1,
-        map_index=0 if task_id == "many" else -1,
-        pool_slots=1,
-        queue="default",
-        priority_weight=7,
-    )
-    return TriggerRunner.create_runtime_ti(facts, dag, RUN)
+    return stored_form(dag)
 
 
 def stored(task_id: str, dag: dict[str, Any]) -> int:
@@ -80,7 +47,7 @@ def stored(task_id: str, dag: dict[str, Any]) -> int:
 )
 async def test_a_task_weighs_what_the_scheduler_says(task_id: str, weight: int) -> None:
     dag = form()
-    instance = instance_of(task_id, dag)
+    instance = instance_of(dag, task_id, map_index=0 if task_id == "many" else -1, priority_weight=7)
     assert weight_of(instance, 0) == weight == stored(task_id, dag)
     carried = Carried(parameters={}, priority=0)
     work = TriggerWork(carried, instance, owner="o", log=logging.getLogger("t"), timeout_after=None)
